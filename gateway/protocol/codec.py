@@ -1,0 +1,108 @@
+"""Strict reading of bytes: protobuf messages, JSON objects, base64url and timestamps.
+
+Signed protobuf messages are read only in canonical form (ascending fields, no unknown ones, no defaults), so
+that one content has one encoding and nothing rides along unread. JSON objects are refused if a name stands
+twice in them (RFC 8259 §4 leaves that open, and two readers then see two documents).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any, NoReturn, TypeVar
+
+from google.protobuf.message import DecodeError, EncodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.reasons import Reason
+
+M = TypeVar("M", bound=Message)
+
+_NANOS = 1_000_000_000
+_MAX_SECONDS = 253_402_300_799
+"""9999-12-31T23:59:59Z, the end of protobuf's Timestamp."""
+
+
+def parse(kind: type[M], data: bytes, limit: int) -> M:
+    """A message of `kind`, at most `limit` bytes; MalformedError. Unknown fields are tolerated."""
+    if len(data) > limit:
+        raise MalformedError(Reason.MESSAGE_TOO_LARGE, f"{kind.DESCRIPTOR.name} of {len(data)} bytes")
+    message = kind()
+    try:
+        message.ParseFromString(data)
+    except (DecodeError, ValueError, RecursionError):
+        raise MalformedError(Reason.MESSAGE_MALFORMED, f"not a {kind.DESCRIPTOR.name}") from None
+    return message
+
+
+def parse_canonical(kind: type[M], data: bytes, limit: int) -> M:
+    """Like `parse`, and the bytes are the only encoding of their content: no unknown field, no other order."""
+    message = parse(kind, data, limit)
+    message.DiscardUnknownFields()
+    if encode(message) != data:
+        raise MalformedError(Reason.MESSAGE_MALFORMED, f"{kind.DESCRIPTOR.name} is not in canonical form")
+    return message
+
+
+def encode(message: Message) -> bytes:
+    """The canonical bytes of `message`."""
+    try:
+        return message.SerializeToString(deterministic=True)
+    except (EncodeError, ValueError):
+        raise MalformedError(Reason.MESSAGE_MALFORMED, f"{message.DESCRIPTOR.name} cannot be encoded") from None
+
+
+def to_timestamp(seconds: float) -> Timestamp:
+    """A Timestamp of seconds since the epoch, to the microsecond."""
+    micros = round(seconds * 1_000_000)
+    return Timestamp(seconds=micros // 1_000_000, nanos=(micros % 1_000_000) * 1000)
+
+
+def from_timestamp(message: Message, field: str) -> float:
+    """Seconds since the epoch of a Timestamp field that must be set; MalformedError."""
+    if not message.HasField(field):
+        raise MalformedError.at(field, "must be set")
+    timestamp: Timestamp = getattr(message, field)
+    if not (0 <= timestamp.seconds <= _MAX_SECONDS and 0 <= timestamp.nanos < _NANOS):
+        raise MalformedError.at(field, "must be a time from 1970 to 9999")
+    return timestamp.seconds + timestamp.nanos / _NANOS
+
+
+def b64url(data: bytes) -> str:
+    """Base64url without padding (RFC 7515 §2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def unb64url(text: str, field: str) -> bytes:
+    """The bytes of base64url without padding, canonical only; MalformedError naming `field`."""
+    try:
+        data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise MalformedError.at(field, "must be base64url without padding") from None
+    if b64url(data) != text:
+        raise MalformedError.at(field, "must be canonical base64url without padding")
+    return data
+
+
+def parse_json_object(data: bytes, field: str) -> dict[str, Any]:
+    """A JSON object without repeated names, NaN or infinities; MalformedError naming `field`."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise MalformedError.at(field, "must be a JSON object without repeated names") from None
+    if not isinstance(value, dict):
+        raise MalformedError.at(field, "must be a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name stands twice")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)

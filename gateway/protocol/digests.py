@@ -1,0 +1,42 @@
+"""Domain separation: what is signed or digested is always `"heyan.v1." + name + NUL + bytes`.
+
+One name per type, so that a signature or digest of one type never stands for another. A signature is made
+over `octets(...)`; a digest is SHA-256 of the same octets.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from hashlib import sha256
+
+DIGEST_BYTES = 32
+
+
+@unique
+class Kind(StrEnum):
+    """Names of everything that is signed or digested, as they stand in the contract."""
+
+    QUERY = "Query"
+    PART = "Part"
+    STATEMENT = "Statement"
+    STATEMENT_BATCH = "StatementBatch"
+    SEALED_SUBJECT = "SealedSubject"
+    GRANT = "Grant"
+    GRANT_PAYLOAD = "GrantPayload"
+    PASSKEY_EVIDENCE = "PasskeyEvidence"
+    PASSKEY_REVOCATION = "PasskeyRevocation"
+    RULES = "Rules"
+    JOURNAL_ENTRY = "JournalEntry"
+
+
+_PREFIXES = {kind: b"heyan.v1." + kind.value.encode() + b"\x00" for kind in Kind}
+
+
+def octets(kind: Kind, data: bytes) -> bytes:
+    """What a signature of this kind covers."""
+    return _PREFIXES[kind] + data
+
+
+def digest(kind: Kind, data: bytes) -> bytes:
+    """SHA-256 of `octets(kind, data)`: 32 bytes."""
+    return sha256(_PREFIXES[kind] + data).digest()

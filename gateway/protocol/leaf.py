@@ -1,0 +1,79 @@
+"""Leaves of the log: reading them strictly, and the tags that stand in them for what must not be matched.
+
+A leaf holds no personal data and no plain digest of query or grant: it holds HMACs under a leaf key, which is
+derived from the grant's evidence key and travels in the receipt. A department, which knows query and grant
+digests, can therefore not find in the log what others were asked; the holder of a receipt can find every row.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from hashlib import sha256
+
+from gateway.protocol.codec import encode, from_timestamp, parse_canonical
+from gateway.protocol.digests import DIGEST_BYTES
+from gateway.protocol.errors import MalformedError
+from heyan.v1 import log_pb2
+
+VERSION = 1
+MAX_LEAF = 65_535
+"""Largest leaf in bytes: an entry of a C2SP entry bundle has a 16-bit length."""
+
+LEAF_KEY_BYTES = 32
+_LEAF_KEY_LABEL = b"heyan.v1.LeafKey\x00"
+
+
+def derive_leaf_key(evidence_key: bytes) -> bytes:
+    """The leaf key of a grant's evidence key (32 bytes each); one way, so that a receipt opens no evidence."""
+    return hmac.digest(evidence_key, _LEAF_KEY_LABEL, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """Makes the tags of one leaf key."""
+
+    leaf_key: bytes
+
+    def query(self, query_digest: bytes) -> bytes:
+        """Tag of a query."""
+        return hmac.digest(self.leaf_key, b"query\x00" + query_digest, sha256)
+
+    def grant(self, grant_digest: bytes) -> bytes:
+        """Tag of a grant."""
+        return hmac.digest(self.leaf_key, b"grant\x00" + grant_digest, sha256)
+
+    def check(self, part_digest: bytes, check_id: str) -> bytes:
+        """Tag of a check."""
+        return hmac.digest(self.leaf_key, b"check\x00" + part_digest + check_id.encode(), sha256)
+
+
+def read_leaf(data: bytes) -> log_pb2.LogLeaf:
+    """The leaf of canonical bytes: version, time and event are there; MalformedError."""
+    leaf = parse_canonical(log_pb2.LogLeaf, data, MAX_LEAF)
+    if leaf.version != VERSION:
+        raise MalformedError.at("leaf.version", f"must be {VERSION}")
+    from_timestamp(leaf, "log_time")
+    if leaf.WhichOneof("event") is None:
+        raise MalformedError.at("leaf.event", "must be set")
+    for check in leaf.verification.checks:
+        if check.status == log_pb2.CHECK_STATUS_UNSPECIFIED:
+            raise MalformedError.at("leaf.verification.checks.status", "must be set")
+        has_statement = check.status != log_pb2.CHECK_STATUS_UNAVAILABLE
+        if len(check.statement_digest) != (DIGEST_BYTES if has_statement else 0):
+            raise MalformedError.at("leaf.verification.checks.statement_digest", "must fit the status")
+    return leaf
+
+
+def write_leaf(leaf: log_pb2.LogLeaf) -> bytes:
+    """The canonical bytes of a leaf; MalformedError if it is over MAX_LEAF."""
+    leaf.version = VERSION
+    data = encode(leaf)
+    if len(data) > MAX_LEAF:
+        raise MalformedError.at("leaf", f"must be at most {MAX_LEAF} bytes")
+    return data
+
+
+def log_time(leaf: log_pb2.LogLeaf) -> float:
+    """When the gateway recorded the leaf, in seconds since the epoch."""
+    return from_timestamp(leaf, "log_time")

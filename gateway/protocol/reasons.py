@@ -1,0 +1,340 @@
+"""Every reason for which Heyan refuses, with its text in both languages.
+
+A reason's name is part of the contract (`ErrorInfo.reason`, domain "heyan"): names are added, never renamed
+or reused. Texts say what happened and what to do, and hold no value that was sent: a text is the same for
+everybody who meets the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+
+@unique
+class Reason(StrEnum):
+    """Machine-readable reasons of refusals (AIP-193 `ErrorInfo.reason`)."""
+
+    # peers and messages
+    PEER_UNAUTHENTICATED = "PEER_UNAUTHENTICATED"
+    PEER_UNKNOWN = "PEER_UNKNOWN"
+    PEER_ROLE_NOT_ALLOWED = "PEER_ROLE_NOT_ALLOWED"
+    PEER_IDENTITY_MISMATCH = "PEER_IDENTITY_MISMATCH"
+    MESSAGE_MALFORMED = "MESSAGE_MALFORMED"
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    TOO_MANY_CHECKS = "TOO_MANY_CHECKS"
+    IDENTIFIER_MALFORMED = "IDENTIFIER_MALFORMED"
+    SIGNATURE_INVALID = "SIGNATURE_INVALID"
+    KEY_UNKNOWN = "KEY_UNKNOWN"
+    # query
+    QUERY_SIGNATURE_INVALID = "QUERY_SIGNATURE_INVALID"
+    QUERY_OTHER_REQUESTER = "QUERY_OTHER_REQUESTER"
+    QUERY_OTHER_GATEWAY = "QUERY_OTHER_GATEWAY"
+    QUERY_EXPIRED = "QUERY_EXPIRED"
+    QUERY_NOT_YET_VALID = "QUERY_NOT_YET_VALID"
+    QUERY_PARTS_MISMATCH = "QUERY_PARTS_MISMATCH"
+    PART_OTHER_DEPARTMENT = "PART_OTHER_DEPARTMENT"
+    REQUEST_ID_CONFLICT = "REQUEST_ID_CONFLICT"
+    REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
+    REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+    # consent
+    GRANT_OTHER_REQUESTER = "GRANT_OTHER_REQUESTER"
+    GRANT_INVALID = "GRANT_INVALID"
+    GRANT_EXPIRED = "GRANT_EXPIRED"
+    GRANT_NOT_YET_VALID = "GRANT_NOT_YET_VALID"
+    GRANT_REVOKED = "GRANT_REVOKED"
+    GRANT_USED_UP = "GRANT_USED_UP"
+    GRANT_OTHER_GATEWAY = "GRANT_OTHER_GATEWAY"
+    GRANT_OTHER_CHILD = "GRANT_OTHER_CHILD"
+    GRANT_SUBJECT_MISSING = "GRANT_SUBJECT_MISSING"
+    CLAIM_NOT_GRANTED = "CLAIM_NOT_GRANTED"
+    REGION_NOT_GRANTED = "REGION_NOT_GRANTED"
+    PURPOSE_NOT_GRANTED = "PURPOSE_NOT_GRANTED"
+    AUTHORIZATION_NOT_DISCLOSED = "AUTHORIZATION_NOT_DISCLOSED"
+    ASSURANCE_TOO_LOW = "ASSURANCE_TOO_LOW"
+    EVIDENCE_MISSING = "EVIDENCE_MISSING"
+    EVIDENCE_INVALID = "EVIDENCE_INVALID"
+    STATUS_UNAVAILABLE = "STATUS_UNAVAILABLE"
+    # policy
+    CLAIM_UNKNOWN = "CLAIM_UNKNOWN"
+    CLAIM_NOT_ALLOWED = "CLAIM_NOT_ALLOWED"
+    PURPOSE_NOT_ALLOWED = "PURPOSE_NOT_ALLOWED"
+    REGION_NOT_SERVED = "REGION_NOT_SERVED"
+    OUTSIDE_WINDOW = "OUTSIDE_WINDOW"
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    OVERLOADED = "OVERLOADED"
+    SHUTTING_DOWN = "SHUTTING_DOWN"
+    # subjects
+    SUBJECT_UNDECIPHERABLE = "SUBJECT_UNDECIPHERABLE"
+    COMMITMENT_MISMATCH = "COMMITMENT_MISMATCH"
+    # answers, log, registry
+    ATTESTATION_INVALID = "ATTESTATION_INVALID"
+    DEPARTMENT_UNREACHABLE = "DEPARTMENT_UNREACHABLE"
+    DEPARTMENT_TIMED_OUT = "DEPARTMENT_TIMED_OUT"
+    GATEWAY_OWES_ACKNOWLEDGEMENTS = "GATEWAY_OWES_ACKNOWLEDGEMENTS"
+    RECEIPT_INVALID = "RECEIPT_INVALID"
+    PROOF_INVALID = "PROOF_INVALID"
+    LOG_UNAVAILABLE = "LOG_UNAVAILABLE"
+    REGISTRY_INVALID = "REGISTRY_INVALID"
+    REGISTRY_ROLLED_BACK = "REGISTRY_ROLLED_BACK"
+    REGISTRY_EXPIRED = "REGISTRY_EXPIRED"
+    REGISTRY_FORKED = "REGISTRY_FORKED"
+    CONFIGURATION_INVALID = "CONFIGURATION_INVALID"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a person reads, in the two languages of the contract."""
+
+    zh: str
+    en: str
+
+
+_TEXTS: dict[Reason, Text] = {
+    Reason.PEER_UNAUTHENTICATED: Text(
+        "连接未出示有效的客户端证书。请使用登记在册的证书重新连接。",
+        "The connection shows no valid client certificate. Connect with a registered certificate.",
+    ),
+    Reason.PEER_UNKNOWN: Text(
+        "联邦登记册中没有该证书的身份。请联系联邦运营方登记。",
+        "The federation registry does not know this certificate's identity. Ask the operator to register it.",
+    ),
+    Reason.PEER_ROLE_NOT_ALLOWED: Text(
+        "该身份的角色不能调用此方法。请使用相应角色的证书。",
+        "This identity's role may not call this method. Use a certificate of the right role.",
+    ),
+    Reason.PEER_IDENTITY_MISMATCH: Text(
+        "对方证书的身份与登记册不符。请核对地址和证书。",
+        "The peer's certificate names another party than the registry. Check the address and the certificate.",
+    ),
+    Reason.MESSAGE_MALFORMED: Text(
+        "消息格式不正确。请按字段说明修改后重发。",
+        "The message is malformed. Mend the named fields and send it again.",
+    ),
+    Reason.MESSAGE_TOO_LARGE: Text(
+        "消息过大。请减少核验项目后重发。",
+        "The message is too large. Send fewer checks.",
+    ),
+    Reason.TOO_MANY_CHECKS: Text(
+        "一次请求的核验项目过多。请分批发送。",
+        "Too many checks in one request. Split them.",
+    ),
+    Reason.IDENTIFIER_MALFORMED: Text(
+        "证件号码格式不正确。请核对后重新填写。",
+        "The identifier is malformed. Check it and enter it again.",
+    ),
+    Reason.SIGNATURE_INVALID: Text(
+        "签名验证失败。请用登记在册的密钥重新签名。",
+        "The signature does not verify. Sign again with a registered key.",
+    ),
+    Reason.KEY_UNKNOWN: Text(
+        "登记册中没有该密钥，或该密钥当时无效。请更新登记册或密钥。",
+        "The registry has no such key, or it was not valid at that time. Update the registry or the key.",
+    ),
+    Reason.QUERY_SIGNATURE_INVALID: Text(
+        "查询签名验证失败。请用登记在册的查询密钥签名。",
+        "The query's signature does not verify. Sign it with a registered query key.",
+    ),
+    Reason.QUERY_OTHER_REQUESTER: Text(
+        "查询署名的请求方与连接证书不一致。请用自己的身份查询。",
+        "The query names another requester than the connection's certificate. Ask under your own identity.",
+    ),
+    Reason.QUERY_OTHER_GATEWAY: Text(
+        "查询是发给另一个网关的。请发往查询中写明的网关。",
+        "The query is addressed to another gateway. Send it to the gateway that it names.",
+    ),
+    Reason.QUERY_EXPIRED: Text(
+        "查询已过期。请重新签发后再发送。",
+        "The query has expired. Make and sign a new one.",
+    ),
+    Reason.QUERY_NOT_YET_VALID: Text(
+        "查询的签发时间晚于当前时间。请校准时钟。",
+        "The query is not valid yet. Set the clock right.",
+    ),
+    Reason.QUERY_PARTS_MISMATCH: Text(
+        "随附的部分与已签名查询中的摘要不符。请重新生成查询。",
+        "The parts do not match the digests in the signed query. Build the query again.",
+    ),
+    Reason.PART_OTHER_DEPARTMENT: Text(
+        "该部分是发给另一个部门的。",
+        "This part is addressed to another department.",
+    ),
+    Reason.REQUEST_ID_CONFLICT: Text(
+        "同一请求编号已用于不同内容。请使用新的随机编号。",
+        "The request_id was used for other content. Use a fresh random one.",
+    ),
+    Reason.REQUEST_IN_PROGRESS: Text(
+        "同一请求正在处理中。请稍后重试。",
+        "The same request is being worked on. Try again shortly.",
+    ),
+    Reason.REQUEST_NOT_FOUND: Text(
+        "没有找到该请求编号。请核对编号。",
+        "There is no such request_id. Check it.",
+    ),
+    Reason.GRANT_OTHER_REQUESTER: Text(
+        "该授权不是给此请求方的。请取得给本系统的授权。",
+        "The grant is for another requester. Obtain a grant made out to your system.",
+    ),
+    Reason.GRANT_INVALID: Text(
+        "授权无效。请重新取得监护人的授权。",
+        "The grant is invalid. Obtain the guardian's consent again.",
+    ),
+    Reason.GRANT_EXPIRED: Text(
+        "授权已过期。请重新取得监护人的授权。",
+        "The grant has expired. Obtain the guardian's consent again.",
+    ),
+    Reason.GRANT_NOT_YET_VALID: Text(
+        "授权尚未生效。请稍后再试。",
+        "The grant is not valid yet. Try again later.",
+    ),
+    Reason.GRANT_REVOKED: Text(
+        "授权已被撤回。如仍需核验，请重新征得监护人同意。",
+        "The grant has been withdrawn. If the check is still needed, ask the guardian again.",
+    ),
+    Reason.GRANT_USED_UP: Text(
+        "授权的使用次数已用完。请重新取得授权。",
+        "The grant's uses are spent. Obtain a new grant.",
+    ),
+    Reason.GRANT_OTHER_GATEWAY: Text(
+        "该授权不能在此网关使用。",
+        "The grant may not be spent at this gateway.",
+    ),
+    Reason.GRANT_OTHER_CHILD: Text(
+        "共同居住人的授权针对另一名儿童或另一次申请。",
+        "The co-resident's grant is for another child or another application.",
+    ),
+    Reason.GRANT_SUBJECT_MISSING: Text(
+        "所查询的人不在所依据的授权之中。",
+        "A subject of the check does not stand in the grants that it rests on.",
+    ),
+    Reason.CLAIM_NOT_GRANTED: Text(
+        "授权不包括该核验事项。",
+        "The grant does not cover this claim.",
+    ),
+    Reason.REGION_NOT_GRANTED: Text(
+        "授权不包括该行政区。",
+        "The grant does not cover this region.",
+    ),
+    Reason.PURPOSE_NOT_GRANTED: Text(
+        "授权不包括该用途。",
+        "The grant does not cover this purpose.",
+    ),
+    Reason.AUTHORIZATION_NOT_DISCLOSED: Text(
+        "未出示该核验事项所依据的授权内容。",
+        "The authorization that a check rests on was not disclosed.",
+    ),
+    Reason.ASSURANCE_TOO_LOW: Text(
+        "授权时的身份认证级别不足。请以更高级别认证后重新授权。",
+        "The identity assurance of the grant is too low. Consent again with a stronger sign-in.",
+    ),
+    Reason.EVIDENCE_MISSING: Text(
+        "缺少监护人同意的凭证（通行密钥断言）。",
+        "The evidence of the guardian's approval (passkey assertion) is missing.",
+    ),
+    Reason.EVIDENCE_INVALID: Text(
+        "监护人同意的凭证验证失败。",
+        "The evidence of the guardian's approval does not verify.",
+    ),
+    Reason.STATUS_UNAVAILABLE: Text(
+        "暂时无法确认授权是否已撤回。请稍后重试。",
+        "Whether the grant was withdrawn cannot be determined now. Try again shortly.",
+    ),
+    Reason.CLAIM_UNKNOWN: Text(
+        "没有该核验事项或参数不在允许范围内。请参照事项词汇表。",
+        "No such claim, or a parameter outside its allow-list. See the vocabulary.",
+    ),
+    Reason.CLAIM_NOT_ALLOWED: Text(
+        "登记册不允许该请求方核验此事项或此行政区。",
+        "The registry does not allow this requester this claim or region.",
+    ),
+    Reason.PURPOSE_NOT_ALLOWED: Text(
+        "登记册不允许该请求方用于此用途。",
+        "The registry does not allow this requester this purpose.",
+    ),
+    Reason.REGION_NOT_SERVED: Text(
+        "没有部门节点负责该行政区的此核验事项。",
+        "No department node answers this claim in this region.",
+    ),
+    Reason.OUTSIDE_WINDOW: Text(
+        "当前不在报名时间内。",
+        "It is outside the enrolment window.",
+    ),
+    Reason.BUDGET_EXHAUSTED: Text(
+        "对同一人的查询过于频繁。请稍后再试。",
+        "Too many questions about the same person. Try again later.",
+    ),
+    Reason.OVERLOADED: Text(
+        "系统繁忙。请按提示的时间后重试。",
+        "The system is busy. Retry after the stated delay.",
+    ),
+    Reason.SHUTTING_DOWN: Text(
+        "服务正在重启。请重试。",
+        "The service is restarting. Try again.",
+    ),
+    Reason.SUBJECT_UNDECIPHERABLE: Text(
+        "密封内容无法解开。请用登记册中的现行密钥重新密封。",
+        "The sealed subject cannot be opened. Seal again with a current key of the registry.",
+    ),
+    Reason.COMMITMENT_MISMATCH: Text(
+        "密封内容与授权中的承诺值不符。",
+        "The sealed subject does not match the commitment in the grant.",
+    ),
+    Reason.ATTESTATION_INVALID: Text(
+        "部门的答复验证失败，已按不可用处理。请稍后重试。",
+        "The department's answer does not verify and counts as unavailable. Try again later.",
+    ),
+    Reason.DEPARTMENT_UNREACHABLE: Text(
+        "部门节点暂时无法连接。请稍后重试。",
+        "The department node cannot be reached. Try again later.",
+    ),
+    Reason.DEPARTMENT_TIMED_OUT: Text(
+        "部门节点未在时限内答复。请稍后重试。",
+        "The department node did not answer in time. Try again later.",
+    ),
+    Reason.GATEWAY_OWES_ACKNOWLEDGEMENTS: Text(
+        "网关欠交的日志确认过多，部门节点暂停服务。",
+        "The gateway owes too many log acknowledgements; the department node pauses.",
+    ),
+    Reason.RECEIPT_INVALID: Text(
+        "回执验证失败：内容被更改或不完整。请保留该文件并联系审计人员。",
+        "The receipt does not verify: changed or incomplete. Keep the file and call an auditor.",
+    ),
+    Reason.PROOF_INVALID: Text(
+        "日志证明验证失败。",
+        "The log proof does not verify.",
+    ),
+    Reason.LOG_UNAVAILABLE: Text(
+        "日志暂时无法记录，因此不予答复。请稍后重试。",
+        "The log cannot record now, so nothing is answered. Try again later.",
+    ),
+    Reason.REGISTRY_INVALID: Text(
+        "联邦登记册无效。请从联邦运营方重新获取。",
+        "The federation registry is invalid. Obtain it again from the operator.",
+    ),
+    Reason.REGISTRY_ROLLED_BACK: Text(
+        "联邦登记册比已见过的版本旧，已拒绝。",
+        "The federation registry is older than one seen before, and is refused.",
+    ),
+    Reason.REGISTRY_EXPIRED: Text(
+        "联邦登记册已过期，暂停新业务。请获取新版本。",
+        "The federation registry has expired; new work stops. Obtain a newer version.",
+    ),
+    Reason.REGISTRY_FORKED: Text(
+        "同一版本号的联邦登记册出现了不同内容，已拒绝。请立即联系联邦运营方。",
+        "Two different registries bear the same version; refused. Call the operator at once.",
+    ),
+    Reason.CONFIGURATION_INVALID: Text(
+        "配置不正确。请按提示修改。",
+        "The configuration is wrong. Mend what is named.",
+    ),
+    Reason.INTERNAL: Text(
+        "内部错误。请稍后重试；如持续出现请联系运维。",
+        "An internal error. Try again; if it lasts, call the operator.",
+    ),
+}
+
+
+def text_of(reason: Reason) -> Text:
+    """The localized text of `reason`; every reason has one (a test holds the table complete)."""
+    return _TEXTS[reason]

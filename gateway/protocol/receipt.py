@@ -1,0 +1,274 @@
+"""Checking a receipt: offline, from the receipt and the operator's key alone.
+
+`verify_receipt` holds these in order, each resting on the one before:
+
+1. the registry is the operator's, and as new as the last leaf says; it names every other key;
+2. every leaf is in the log: canonical, its inclusion proof leads to a checkpoint that the gateway's log key
+   signed, and it was recorded by the query's gateway for the query's requester;
+3. the query is signed by its requester, by a key that counted when the log recorded it;
+4. the parts are the query's, all of them;
+5. every statement is its department's and answers what was asked; every check of every part has exactly one
+   answer, refusal or unavailability, so that no department was skipped;
+6. the leaves record just these answers: the newest row of each check names its statement or says unavailable.
+
+So a changed outcome fails at 5, a skipped department at 4 or 5, a hidden or rewritten record at 2 or 6.
+The keys are judged at the logged time: a receipt stays good when keys rotate or the registry expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.protocol.attestation import (
+    Asked,
+    Attestation,
+    OpenedBatch,
+    Refusal,
+    open_batch,
+    open_statement,
+    read_proof,
+    read_signed_batch,
+    require_answer_to,
+)
+from gateway.protocol.checkpoint import Checkpoint
+from gateway.protocol.codec import from_timestamp
+from gateway.protocol.digests import Kind
+from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, MalformedError
+from gateway.protocol.keys import PublicKey
+from gateway.protocol.leaf import LEAF_KEY_BYTES, Tags, log_time, read_leaf
+from gateway.protocol.note import ED25519, VerifierKey
+from gateway.protocol.outcomes import NextStep, Outcome
+from gateway.protocol.presentation import read_signed_query
+from gateway.protocol.proof import parse_proof
+from gateway.protocol.query import Check, OpenedPart, Query, SignedQuery, read_query
+from gateway.protocol.query_rules import match_parts
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry, open_registry
+from gateway.protocol.registry_terms import KeyUse
+from heyan.v1 import attestation_pb2, log_pb2, receipt_pb2
+
+VERSION = 1
+MAX_RECEIPT = 8 << 20
+"""Bytes of a receipt with its registry."""
+MAX_LEAVES = 256
+"""Leaves of one receipt: retries of one query that brought something new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is known of one check. `reason` is set for REFUSED and UNAVAILABLE."""
+
+    check: Check
+    department: str
+    outcome: Outcome
+    next_step: NextStep
+    reason: Reason | None = None
+    snapshot_date: str | None = None
+    expire_time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedReceipt:
+    """A receipt that holds: its query, the answers in the order of the parts, and the newest checkpoint."""
+
+    query: Query
+    query_digest: bytes
+    answers: tuple[Answer, ...]
+    checkpoint: Checkpoint
+    log_times: tuple[float, ...]
+    registry_version: int
+    witnessed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the receipt claims of one check: a statement's digest, or none."""
+
+    answer: Answer
+    statement_digest: bytes
+
+
+def verify_receipt(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceipt:
+    """Check a whole receipt; any failure is a BadDataError that says which step failed.
+
+    `operator` is the pinned key of the federation operator. Nothing else is trusted.
+    """
+    try:
+        return _verify(receipt, operator)
+    except BadDataError:
+        raise
+    except (HeyanError, ValueError) as error:
+        raise ForgedError(Reason.RECEIPT_INVALID, str(error)) from error
+
+
+def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceipt:
+    if receipt.version != VERSION or len(receipt.leaf_key) != LEAF_KEY_BYTES:
+        raise MalformedError.at("receipt", "must be of a known version, with a leaf key", Reason.RECEIPT_INVALID)
+    if not 1 <= len(receipt.leaves) <= MAX_LEAVES:
+        raise MalformedError.at("receipt.leaves", f"must be 1 to {MAX_LEAVES}", Reason.RECEIPT_INVALID)
+    registry = open_registry(receipt.registry, operator)
+    signed = read_signed_query(receipt.query)
+    query = read_query(signed.query)
+    tags = Tags(receipt.leaf_key)
+    leaves, checkpoint = _open_leaves(receipt, registry, query, signed, tags)
+    times = tuple(log_time(leaf) for leaf in leaves)
+    key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
+    key.verify(signed.signature, Kind.QUERY, signed.query, Reason.QUERY_SIGNATURE_INVALID)
+    parts = match_parts(query, receipt.parts)
+    rows = _rows(receipt, registry, signed.digest, query, parts, now=times[-1])
+    _hold_against_leaves(rows, leaves, parts, tags)
+    answers = tuple(rows[check.check_id].answer for part in parts for check in part.part.checks)
+    return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version)
+
+
+def _open_leaves(
+    receipt: receipt_pb2.Receipt, registry: Registry, query: Query, signed: SignedQuery, tags: Tags
+) -> tuple[list[log_pb2.LogLeaf], Checkpoint]:
+    """The leaves, each proven to be in the log and to be of this query; and the last one's checkpoint."""
+    gateway = registry.party(query.gateway).gateway
+    if gateway is None:
+        raise ForgedError(Reason.RECEIPT_INVALID, "the query's gateway is no gateway")
+    leaves: list[log_pb2.LogLeaf] = []
+    index = -1
+    checkpoint: Checkpoint | None = None
+    for item in receipt.leaves:
+        leaf = read_leaf(item.leaf)
+        proof = parse_proof(item.proof.encode())
+        verifiers = [
+            VerifierKey.of(gateway.log_origin, ED25519, key.public)
+            for key in registry.log_keys(query.gateway, log_time(leaf))
+        ]
+        checkpoint = proof.verify(item.leaf, verifiers, gateway.log_origin)
+        if proof.index <= index:
+            raise ForgedError(Reason.RECEIPT_INVALID, "leaves out of order")
+        index = proof.index
+        event = leaf.verification
+        expected_grants = [tags.grant(value) for value in query.grant_digests]
+        if (
+            leaf.gateway != query.gateway
+            or leaf.WhichOneof("event") != "verification"
+            or event.requester != query.requester
+            or event.purpose != query.purpose
+            or event.query_tag != tags.query(signed.digest)
+            or list(event.grant_tags) != expected_grants
+        ):
+            raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of another query")
+        leaves.append(leaf)
+    last = leaves[-1].registry_version
+    if registry.version < last or (registry.version == last and registry.digest != receipt.registry_digest):
+        raise ForgedError(Reason.RECEIPT_INVALID, "not the registry that the log names")
+    assert checkpoint is not None  # noqa: S101 - there is at least one leaf
+    return leaves, checkpoint
+
+
+def _rows(
+    receipt: receipt_pb2.Receipt,
+    registry: Registry,
+    query_digest: bytes,
+    query: Query,
+    parts: Sequence[OpenedPart],
+    now: float,
+) -> dict[str, _Row]:
+    """What the receipt says of each check, every statement verified; each check exactly once."""
+    rows: dict[str, _Row] = {}
+    batches: dict[bytes, OpenedBatch] = {}
+    by_part = {part.digest: part for part in parts}
+
+    def add(check: Check, part: OpenedPart, outcome: Outcome, step: NextStep, digest: bytes, **more: object) -> None:
+        if check.check_id in rows:
+            raise ForgedError(Reason.RECEIPT_INVALID, "two answers to one check")
+        answer = Answer(check, part.part.department, outcome, step, **more)  # type: ignore[arg-type]
+        rows[check.check_id] = _Row(answer, digest)
+
+    for item in receipt.statements:
+        proof = read_proof(item.proof)
+        statement = open_statement(proof, _batch(item, batches, registry, now))
+        part_digest = statement.asked.part_digest if isinstance(statement, Attestation) else statement.part_digest
+        part = by_part.get(part_digest)
+        if part is None:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a statement about another part")
+        asked = _asked_of(statement, part, query_digest, query)
+        require_answer_to(statement, asked)
+        if isinstance(statement, Attestation):
+            add(
+                asked.check,
+                part,
+                statement.outcome,
+                statement.next_step,
+                proof.digest,
+                snapshot_date=statement.snapshot_date,
+                expire_time=statement.expire_time,
+            )
+        else:
+            for check in part.part.checks:
+                add(check, part, Outcome.REFUSED, NextStep.NONE, proof.digest, reason=statement.reason)
+    checks = {check.check_id: (check, part) for part in parts for check in part.part.checks}
+    for gap in receipt.unavailable:
+        if gap.check_id not in checks or checks[gap.check_id][1].part.department != gap.department:
+            raise ForgedError(Reason.RECEIPT_INVALID, "unavailability of a check that was not asked")
+        from_timestamp(gap, "ask_time")
+        from_timestamp(gap, "end_time")
+        check, part = checks[gap.check_id]
+        add(check, part, Outcome.UNAVAILABLE, NextStep(gap.next_step), b"", reason=Reason(gap.reason))
+    if rows.keys() != checks.keys():
+        raise ForgedError(Reason.RECEIPT_INVALID, "a check without an answer")
+    return rows
+
+
+def _batch(
+    item: attestation_pb2.AttestedStatement, opened: dict[bytes, OpenedBatch], registry: Registry, now: float
+) -> OpenedBatch:
+    """The verified batch of a statement; statements of one batch verify its signature once."""
+    signed = read_signed_batch(item.batch)
+    key = signed.digest + signed.key_id.encode() + signed.signature
+    if key not in opened:
+        opened[key] = open_batch(signed, registry, now)
+    return opened[key]
+
+
+def _asked_of(statement: Attestation | Refusal, part: OpenedPart, query_digest: bytes, query: Query) -> Asked:
+    """What this part asked, for the check that the statement names."""
+    if isinstance(statement, Attestation):
+        named, sealed = statement.asked.check.check_id, statement.asked.sealed_digest
+    else:
+        named, sealed = part.part.checks[0].check_id, statement.sealed_digest
+    check = next((check for check in part.part.checks if check.check_id == named), None)
+    if check is None:
+        raise ForgedError(Reason.RECEIPT_INVALID, "an answer to a check that was not asked")
+    return Asked(query_digest, part.digest, sealed, check, query.requester, part.part.department, query.purpose)
+
+
+_STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
+    log_pb2.CHECK_STATUS_ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),
+    log_pb2.CHECK_STATUS_REFUSED: frozenset({Outcome.REFUSED}),
+    log_pb2.CHECK_STATUS_UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
+    log_pb2.CHECK_STATUS_WITHHELD: frozenset({Outcome.UNAVAILABLE}),
+}
+
+
+def _hold_against_leaves(
+    rows: Mapping[str, _Row], leaves: Sequence[log_pb2.LogLeaf], parts: Sequence[OpenedPart], tags: Tags
+) -> None:
+    """The newest logged row of each check says what the receipt says; no row is of an unknown check."""
+    check_of_tag = {
+        tags.check(part.digest, check.check_id): check.check_id for part in parts for check in part.part.checks
+    }
+    logged: dict[str, log_pb2.LoggedCheck] = {}
+    for leaf in leaves:
+        for entry in leaf.verification.checks:
+            if entry.check_tag not in check_of_tag:
+                raise ForgedError(Reason.RECEIPT_INVALID, "the log records a check that was not asked")
+            logged[check_of_tag[entry.check_tag]] = entry
+    for check_id, row in rows.items():
+        found = logged.get(check_id)
+        answer = row.answer
+        if (
+            found is None
+            or answer.outcome not in _STATUS_OUTCOMES[found.status]
+            or (found.department, found.claim, found.region)
+            != (answer.department, answer.check.claim, answer.check.region)
+            or (found.status != log_pb2.CHECK_STATUS_WITHHELD and found.statement_digest != row.statement_digest)
+            or found.reason != (answer.reason.value if answer.reason else "")
+        ):
+            raise ForgedError(Reason.RECEIPT_INVALID, "the log records another answer")

@@ -1,0 +1,238 @@
+"""The registry's document: its fields, as JSON carries them, and the checks that need no other document.
+
+Times are whole seconds since the epoch, keys are raw public bytes in base64url, regions are prefixes of
+GB/T 2260 codes ("43" a province, "4301" a prefecture, "430102" a county). Unknown fields are refused: a
+restriction that a reader does not understand must not be skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum, unique
+
+import msgspec
+
+from gateway.protocol.claims import CLAIMS, DepartmentKind
+from gateway.protocol.codec import unb64url
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import PartyRole, parse_identity
+from gateway.protocol.keys import Algorithm, load_public
+from gateway.protocol.reasons import Reason
+
+FORMAT = 1
+
+
+@unique
+class KeyUse(StrEnum):
+    """What a key signs; a key counts for one use only."""
+
+    QUERY = "query"
+    ANSWER = "answer"
+    LOG = "log"
+    GRANT = "grant"
+
+
+@unique
+class Assurance(StrEnum):
+    """Identity assurance of a consent (`acr`), lowest first. Names as in eIDAS article 8."""
+
+    LOW = "low"
+    SUBSTANTIAL = "substantial"
+    HIGH = "high"
+
+    @property
+    def rank(self) -> int:
+        """0 for the lowest."""
+        return list(Assurance).index(self)
+
+
+@unique
+class Suite(StrEnum):
+    """HPKE suites (RFC 9180; the hybrid KEM of draft-ietf-hpke-pq), all with HKDF-SHA256 and AES-128-GCM."""
+
+    HYBRID = "MLKEM768-X25519/HKDF-SHA256/AES-128-GCM"
+    X25519 = "X25519/HKDF-SHA256/AES-128-GCM"
+
+
+class _Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all terms: immutable, and strict about unknown fields."""
+
+
+class LocalName(_Terms, frozen=True):
+    """A name in both languages."""
+
+    zh: str
+    en: str
+
+
+class KeyTerms(_Terms, frozen=True):
+    """A signature key and when it counts."""
+
+    kid: str
+    use: KeyUse
+    alg: Algorithm
+    public: str
+    not_before: int
+    not_after: int
+    compromised: int | None = None
+
+    def counts_at(self, at: float) -> bool:
+        """Whether a signature of time `at` by this key counts."""
+        return self.not_before <= at <= self.not_after and (self.compromised is None or at < self.compromised)
+
+
+class SealingKeyTerms(_Terms, frozen=True):
+    """A public HPKE key of a department node."""
+
+    kid: str
+    suite: Suite
+    public: str
+    not_before: int
+    not_after: int
+
+
+class Coverage(_Terms, frozen=True):
+    """Which claims a node answers in which regions."""
+
+    claims: tuple[str, ...]
+    regions: tuple[str, ...]
+
+
+class DepartmentTerms(_Terms, frozen=True):
+    """A department node: what it answers, where it listens (host:port, the primary first), how to seal to it."""
+
+    kind: DepartmentKind
+    coverage: tuple[Coverage, ...]
+    channels: tuple[str, ...]
+    sealing_keys: tuple[SealingKeyTerms, ...]
+
+    def prefix_length(self, claim: str, region: str) -> int | None:
+        """Length of the longest region prefix under which this node answers `claim` in `region`, or None."""
+        lengths = [
+            len(prefix)
+            for coverage in self.coverage
+            if claim in coverage.claims
+            for prefix in coverage.regions
+            if region.startswith(prefix)
+        ]
+        return max(lengths, default=None)
+
+
+class RequesterTerms(_Terms, frozen=True):
+    """What a requester may ask. `deferral_seconds`: how long after issue a query may stay open."""
+
+    claims: tuple[str, ...]
+    regions: tuple[str, ...]
+    purposes: tuple[str, ...]
+    deferral_seconds: int = 0
+    legal_bases: tuple[str, ...] = ("consent",)
+
+    def allows_region(self, region: str) -> bool:
+        """Whether a county is under one of the prefixes."""
+        return any(region.startswith(prefix) for prefix in self.regions)
+
+
+class IssuerTerms(_Terms, frozen=True):
+    """A consent issuer: where its status lists are, and its WebAuthn relying party."""
+
+    base_uri: str
+    rp_id: str
+    origins: tuple[str, ...]
+    status_grace_seconds: int = 30
+
+
+class GatewayTerms(_Terms, frozen=True):
+    """A gateway: where it listens, and the origin of its log."""
+
+    channels: tuple[str, ...]
+    log_origin: str
+
+
+class Party(_Terms, frozen=True):
+    """One party of the federation; the terms of its role are set, the others are not."""
+
+    id: str
+    name: LocalName
+    keys: tuple[KeyTerms, ...] = ()
+    department: DepartmentTerms | None = None
+    requester: RequesterTerms | None = None
+    issuer: IssuerTerms | None = None
+    gateway: GatewayTerms | None = None
+
+
+class ClaimTerms(_Terms, frozen=True):
+    """What the federation asks of a consent for one claim."""
+
+    claim: str
+    assurance: Assurance
+    evidence: bool = True
+
+
+class Document(_Terms, frozen=True):
+    """The registry."""
+
+    format: int
+    federation: str
+    version: int
+    issued: int
+    expires: int
+    parties: tuple[Party, ...]
+    claims: tuple[ClaimTerms, ...]
+
+    def check(self) -> None:
+        """Refuse a document that contradicts itself; MalformedError (REGISTRY_INVALID) with its place."""
+        if self.format != FORMAT:
+            raise _invalid("format", f"must be {FORMAT}")
+        if self.version < 1 or self.expires <= self.issued:
+            raise _invalid("version", "must be at least 1, and expiry after issue")
+        _require_unique("parties.id", (party.id for party in self.parties))
+        _require_unique("claims.claim", (terms.claim for terms in self.claims))
+        for party in self.parties:
+            _check_party(party)
+        for terms in self.claims:
+            _require_claims(f"claims.{terms.claim}", (terms.claim,))
+
+
+_TERMS_OF_ROLE = {
+    PartyRole.DEPARTMENT: "department",
+    PartyRole.REQUESTER: "requester",
+    PartyRole.ISSUER: "issuer",
+    PartyRole.GATEWAY: "gateway",
+}
+
+
+def _check_party(party: Party) -> None:
+    role = parse_identity(party.id, "parties.id").role
+    for owner, attribute in _TERMS_OF_ROLE.items():
+        if (getattr(party, attribute) is not None) != (owner is role):
+            raise _invalid(f"{party.id}.{attribute}", "must be set for this role and no other")
+    _require_unique(f"{party.id}.keys", (key.kid for key in party.keys))
+    for key in party.keys:
+        load_public(key.alg, unb64url(key.public, f"{party.id}.keys.{key.kid}"))
+        if key.use is KeyUse.LOG and key.alg is not Algorithm.ED25519:
+            raise _invalid(f"{party.id}.keys.{key.kid}", "a log key must be Ed25519")
+    if party.department is not None:
+        _require_unique(f"{party.id}.sealing_keys", (key.kid for key in party.department.sealing_keys))
+        for coverage in party.department.coverage:
+            _require_claims(f"{party.id}.coverage", coverage.claims)
+            for claim in coverage.claims:
+                if CLAIMS[claim].department is not party.department.kind:
+                    raise _invalid(f"{party.id}.coverage", f"{claim} is of another kind of department")
+    if party.requester is not None:
+        _require_claims(f"{party.id}.claims", party.requester.claims)
+
+
+def _require_claims(where: str, claims: Iterable[str]) -> None:
+    for claim in claims:
+        if claim not in CLAIMS:
+            raise _invalid(where, "names a claim that the vocabulary does not have")
+
+
+def _require_unique(where: str, values: Iterable[str]) -> None:
+    listed = list(values)
+    if len(set(listed)) != len(listed):
+        raise _invalid(where, "must not repeat")
+
+
+def _invalid(where: str, description: str) -> MalformedError:
+    return MalformedError.at(where, description, Reason.REGISTRY_INVALID)

@@ -1,0 +1,211 @@
+"""Makes simulated families: every row of annex 2 in every county, most of them in order, the rest not.
+
+The structure is fixed and the details are drawn. Families take the household kinds in turn and the counties in
+turn, so that few of them already cover every row; three in ten, none of the first turn, carry one
+circumstance that spoils their plan, always the one seen least so far. Whatever does not bear on the plan (the guardian's own
+hukou, insurance, other homes, records of departments that the plan does not ask) is drawn as well, so that
+every claim of the vocabulary has every outcome.
+
+The same `Random` state and arguments give the same families; more families begin with the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from itertools import islice
+from random import Random
+from types import MappingProxyType
+
+from gateway.protocol.claims import DepartmentKind, Role, claim_named
+from gateway.protocol.divisions import COUNTIES, counties_of
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.matrix import SCHOOL_YEAR, plan_checks
+from gateway.protocol.reasons import Reason
+from gateway.protocol.subjects import Subject
+from sandbox_departments.circumstances import (
+    HOUSEHOLD_KINDS,
+    RECORD_TROUBLES,
+    Basis,
+    HouseholdKind,
+    Scene,
+    alter_situation,
+    applicable_circumstances,
+)
+from sandbox_departments.people import (
+    KNOWN_ROLES,
+    Application,
+    Blemish,
+    Circumstance,
+    Enrolment,
+    Family,
+    Flaw,
+    Holding,
+    PersonSource,
+    Situation,
+    birth_window,
+)
+
+DEFAULT_PREFECTURES = ("4301", "4303")
+"""Changsha and Xiangtan: 14 counties."""
+
+MAX_POPULATION = 200_000
+"""Families: a birth date of area 439900 has 998 ID numbers, and most children are of two school years."""
+
+_FIELDS = claim_named("enrolment.field_on_file@1").parameters["field"]
+_MONTHS = (3, 6, 11, 12, 23, 24, 35, 36, 80)
+
+
+def generate_families(
+    rng: Random, population: int, *, today: date, prefectures: Sequence[str] = DEFAULT_PREFECTURES
+) -> tuple[Family, ...]:
+    """`population` families of the counties of `prefectures`; validity dates lie around `today`.
+
+    Raises MalformedError (CONFIGURATION_INVALID) for a population out of bounds or no prefectures, and
+    MalformedError for a prefecture that is not in Hunan.
+    """
+    if not 1 <= population <= MAX_POPULATION:
+        raise MalformedError.at("population", f"must be from 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
+    if not prefectures or len(set(prefectures)) != len(prefectures):
+        raise MalformedError.at("prefectures", "must name some, each once", Reason.CONFIGURATION_INVALID)
+    return tuple(islice(_families(rng, today, _counties_in_turn(prefectures)), population))
+
+
+def _counties_in_turn(prefectures: Sequence[str]) -> tuple[str, ...]:
+    """All counties, each prefecture's first one before any one's second."""
+    ranked = [
+        (rank, place, county) for place, p in enumerate(prefectures) for rank, county in enumerate(counties_of(p))
+    ]
+    return tuple(county for _, _, county in sorted(ranked))
+
+
+def _families(rng: Random, today: date, counties: Sequence[str]) -> Iterator[Family]:
+    persons = PersonSource(rng)
+    applicable = [applicable_circumstances(kind) for kind in HOUSEHOLD_KINDS]
+    breadth = {c: sum(c in circumstances for circumstances in applicable) for c in Circumstance}
+    seen = dict.fromkeys(Circumstance, 0)
+    number = 0
+    while True:
+        turn, place = divmod(number, len(HOUSEHOLD_KINDS))
+        circumstance = None
+        if turn > 0 and (3 * turn + place) % 10 < 3:
+            # Among the least seen, first the one that the fewest kinds can have.
+            circumstance = min(applicable[place], key=lambda c: (seen[c], breadth[c]))
+            seen[circumstance] += 1
+        # A kind moves on by one county at each turn, so that every kind meets every county.
+        region = counties[(turn + place) % len(counties)]
+        scene = Scene(region, _another_county(rng, region), today, rng, persons)
+        number += 1
+        yield _family(f"F{number:06}", HOUSEHOLD_KINDS[place], circumstance, scene)
+
+
+def _another_county(rng: Random, region: str) -> str:
+    """A county besides `region`: half of them neighbours in its prefecture."""
+    candidates = counties_of(region[:4]) if rng.random() < 0.5 else tuple(COUNTIES)
+    return rng.choice([county for county in candidates if county != region])
+
+
+def _family(family_id: str, kind: HouseholdKind, circumstance: Circumstance | None, scene: Scene) -> Family:
+    rng, persons = scene.rng, scene.persons
+    year = int(SCHOOL_YEAR)
+    if circumstance is Circumstance.WRONG_AGE:
+        year += rng.choice((-2, -1, 1, 2))
+    level = kind.school.level
+    child, born_on = persons.draw(*birth_window(level, year))
+    guardian, _ = persons.draw(*_years_before(born_on, 40, 22), surname=child.name[0])
+    subjects = {Role.CHILD: child, Role.GUARDIAN: guardian}
+    if Basis.SHARED_HOME in kind.bases:
+        subjects[Role.CO_RESIDENT], _ = persons.draw(*_years_before(born_on, 70, 50))
+    application = Application(family_id, kind.school, kind.group, scene.region, MappingProxyType(subjects))
+    situation = _situation(kind, scene, guardian, (level, year), born_on)
+    blemishes = [_unasked_blemish(application, rng)] if rng.random() < 0.04 else []
+    if circumstance is None:
+        return Family(application, situation, (), tuple(filter(None, blemishes)))
+    situation = alter_situation(situation, circumstance, scene)
+    if circumstance in RECORD_TROUBLES:
+        blemishes.append(Blemish(*rng.choice(_asked_records(application)), RECORD_TROUBLES[circumstance]))
+    return Family(application, situation, (circumstance,), tuple(filter(None, blemishes)))
+
+
+def _situation(
+    kind: HouseholdKind, scene: Scene, guardian: Subject, age_cohort: tuple[str, int], born_on: date
+) -> Situation:
+    """Everything that `kind` rests on holds in the scene's county; the rest is drawn."""
+    rng, region = scene.rng, scene.region
+    child_hukou = region if Basis.HUKOU in kind.bases else scene.elsewhere
+    guardian_hukou = rng.choice((child_hukou, child_hukou, child_hukou, child_hukou, scene.elsewhere, None))
+    return Situation(
+        child_hukou=child_hukou,
+        guardian_hukou=guardian_hukou,
+        same_household=Basis.SHARED_HOME in kind.bases,
+        registered_guardian=guardian,
+        card=Holding(region, rng.choice((scene.last_day_ahead(), None))),
+        age_cohort=age_cohort,
+        born_on=born_on,
+        permits=_permits(kind, scene, guardian_hukou),
+        homes=_with_former(Basis.HOME in kind.bases, scene, Flaw.CANCELLED, None),
+        co_resident_homes=_with_former(Basis.SHARED_HOME in kind.bases, scene, Flaw.NOT_A_HOME, None),
+        leases=_with_former(Basis.LEASE in kind.bases, scene, Flaw.EXPIRED, scene.last_day_past()),
+        public_housing=_with_former(Basis.PUBLIC_HOUSING in kind.bases, scene, Flaw.EXPIRED, scene.last_day_past()),
+        insured=rng.choice(
+            (
+                (),
+                ((region, rng.choice(_MONTHS)),),
+                ((region, rng.choice(_MONTHS)), (scene.elsewhere, rng.choice(_MONTHS))),
+            )
+        ),
+        enrolments=_enrolments(age_cohort[0], scene),
+        fields_on_file=tuple(name for name in _FIELDS if rng.random() < 0.6),
+    )
+
+
+def _permits(kind: HouseholdKind, scene: Scene, guardian_hukou: str | None) -> tuple[Holding, ...]:
+    """A permit where the family rests on it, and for half of the other guardians whose hukou is not here."""
+    if Basis.PERMIT in kind.bases or (guardian_hukou != scene.region and scene.rng.random() < 0.5):
+        return (Holding(scene.region, scene.last_day_ahead()),)
+    return ()
+
+
+def _with_former(holds: bool, scene: Scene, flaw: Flaw, until: date | None) -> tuple[Holding, ...]:
+    """The holding itself if it `holds`; and in some families a flawed one before it and one elsewhere after it."""
+    before = (Holding(scene.region, until, flaw),) if scene.rng.random() < 0.1 else ()
+    # Homes have no last day, and no last day is drawn for them.
+    own = (Holding(scene.region, scene.last_day_ahead() if until else None),) if holds else ()
+    after = (Holding(scene.elsewhere, scene.last_day_ahead() if until else None),) if scene.rng.random() < 0.1 else ()
+    return before + own + after
+
+
+def _enrolments(level: str, scene: Scene) -> tuple[Enrolment, ...]:
+    """What the student registry holds: pupils of the level below, and now and then an earlier or rival enrolment."""
+    rng = scene.rng
+    enrolments = []
+    if level == "junior":
+        enrolments.append(Enrolment(rng.choice((scene.region, scene.region, scene.elsewhere)), "primary", True))
+    if rng.random() < 0.15:
+        is_current = rng.random() < 0.5
+        enrolments.append(Enrolment(rng.choice((scene.region, scene.elsewhere)), level, is_current))
+    return tuple(enrolments)
+
+
+def _asked_records(application: Application) -> tuple[tuple[DepartmentKind, Role], ...]:
+    """The records that the family's plan asks, each once, in the order of the plan."""
+    checks = plan_checks(application.school, application.group, application.subjects.keys())
+    claims = [claim_named(check.claim) for check in checks]
+    asked = [(claim.department, role) for claim in claims for role in Role if role in claim.roles]
+    return tuple(dict.fromkeys(asked))
+
+
+def _unasked_blemish(application: Application, rng: Random) -> Blemish | None:
+    """A trouble with a record that the plan does not ask, if there is one."""
+    asked = _asked_records(application)
+    unasked = [
+        (department, role)
+        for department, roles in KNOWN_ROLES.items()
+        for role in roles
+        if role in application.subjects and (department, role) not in asked
+    ]
+    return Blemish(*rng.choice(unasked), rng.choice(tuple(RECORD_TROUBLES.values()))) if unasked else None
+
+
+def _years_before(day: date, most: int, least: int) -> tuple[date, date]:
+    return day - timedelta(days=round(most * 365.25)), day - timedelta(days=round(least * 365.25))
