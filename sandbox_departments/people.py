@@ -6,8 +6,8 @@ all. The registers are written from a family (`register_rows`), and the correct 
 (`truth`), apart from each other: the registers turn a situation into rows with dates and states, the truth reads
 what was meant.
 
-Everybody is fictional: every ID number is of area 439900, which is no real division, and names are drawn from a small table.
-Families live in real counties, since a county routes a question to a node.
+Everybody is fictional: every ID number is of area 439900, which is no real division, and names are drawn from a
+small table. Families live in real counties, since a county routes a question to a node.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _SCHOOL_STARTS_AT: Mapping[str, int] = MappingProxyType({"primary": 6, "junior":
 
 _SURNAMES = "王李张刘陈杨黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏"
 _GIVEN_NAMES = (
-    tuple("芳 敏 静 丽 娟 艳 玲 桂英 玉兰 秀珍 雨桐 欣怡 梓涵 诗琪 思颖 佳慧 晓燕 海霞 若溪 婉清".split()),
-    tuple("伟 强 磊 军 勇 杰 涛 建国 志强 国华 浩然 子轩 宇航 俊熙 明哲 文博 立新 永康 景行 承泽".split()),
+    "芳 敏 静 丽 娟 艳 玲 桂英 玉兰 秀珍 雨桐 欣怡 梓涵 诗琪 思颖 佳慧 晓燕 海霞 若溪 婉清",
+    "伟 强 磊 军 勇 杰 涛 建国 志强 国华 浩然 子轩 宇航 俊熙 明哲 文博 立新 永康 景行 承泽",
 )
 """Given names by the parity of the sequence: even female, odd male."""
 
@@ -175,10 +175,10 @@ class Family:
 def birth_window(level: str, year: int) -> tuple[date, date]:
     """First and last birth date of the children who are of age for `level` in the school year `year`.
 
-    Our reading of 义务教育法 art. 11 (six full years) with the usual cut-off of 31 August: primary school takes those who
-    turned six in the twelve months up to it, junior secondary school those who turned twelve. Allowances
-    are not modelled: where conditions require it children start at seven, and deferred or repeated years shift a child's
-    cohort; such a child gets a NO here, and its county decides.
+    Our reading of 义务教育法 art. 11 (six full years) with the usual cut-off of 31 August: primary school takes those
+    who turned six in the twelve months up to it, junior secondary school those who turned twelve. Allowances are
+    not modelled: where conditions require it children start at seven, and deferred or repeated years shift a
+    child's cohort; such a child gets a NO here, and its county decides.
     """
     age = _SCHOOL_STARTS_AT[level]
     return date(year - age - 1, 9, 1), date(year - age, 8, 31)
@@ -189,12 +189,13 @@ class PersonSource:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        self._given_names = tuple(names.split() for names in _GIVEN_NAMES)
         self._handed_out: dict[tuple[date, int], int] = {}
 
     def draw(self, earliest: date, latest: date, surname: str | None = None) -> tuple[Subject, date]:
         """A new person born from `earliest` to `latest` and their birth date; any surname unless one is given.
 
-        A day has 998 numbers: the caller bounds how many it draws from a window.
+        A day has 999 numbers: the caller bounds how many it draws from a window.
         """
         while True:
             born_on = earliest + timedelta(days=self._rng.randrange((latest - earliest).days + 1))
@@ -203,7 +204,7 @@ class PersonSource:
             if sequence <= MAX_SEQUENCE:
                 break
         self._handed_out[born_on, parity] = sequence
-        given = self._rng.choice(_GIVEN_NAMES[parity])
+        given = self._rng.choice(self._given_names[parity])
         name = (surname or self._rng.choice(_SURNAMES)) + given
         return Subject(IdType.RESIDENT_ID, resident_id(FICTIONAL_AREA, born_on, sequence), name), born_on
 

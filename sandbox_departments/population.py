@@ -1,19 +1,20 @@
 """Makes simulated families: every row of annex 2 in every county, most of them in order, the rest not.
 
 The structure is fixed and the details are drawn. Families take the household kinds in turn and the counties in
-turn, so that few of them already cover every row; three in ten, none of the first turn, carry one
-circumstance that spoils their plan, always the one seen least so far. Whatever does not bear on the plan (the guardian's own
-hukou, insurance, other homes, records of departments that the plan does not ask) is drawn as well, so that
-every claim of the vocabulary has every outcome.
+turn, so that few of them already cover every row; three in ten, none of the first turn, carry one circumstance
+that spoils their plan: first those not seen yet, then each kind takes its own in turn. Whatever does not bear on
+the plan (the guardian's own hukou, insurance, other homes, records that the plan does not ask) is drawn as well,
+so that every claim of the vocabulary has every outcome.
 
 The same `Random` state and arguments give the same families; more families begin with the same ones.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from itertools import islice
+from itertools import count, islice
 from random import Random
 from types import MappingProxyType
 
@@ -50,7 +51,18 @@ DEFAULT_PREFECTURES = ("4301", "4303")
 """Changsha and Xiangtan: 14 counties."""
 
 MAX_POPULATION = 200_000
-"""Families: a birth date of area 439900 has 998 ID numbers, and most children are of two school years."""
+"""Families: a birth date of area 439900 has 999 ID numbers, and most children are of two school years."""
+
+FAILING_TENTHS = 3
+"""Families with a circumstance, in tenths of all but the first turn."""
+
+_HALF = 0.5
+_SHARE_WITH_UNASKED_TROUBLE = 0.04
+_SHARE_OF_FORMER_HOLDINGS = 0.1
+_SHARE_OF_OTHER_ENROLMENTS = 0.15
+_SHARE_OF_FIELDS_ON_FILE = 0.6
+
+_Record = tuple[DepartmentKind, Role]
 
 _FIELDS = claim_named("enrolment.field_on_file@1").parameters["field"]
 _MONTHS = (3, 6, 11, 12, 23, 24, 35, 36, 80)
@@ -79,33 +91,54 @@ def _counties_in_turn(prefectures: Sequence[str]) -> tuple[str, ...]:
     return tuple(county for _, _, county in sorted(ranked))
 
 
+class _Rota:
+    """Whose turn it is: among circumstances and among records, those seen least come first."""
+
+    def __init__(self) -> None:
+        self._applicable = {kind: applicable_circumstances(kind) for kind in HOUSEHOLD_KINDS}
+        self._breadth = Counter(circumstance for listed in self._applicable.values() for circumstance in listed)
+        self._seen: Counter[Circumstance] = Counter()
+        self._seen_of_kind: Counter[tuple[HouseholdKind, Circumstance]] = Counter()
+        self._troubled: Counter[_Record] = Counter()
+
+    def next_circumstance(self, kind: HouseholdKind) -> Circumstance:
+        """One that applies to `kind`: unseen ones first, and of these the one that the fewest kinds can have."""
+        chosen = min(
+            self._applicable[kind],
+            key=lambda c: (self._seen[c] > 0, self._seen_of_kind[kind, c], self._seen[c], self._breadth[c]),
+        )
+        self._seen[chosen] += 1
+        self._seen_of_kind[kind, chosen] += 1
+        return chosen
+
+    def next_record(self, candidates: Sequence[_Record]) -> _Record:
+        """The candidate that was in trouble least often."""
+        chosen = min(candidates, key=lambda record: self._troubled[record])
+        self._troubled[chosen] += 1
+        return chosen
+
+
 def _families(rng: Random, today: date, counties: Sequence[str]) -> Iterator[Family]:
-    persons = PersonSource(rng)
-    applicable = [applicable_circumstances(kind) for kind in HOUSEHOLD_KINDS]
-    breadth = {c: sum(c in circumstances for circumstances in applicable) for c in Circumstance}
-    seen = dict.fromkeys(Circumstance, 0)
-    number = 0
-    while True:
+    persons, rota = PersonSource(rng), _Rota()
+    for number in count():
         turn, place = divmod(number, len(HOUSEHOLD_KINDS))
-        circumstance = None
-        if turn > 0 and (3 * turn + place) % 10 < 3:
-            # Among the least seen, first the one that the fewest kinds can have.
-            circumstance = min(applicable[place], key=lambda c: (seen[c], breadth[c]))
-            seen[circumstance] += 1
+        kind = HOUSEHOLD_KINDS[place]
+        fails = turn > 0 and (3 * turn + place) % 10 < FAILING_TENTHS
         # A kind moves on by one county at each turn, so that every kind meets every county.
         region = counties[(turn + place) % len(counties)]
         scene = Scene(region, _another_county(rng, region), today, rng, persons)
-        number += 1
-        yield _family(f"F{number:06}", HOUSEHOLD_KINDS[place], circumstance, scene)
+        yield _family(f"F{number + 1:06}", kind, rota.next_circumstance(kind) if fails else None, scene, rota)
 
 
 def _another_county(rng: Random, region: str) -> str:
     """A county besides `region`: half of them neighbours in its prefecture."""
-    candidates = counties_of(region[:4]) if rng.random() < 0.5 else tuple(COUNTIES)
+    candidates = counties_of(region[:4]) if rng.random() < _HALF else tuple(COUNTIES)
     return rng.choice([county for county in candidates if county != region])
 
 
-def _family(family_id: str, kind: HouseholdKind, circumstance: Circumstance | None, scene: Scene) -> Family:
+def _family(
+    family_id: str, kind: HouseholdKind, circumstance: Circumstance | None, scene: Scene, rota: _Rota
+) -> Family:
     rng, persons = scene.rng, scene.persons
     year = int(SCHOOL_YEAR)
     if circumstance is Circumstance.WRONG_AGE:
@@ -118,13 +151,15 @@ def _family(family_id: str, kind: HouseholdKind, circumstance: Circumstance | No
         subjects[Role.CO_RESIDENT], _ = persons.draw(*_years_before(born_on, 70, 50))
     application = Application(family_id, kind.school, kind.group, scene.region, MappingProxyType(subjects))
     situation = _situation(kind, scene, guardian, (level, year), born_on)
-    blemishes = [_unasked_blemish(application, rng)] if rng.random() < 0.04 else []
+    blemishes = []
+    unasked = _unasked_records(application)
+    if unasked and rng.random() < _SHARE_WITH_UNASKED_TROUBLE:
+        blemishes.append(Blemish(*rota.next_record(unasked), rng.choice(tuple(RECORD_TROUBLES.values()))))
     if circumstance is None:
-        return Family(application, situation, (), tuple(filter(None, blemishes)))
-    situation = alter_situation(situation, circumstance, scene)
+        return Family(application, situation, (), tuple(blemishes))
     if circumstance in RECORD_TROUBLES:
-        blemishes.append(Blemish(*rng.choice(_asked_records(application)), RECORD_TROUBLES[circumstance]))
-    return Family(application, situation, (circumstance,), tuple(filter(None, blemishes)))
+        blemishes.append(Blemish(*rota.next_record(_asked_records(application)), RECORD_TROUBLES[circumstance]))
+    return Family(application, alter_situation(situation, circumstance, scene), (circumstance,), tuple(blemishes))
 
 
 def _situation(
@@ -155,23 +190,24 @@ def _situation(
             )
         ),
         enrolments=_enrolments(age_cohort[0], scene),
-        fields_on_file=tuple(name for name in _FIELDS if rng.random() < 0.6),
+        fields_on_file=tuple(name for name in _FIELDS if rng.random() < _SHARE_OF_FIELDS_ON_FILE),
     )
 
 
 def _permits(kind: HouseholdKind, scene: Scene, guardian_hukou: str | None) -> tuple[Holding, ...]:
     """A permit where the family rests on it, and for half of the other guardians whose hukou is not here."""
-    if Basis.PERMIT in kind.bases or (guardian_hukou != scene.region and scene.rng.random() < 0.5):
+    if Basis.PERMIT in kind.bases or (guardian_hukou != scene.region and scene.rng.random() < _HALF):
         return (Holding(scene.region, scene.last_day_ahead()),)
     return ()
 
 
 def _with_former(holds: bool, scene: Scene, flaw: Flaw, until: date | None) -> tuple[Holding, ...]:
     """The holding itself if it `holds`; and in some families a flawed one before it and one elsewhere after it."""
-    before = (Holding(scene.region, until, flaw),) if scene.rng.random() < 0.1 else ()
+    has_former, has_other = (scene.rng.random() < _SHARE_OF_FORMER_HOLDINGS for _ in range(2))
+    before = (Holding(scene.region, until, flaw),) if has_former else ()
     # Homes have no last day, and no last day is drawn for them.
     own = (Holding(scene.region, scene.last_day_ahead() if until else None),) if holds else ()
-    after = (Holding(scene.elsewhere, scene.last_day_ahead() if until else None),) if scene.rng.random() < 0.1 else ()
+    after = (Holding(scene.elsewhere, scene.last_day_ahead() if until else None),) if has_other else ()
     return before + own + after
 
 
@@ -181,13 +217,13 @@ def _enrolments(level: str, scene: Scene) -> tuple[Enrolment, ...]:
     enrolments = []
     if level == "junior":
         enrolments.append(Enrolment(rng.choice((scene.region, scene.region, scene.elsewhere)), "primary", True))
-    if rng.random() < 0.15:
-        is_current = rng.random() < 0.5
+    if rng.random() < _SHARE_OF_OTHER_ENROLMENTS:
+        is_current = rng.random() < _HALF
         enrolments.append(Enrolment(rng.choice((scene.region, scene.elsewhere)), level, is_current))
     return tuple(enrolments)
 
 
-def _asked_records(application: Application) -> tuple[tuple[DepartmentKind, Role], ...]:
+def _asked_records(application: Application) -> tuple[_Record, ...]:
     """The records that the family's plan asks, each once, in the order of the plan."""
     checks = plan_checks(application.school, application.group, application.subjects.keys())
     claims = [claim_named(check.claim) for check in checks]
@@ -195,16 +231,11 @@ def _asked_records(application: Application) -> tuple[tuple[DepartmentKind, Role
     return tuple(dict.fromkeys(asked))
 
 
-def _unasked_blemish(application: Application, rng: Random) -> Blemish | None:
-    """A trouble with a record that the plan does not ask, if there is one."""
+def _unasked_records(application: Application) -> tuple[_Record, ...]:
+    """The family's other records."""
     asked = _asked_records(application)
-    unasked = [
-        (department, role)
-        for department, roles in KNOWN_ROLES.items()
-        for role in roles
-        if role in application.subjects and (department, role) not in asked
-    ]
-    return Blemish(*rng.choice(unasked), rng.choice(tuple(RECORD_TROUBLES.values()))) if unasked else None
+    held = [(department, role) for department, roles in KNOWN_ROLES.items() for role in roles]
+    return tuple(record for record in held if record[1] in application.subjects and record not in asked)
 
 
 def _years_before(day: date, most: int, least: int) -> tuple[date, date]:

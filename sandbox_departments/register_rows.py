@@ -1,8 +1,8 @@
 """What each department's register is made of: its tables, and the rows that a family puts into them.
 
-A person who is missing in a department has no row there at all; one who is ambiguous has two rows under one number.
-Facts are written with the dates and states that a real register would hold: that a lease has expired stands nowhere, only its last
-day does. Dates are ISO 8601 text, which sorts as dates do.
+A person who is missing in a department has no row there at all; one who is ambiguous has two rows under one
+number. Facts are written with the dates and states that a real register would hold: that a lease has expired
+stands nowhere, only its last day does. Dates are ISO 8601 text, which sorts as dates do.
 """
 
 from __future__ import annotations

@@ -195,12 +195,20 @@ _PERSON = """
 _CHILD = "id_type = :child_type AND id_number = :child"
 _GUARDIAN = "id_type = :guardian_type AND id_number = :guardian"
 _CO_RESIDENT = "id_type = :co_resident_type AND id_number = :co_resident"
+_CO_RESIDENTS_HOUSEHOLD = """(
+    SELECT household FROM hukou WHERE id_type = :co_resident_type AND id_number = :co_resident
+)"""
 _CURRENT_HOME = "region = :region AND use = 'residential' AND state = 'current'"
 
 
 def _exists(table: str, condition: str) -> str:
     return f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {condition})"  # noqa: S608 (only constants of this module)
 
+
+_MONTHS_PAID = """
+    SELECT coalesce(sum(months), 0) >= :months FROM contributions
+    WHERE id_type = :guardian_type AND id_number = :guardian AND region = :region
+"""
 
 _FACTS: Mapping[str, str] = MappingProxyType(
     {
@@ -215,19 +223,14 @@ _FACTS: Mapping[str, str] = MappingProxyType(
         "hukou.child_registered@1": _exists("hukou", f"{_CHILD} AND region = :region"),
         "hukou.guardian_registered@1": _exists("hukou", f"{_GUARDIAN} AND region = :region"),
         "hukou.child_registered_elsewhere@1": _exists("hukou", f"{_CHILD} AND region <> :region"),
-        "kinship.same_household@1": _exists(
-            "hukou", f"{_CHILD} AND household IN (SELECT household FROM hukou WHERE {_CO_RESIDENT})"
-        ),
+        "kinship.same_household@1": _exists("hukou", f"{_CHILD} AND household IN {_CO_RESIDENTS_HOUSEHOLD}"),
         "residence.permit_valid@1": _exists(
             "residence_permits", f"{_GUARDIAN} AND region = :region AND expires_on >= :as_of"
         ),
         "property.owns_home@1": _exists("homes", f"{_GUARDIAN} AND {_CURRENT_HOME}"),
         "property.owns_no_home@1": _exists("homes", f"{_GUARDIAN} AND {_CURRENT_HOME}"),
         "property.co_resident_owns_home@1": _exists("homes", f"{_CO_RESIDENT} AND {_CURRENT_HOME}"),
-        "insurance.paid_months@1": (
-            "SELECT coalesce(sum(months), 0) >= :months FROM contributions"  # noqa: S608
-            f" WHERE {_GUARDIAN} AND region = :region"
-        ),
+        "insurance.paid_months@1": _MONTHS_PAID,
         "housing.lease_on_file@1": _exists("leases", f"{_GUARDIAN} AND region = :region AND ends_on >= :as_of"),
         "housing.public_housing@1": _exists("tenancies", f"{_GUARDIAN} AND region = :region AND ends_on >= :as_of"),
         "enrolment.of_school_age@1": _exists("pupils", f"{_CHILD} AND born_on BETWEEN :first_birth AND :last_birth"),

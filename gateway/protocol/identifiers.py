@@ -32,6 +32,9 @@ RESIDENT_ID_LENGTH = 18
 MAX_TYPED_LENGTH = 64
 """Characters read at all: room for an ID number with stray spaces around it."""
 
+AREA_LENGTH = 6
+"""Digits of the area (GB/T 2260)."""
+
 MAX_SEQUENCE = 999
 """Persons told apart by one area and birth date: three digits."""
 
@@ -98,7 +101,7 @@ def resident_id(area: str, birth: date, sequence: int) -> str:
 
     Raises MalformedError (IDENTIFIER_MALFORMED).
     """
-    if len(area) != 6 or not _is_digits(area):
+    if len(area) != AREA_LENGTH or not _is_digits(area):
         raise _violation("area", "must be six digits", "应为 6 位数字")
     if not 1 <= sequence <= MAX_SEQUENCE:
         raise _violation("sequence", "must be from 1 to 999", "应为 1 至 999")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from enum import IntEnum, unique
 from hashlib import sha256
 
 from gateway.protocol.codec import encode, from_timestamp, parse_canonical
@@ -22,6 +23,16 @@ MAX_LEAF = 65_535
 
 LEAF_KEY_BYTES = 32
 _LEAF_KEY_LABEL = b"heyan.v1.LeafKey\x00"
+
+
+@unique
+class CheckStatus(IntEnum):
+    """How a check ended. Numbers are those of `heyan.v1.CheckStatus`."""
+
+    ANSWERED = 1
+    REFUSED = 2
+    UNAVAILABLE = 3
+    WITHHELD = 4
 
 
 def derive_leaf_key(evidence_key: bytes) -> bytes:

@@ -36,7 +36,7 @@ from gateway.protocol.codec import from_timestamp
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, MalformedError
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.leaf import LEAF_KEY_BYTES, Tags, log_time, read_leaf
+from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time, read_leaf
 from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import read_signed_query
@@ -240,10 +240,10 @@ def _asked_of(statement: Attestation | Refusal, part: OpenedPart, query_digest: 
 
 
 _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
-    log_pb2.CHECK_STATUS_ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),
-    log_pb2.CHECK_STATUS_REFUSED: frozenset({Outcome.REFUSED}),
-    log_pb2.CHECK_STATUS_UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
-    log_pb2.CHECK_STATUS_WITHHELD: frozenset({Outcome.UNAVAILABLE}),
+    CheckStatus.ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),
+    CheckStatus.REFUSED: frozenset({Outcome.REFUSED}),
+    CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
+    CheckStatus.WITHHELD: frozenset({Outcome.UNAVAILABLE}),
 }
 
 
@@ -261,14 +261,15 @@ def _hold_against_leaves(
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log records a check that was not asked")
             logged[check_of_tag[entry.check_tag]] = entry
     for check_id, row in rows.items():
-        found = logged.get(check_id)
-        answer = row.answer
+        answer, found = row.answer, logged.get(check_id)
+        if found is None:
+            raise ForgedError(Reason.RECEIPT_INVALID, "the log records no answer")
+        status = CheckStatus(int(found.status))
+        said = (answer.department, answer.check.claim, answer.check.region)
         if (
-            found is None
-            or answer.outcome not in _STATUS_OUTCOMES[found.status]
-            or (found.department, found.claim, found.region)
-            != (answer.department, answer.check.claim, answer.check.region)
-            or (found.status != log_pb2.CHECK_STATUS_WITHHELD and found.statement_digest != row.statement_digest)
+            answer.outcome not in _STATUS_OUTCOMES[status]
+            or (found.department, found.claim, found.region) != said
+            or (status is not CheckStatus.WITHHELD and found.statement_digest != row.statement_digest)
             or found.reason != (answer.reason.value if answer.reason else "")
         ):
             raise ForgedError(Reason.RECEIPT_INVALID, "the log records another answer")

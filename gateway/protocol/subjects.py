@@ -44,11 +44,14 @@ class Subject:
 def canonical_record(subject: Subject) -> bytes:
     """The one byte string of a subject: prefix, then each field with its 2-byte big-endian length.
 
-    The number is upper-cased, the name NFKC-normalised with white space removed, so that both sides of a
-    commitment agree however a clerk typed it. Raises MalformedError if a field is empty or too long.
+    Number and name are NFKC-normalised, white space goes, the number is upper-cased: so both sides of a
+    commitment agree however a clerk typed it. Raises MalformedError if a field is empty, too long, or no text.
     """
-    number = subject.id_number.strip().upper().encode()
-    name = normalise_name(subject.name).encode()
+    try:
+        number = normalise_name(subject.id_number).upper().encode()
+        name = normalise_name(subject.name).encode()
+    except UnicodeEncodeError:
+        raise MalformedError.at("subject", "must be Unicode text", Reason.IDENTIFIER_MALFORMED) from None
     if not 0 < len(number) <= MAX_ID_NUMBER_BYTES:
         raise MalformedError.at("id_number", "must not be empty or over 32 bytes", Reason.IDENTIFIER_MALFORMED)
     if not 0 < len(name) <= MAX_NAME_BYTES:

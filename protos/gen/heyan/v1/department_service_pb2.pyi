@@ -136,11 +136,11 @@ class AnswerResponse(_message.Message):
     """Sent again because it was never acknowledged; ask_ids then mean nothing."""
     @_builtins.property
     def batch(self) -> _attestation_pb2.SignedStatementBatch:
-        """The signed batch."""
+        """The signed batch; unset if every reply is a fault."""
 
     @_builtins.property
     def replies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reply]:
-        """Its statements, grouped by ask."""
+        """Its statements, grouped by ask; together they are all the statements of the batch."""
 
     def __init__(
         self,
@@ -165,21 +165,27 @@ class Reply(_message.Message):
 
     ASK_ID_FIELD_NUMBER: _builtins.int
     STATEMENTS_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
     ask_id: _builtins.int
     """The ask."""
+    fault: _builtins.str
+    """A technical fault (reason of the contract's list) that kept the node from stating anything: the gateway
+    reports UNAVAILABLE. Empty otherwise. It says nothing about a person and MUST NOT depend on one.
+    """
     @_builtins.property
     def statements(self) -> _containers.RepeatedCompositeFieldContainer[_attestation_pb2.StatementProof]:
-        """One attestation per check in the part's order, or one refusal of the part."""
+        """One attestation per check in the part's order, or one refusal of the part; empty on a fault."""
 
     def __init__(
         self,
         *,
         ask_id: _builtins.int = ...,
         statements: _abc.Iterable[_attestation_pb2.StatementProof] | None = ...,
+        fault: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_id", b"ask_id", "statements", b"statements"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_id", b"ask_id", "fault", b"fault", "statements", b"statements"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

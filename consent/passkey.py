@@ -1,0 +1,202 @@
+"""Passkey assertions: what a guardian's authenticator signed, and whether it approves what it is said to approve.
+
+`verify_assertion` is the one place where a WebAuthn assertion is judged: ES256 key, type `webauthn.get`, the
+challenge, an origin and relying party of the registry, user present and verified, not embedded in a foreign page.
+The checking is py_webauthn's; added is what it leaves open: key type, repeated JSON names, cross-origin use, sizes.
+A signature counter is not compared: synchronised passkeys report 0, and each challenge is approved once.
+
+`PasskeyEvidence` travels from issuer to requester and on to departments, sealed; the grant names its digest, and
+its `cnf.passkey` commits to the key, so that neither another assertion nor another key can take its place.
+Source: W3C Web Authentication Level 3 §7.2; RFC 9053 §7.1.1 (COSE EC2 keys).
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Annotated
+
+import cbor2
+import msgspec
+from webauthn import verify_authentication_response
+from webauthn.helpers.exceptions import WebAuthnException
+from webauthn.helpers.structs import AuthenticationCredential, AuthenticatorAssertionResponse
+
+from gateway.protocol.codec import b64url, encode, parse_canonical, parse_json_object, unb64url
+from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.limits import ENVELOPE_SIZE
+from gateway.protocol.reasons import Reason
+from heyan.v1 import query_pb2
+
+KEY_SALT_BYTES = 32
+MAX_CREDENTIAL_ID = 1023
+"""Bytes, WebAuthn §4 (credential ID)."""
+MAX_AUTHENTICATOR_DATA = 512
+"""Bytes: 37, and room for small extensions."""
+MAX_CLIENT_DATA = 1024
+"""Bytes: browsers write 120 to 300."""
+MAX_ASSERTION_SIGNATURE = 80
+"""Bytes of a DER ECDSA signature over P-256 (at most 72)."""
+
+_COORDINATE_BYTES = 32
+_KTY, _ALG, _CRV, _X, _Y = 1, 3, -1, -2, -3
+_EC2, _ES256, _P256 = 2, -7, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """A WebAuthn assertion. `repr` shows nothing: it identifies a person's passkey."""
+
+    credential_id: bytes = field(repr=False)
+    authenticator_data: bytes = field(repr=False)
+    client_data_json: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeyEvidence:
+    """An assertion with the key that it verifies under, and the salt of the grant's commitment to that key."""
+
+    key_salt: bytes = field(repr=False)
+    public_key: bytes = field(repr=False)
+    assertion: Assertion
+
+
+class _ResponseJson(msgspec.Struct, frozen=True):
+    clientDataJSON: str
+    authenticatorData: str
+    signature: str
+
+
+class _AssertionJson(msgspec.Struct, frozen=True):
+    id: str
+    response: _ResponseJson
+    type: Annotated[str, msgspec.Meta(pattern=r"^public-key\Z")]
+
+
+def commit_key(key_salt: bytes, public_key: bytes) -> bytes:
+    """What `cnf.passkey` of a grant holds for a COSE key, under 32 random bytes fresh for the grant."""
+    if len(key_salt) != KEY_SALT_BYTES:
+        raise MalformedError.at("key_salt", f"must be {KEY_SALT_BYTES} bytes")
+    return hmac.digest(key_salt, public_key, sha256)
+
+
+def write_cose_key(x: bytes, y: bytes) -> bytes:
+    """The COSE_Key of a P-256 point, as authenticators encode it (77 bytes)."""
+    return cbor2.dumps({_KTY: _EC2, _ALG: _ES256, _CRV: _P256, _X: x, _Y: y}, canonical=True)
+
+
+def check_cose_key(public_key: bytes) -> None:
+    """Refuse anything but an ES256 key over P-256 in its canonical encoding; ForgedError (EVIDENCE_INVALID).
+
+    py_webauthn would also take other algorithms, and a bare point.
+    """
+    x, y = public_key[10 : 10 + _COORDINATE_BYTES], public_key[-_COORDINATE_BYTES:]
+    if public_key != write_cose_key(x, y):
+        raise ForgedError(Reason.EVIDENCE_INVALID, "not a canonical ES256 COSE key")
+
+
+def verify_assertion(
+    assertion: Assertion, *, public_key: bytes, challenge: bytes, rp_id: str, origins: tuple[str, ...]
+) -> None:
+    """Hold an assertion against key, challenge, relying party and origins; ForgedError (EVIDENCE_INVALID)."""
+    check_cose_key(public_key)
+    _check_sizes(assertion)
+    try:
+        client_data = parse_json_object(assertion.client_data_json, "clientDataJSON")
+    except MalformedError as error:
+        raise ForgedError(Reason.EVIDENCE_INVALID, error.detail) from None
+    if client_data.get("crossOrigin", False) is not False:
+        raise ForgedError(Reason.EVIDENCE_INVALID, "made inside another site's page")
+    credential = AuthenticationCredential(
+        id=b64url(assertion.credential_id),
+        raw_id=assertion.credential_id,
+        response=AuthenticatorAssertionResponse(
+            client_data_json=assertion.client_data_json,
+            authenticator_data=assertion.authenticator_data,
+            signature=assertion.signature,
+        ),
+    )
+    try:
+        verify_authentication_response(
+            credential=credential,
+            expected_challenge=challenge,
+            expected_rp_id=rp_id,
+            expected_origin=list(origins),
+            credential_public_key=public_key,
+            credential_current_sign_count=0,
+            require_user_verification=True,
+        )
+    except (WebAuthnException, ValueError, TypeError, KeyError) as error:
+        raise ForgedError(Reason.EVIDENCE_INVALID, type(error).__name__) from None
+
+
+def write_evidence(evidence: PasskeyEvidence) -> bytes:
+    """The bytes of evidence, whose digest a grant names."""
+    return encode(
+        query_pb2.PasskeyEvidence(
+            key_salt=evidence.key_salt,
+            public_key=evidence.public_key,
+            credential_id=evidence.assertion.credential_id,
+            authenticator_data=evidence.assertion.authenticator_data,
+            client_data_json=evidence.assertion.client_data_json,
+            signature=evidence.assertion.signature,
+        )
+    )
+
+
+def read_evidence(data: bytes) -> PasskeyEvidence:
+    """The evidence of its bytes; ForgedError (EVIDENCE_INVALID), since whose digest matched it was presented as such."""
+    try:
+        message = parse_canonical(query_pb2.PasskeyEvidence, data, ENVELOPE_SIZE)
+    except MalformedError as error:
+        raise ForgedError(Reason.EVIDENCE_INVALID, error.detail) from None
+    if len(message.key_salt) != KEY_SALT_BYTES:
+        raise ForgedError(Reason.EVIDENCE_INVALID, "a key salt of the wrong length")
+    assertion = Assertion(
+        message.credential_id, message.authenticator_data, message.client_data_json, message.signature
+    )
+    return PasskeyEvidence(message.key_salt, message.public_key, assertion)
+
+
+def assertion_to_json(assertion: Assertion) -> dict[str, object]:
+    """An assertion as browsers write it (AuthenticationResponseJSON, WebAuthn §5.1)."""
+    identifier = b64url(assertion.credential_id)
+    return {
+        "id": identifier,
+        "rawId": identifier,
+        "type": "public-key",
+        "response": {
+            "clientDataJSON": b64url(assertion.client_data_json),
+            "authenticatorData": b64url(assertion.authenticator_data),
+            "signature": b64url(assertion.signature),
+        },
+        "clientExtensionResults": {},
+    }
+
+
+def assertion_from_json(value: object) -> Assertion:
+    """The assertion of a browser's AuthenticationResponseJSON; MalformedError. Further members are ignored."""
+    try:
+        parsed = msgspec.convert(value, _AssertionJson)
+    except msgspec.ValidationError as error:
+        raise MalformedError.at("assertion", str(error)) from None
+    response = parsed.response
+    return Assertion(
+        unb64url(parsed.id, "assertion.id"),
+        unb64url(response.authenticatorData, "assertion.response.authenticatorData"),
+        unb64url(response.clientDataJSON, "assertion.response.clientDataJSON"),
+        unb64url(response.signature, "assertion.response.signature"),
+    )
+
+
+def _check_sizes(assertion: Assertion) -> None:
+    bounds = (
+        (assertion.credential_id, MAX_CREDENTIAL_ID),
+        (assertion.authenticator_data, MAX_AUTHENTICATOR_DATA),
+        (assertion.client_data_json, MAX_CLIENT_DATA),
+        (assertion.signature, MAX_ASSERTION_SIGNATURE),
+    )
+    if any(not 0 < len(data) <= bound for data, bound in bounds):
+        raise ForgedError(Reason.EVIDENCE_INVALID, "a field of the assertion over its bound")

@@ -1,0 +1,65 @@
+"""Acknowledging reply batches: once every statement of a batch is logged, its department is told where.
+
+Batches and requests do not match one to one, so each batch waits here until the leaves of all its statements
+are known. What is lost with the process is not owed twice: the node sends an unacknowledged batch again, and
+statements that are already logged are found in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gateway.departments import Acknowledgement, DepartmentPort
+from gateway.protocol.attestation import SignedBatch, StatementProof
+
+MAX_OPEN_BATCHES = 4_096
+"""Batches whose statements are not all logged yet; the oldest is forgotten first (its node sends it again)."""
+
+
+@dataclass(slots=True)
+class _OpenBatch:
+    department: str
+    digest: bytes
+    statements: tuple[bytes, ...]
+    indexes: dict[bytes, int] = field(default_factory=dict)
+
+
+class Acknowledgements:
+    """Keeps count of open batches, and acknowledges each when it is complete."""
+
+    def __init__(self, department: Callable[[str], DepartmentPort | None]) -> None:
+        self._department = department
+        self._open: dict[bytes, _OpenBatch] = {}
+        self._batch_of: dict[bytes, bytes] = {}
+
+    def expect(self, department: str, signed: SignedBatch, proofs: Sequence[StatementProof]) -> None:
+        """A verified batch has arrived: `proofs` are all its statements, in any order."""
+        digest = signed.digest
+        statements = tuple(proof.digest for proof in sorted(proofs, key=lambda proof: proof.index))
+        if len(self._open) >= MAX_OPEN_BATCHES:
+            self._forget(next(iter(self._open)))
+        self._open[digest] = _OpenBatch(department, digest, statements)
+        self._batch_of.update(dict.fromkeys(statements, digest))
+
+    def logged(self, indexes: Mapping[bytes, int], checkpoint: str) -> None:
+        """Statements (by digest) are durable at these leaf indexes, under `checkpoint`."""
+        touched = set()
+        for statement, index in indexes.items():
+            batch = self._open.get(self._batch_of.get(statement, b""))
+            if batch is not None:
+                batch.indexes[statement] = index
+                touched.add(batch.digest)
+        for digest in touched:
+            batch = self._open[digest]
+            if batch.indexes.keys() >= set(batch.statements):
+                self._forget(digest)
+                port = self._department(batch.department)
+                if port is not None:
+                    port.acknowledge(
+                        Acknowledgement(digest, tuple(batch.indexes[item] for item in batch.statements), checkpoint)
+                    )
+
+    def _forget(self, digest: bytes) -> None:
+        for statement in self._open.pop(digest).statements:
+            self._batch_of.pop(statement, None)

@@ -1,0 +1,159 @@
+"""Making a query: from questions and a consent to a signed, sealed submission. Pure: randomness is an argument.
+
+Each department's part holds only its own checks, and its sealed subject only the roles that the part names, with
+the evidence of only those grants for which the registry asks it. Sealing keys come from the registry alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from consent.consent_file import ConsentFile, GrantConsent
+from gateway.protocol.claims import Role, check_parameters, claim_named
+from gateway.protocol.digests import Kind, digest
+from gateway.protocol.errors import NotGrantedError
+from gateway.protocol.identifiers import check_subject
+from gateway.protocol.keys import SigningKey
+from gateway.protocol.limits import MAX_QUERY_LIFETIME, PART_SALT_SIZE
+from gateway.protocol.presentation import PresentedPart, Submission
+from gateway.protocol.query import Check, Part, Query, SignedQuery, write_part, write_query
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.protocol.sealing import seal
+from heyan.v1 import query_pb2
+
+REQUEST_ID_SIZE = 16
+
+Randomness = Callable[[int], bytes]
+"""Random bytes of a length; `os.urandom` in a real client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One check to ask: its id within the query, claim, region (county code) and parameters."""
+
+    check_id: str
+    claim: str
+    region: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who asks whom, when, and for what: seconds since the epoch; `answer_until` None means no deferral."""
+
+    requester: str
+    gateway: str
+    purpose: str
+    now: float
+    answer_until: float | None = None
+    lifetime: float = MAX_QUERY_LIFETIME
+
+
+def make_submission(
+    questions: Sequence[Question],
+    consent: ConsentFile,
+    envelope: Envelope,
+    registry: Registry,
+    key: SigningKey,
+    randomness: Randomness,
+) -> Submission:
+    """The submission of `questions`, resting on `consent`.
+
+    Raises MalformedError for a malformed identifier (before anything is made of it) or an unknown claim, and
+    NotGrantedError if the consent has no footing for a question, or nobody answers it.
+    """
+    subjects = _subjects(consent)
+    parts = _parts(questions, consent, envelope, registry, randomness)
+    data = {part.department: write_part(part) for part in parts}
+    digests = sorted(digest(Kind.PART, part) for part in data.values())
+    expires = envelope.now + envelope.lifetime
+    query = Query(
+        request_id=randomness(REQUEST_ID_SIZE),
+        requester=envelope.requester,
+        gateway=envelope.gateway,
+        issue_time=envelope.now,
+        expire_time=expires,
+        answer_until_time=expires if envelope.answer_until is None else envelope.answer_until,
+        purpose=envelope.purpose,
+        grant_digests=tuple(grant.digest for grant in consent.grants),
+        part_digests=tuple(digests),
+    )
+    query_bytes = write_query(query)
+    signed = SignedQuery(query_bytes, key.key_id, key.sign(Kind.QUERY, query_bytes))
+    return Submission(
+        signed=signed,
+        grants=tuple(grant.presentation for grant in consent.grants),
+        parts=tuple(
+            _sealed(part, data[part.department], subjects, consent, signed.digest, registry, envelope.now)
+            for part in parts
+        ),
+    )
+
+
+def _subjects(consent: ConsentFile) -> dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]]:
+    """The opening of every role, its identifier checked."""
+    found: dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]] = {}
+    for grant in consent.grants:
+        for role, subject in grant.subjects.items():
+            checked = check_subject(subject, prefix=f"subjects.{role.value}.")
+            opening = query_pb2.SubjectOpening(
+                role=role.value,
+                id_type=checked.id_type.value,
+                id_number=checked.id_number,
+                name=checked.name,
+                salt=grant.salts[role],
+            )
+            found.setdefault(role, (opening, grant))
+    return found
+
+
+def _parts(
+    questions: Sequence[Question],
+    consent: ConsentFile,
+    envelope: Envelope,
+    registry: Registry,
+    randomness: Randomness,
+) -> tuple[Part, ...]:
+    checks: dict[str, list[Check]] = {}
+    for question in questions:
+        claim = claim_named(question.claim)
+        check_parameters(claim, question.parameters)
+        node = registry.node_for(question.claim, question.region)
+        footing = consent.footing(question.claim, question.region, purpose=envelope.purpose, gateway=envelope.gateway)
+        check = Check(
+            question.check_id,
+            question.claim,
+            question.region,
+            tuple(sorted(question.parameters.items())),
+            footing.subjects,
+            footing.uses,
+        )
+        checks.setdefault(node.id, []).append(check)
+    return tuple(Part(randomness(PART_SALT_SIZE), department, tuple(asked)) for department, asked in checks.items())
+
+
+def _sealed(
+    part: Part,
+    data: bytes,
+    subjects: Mapping[Role, tuple[query_pb2.SubjectOpening, GrantConsent]],
+    consent: ConsentFile,
+    query_digest: bytes,
+    registry: Registry,
+    now: float,
+) -> PresentedPart:
+    keys = registry.sealing_keys(part.department, now)
+    if not keys:
+        raise NotGrantedError(Reason.REGION_NOT_SERVED, f"{part.department} has no current sealing key")
+    needing = {
+        use.grant_digest
+        for check in part.checks
+        if registry.claim_terms(check.claim).evidence
+        for use in check.authorizations
+    }
+    envelope = query_pb2.SubjectEnvelope(
+        subjects=[subjects[role][0] for role in sorted(part.roles)],
+        evidence=[grant.evidence for grant in consent.grants if grant.digest in needing],
+    )
+    return PresentedPart(data, seal(envelope, keys[0], part.department, query_digest))

@@ -1,0 +1,183 @@
+"""`heyan doctor`: what keeps a party, or a whole local federation, from working, and what to do about it.
+
+The checks stand in gateway.party.diagnosis; this module chooses them, gives them `now`, and prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from gateway.party.config import TlsFiles
+from gateway.party.diagnosis import (
+    AnyPartyConfig,
+    Finding,
+    Level,
+    check_certificate,
+    check_modes,
+    check_peer,
+    check_port,
+    check_registry,
+    check_signing_keys,
+    peers_of,
+)
+from gateway.party.keyfiles import Watched, read_public, unusable
+from gateway.party.tls import TlsMaterial, watch_tls
+from gateway.protocol.codec import parse_json_object
+from gateway.protocol.errors import HeyanError, MalformedError
+from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.reasons import Reason
+
+_MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
+
+app = App(name="doctor", help="Explain what keeps a party from working.")
+
+
+@app.default
+def doctor(
+    *,
+    config: Path | None = None,
+    dir_: Annotated[Path | None, Parameter(name="--dir")] = None,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> int:
+    """Explain a failing handshake, a skewed clock, an expired key or registry, an unreachable node, a busy port.
+
+    Looks at files and certificates, and reaches the servers that the party calls; it changes nothing. Exits with 0
+    if there is no problem (warnings allowed), else with 1.
+
+    Examples: `heyan doctor --config gateway/gateway.toml`, `heyan doctor --dir demo --json`
+
+    Parameters
+    ----------
+    config
+        A party's configuration file.
+    dir_
+        The folder of `heyan up`: every party in it, and what endpoints.json names.
+    json_
+        Print one JSON object: findings of level, party, topic, text and remedy.
+    """
+    if (config is None) == (dir_ is None):
+        raise MalformedError.at("--config", "give either --config or --dir", Reason.CONFIGURATION_INVALID)
+    if config is not None:
+        findings = asyncio.run(examine_party(config, time.time))
+    else:
+        assert dir_ is not None  # noqa: S101 - one of the two is given
+        findings = asyncio.run(examine_folder(dir_, time.time))
+    _print_json(findings) if json_ else _print(findings)
+    return int(any(finding.level is Level.PROBLEM for _, finding in findings))
+
+
+Findings = list[tuple[str, Finding]]
+"""Each finding with the party that it is about."""
+
+
+async def examine_party(path: Path, clock: Callable[[], float]) -> Findings:
+    """Everything that can be found of the party of one configuration file."""
+    try:
+        config = AnyPartyConfig.from_file(path)
+        us = config.identity
+    except HeyanError as error:
+        remedy = "correct the file as named; docs: heyan <party> serve --help"
+        return [(str(path), Finding(Level.PROBLEM, "configuration", error.detail, remedy))]
+    folder, now = path.parent, clock()
+    findings = [*check_modes(folder), *check_certificate(config, now)]
+    registry, found = check_registry(config, now)
+    findings += found
+    if registry is not None and any(party.id == us.uri for party in registry.document.parties):
+        findings += check_signing_keys(config, folder, registry, now)
+    tls = _watch(config.tls)
+    findings.append(await check_port(config.probes, "probes", None, None))
+    if tls is not None:
+        findings.append(await check_port(config.listen, "listen", us, tls))
+        if registry is not None:
+            peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
+            for reached in await asyncio.gather(*peers):
+                findings += reached
+    return [(us.uri, finding) for finding in findings]
+
+
+async def examine_folder(folder: Path, clock: Callable[[], float]) -> Findings:
+    """Every party of a folder of `heyan up`, then its servers as each requester of endpoints.json reaches them."""
+    findings: Findings = []
+    for path in _configurations(folder):
+        findings += await examine_party(path, clock)
+    endpoints_file = folder / "endpoints.json"
+    try:
+        endpoints = parse_json_object(read_public(endpoints_file), str(endpoints_file))
+        return findings + await _examine_endpoints(folder, endpoints, clock)
+    except HeyanError as error:
+        remedy = f"start the federation once: heyan up {folder}"
+        return [*findings, (str(endpoints_file), Finding(Level.PROBLEM, "endpoints", error.detail, remedy))]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise unusable(endpoints_file, f"does not have the fields of heyan up: {error!r}") from error
+
+
+def _configurations(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.toml"))
+
+
+async def _examine_endpoints(folder: Path, endpoints: dict[str, Any], clock: Callable[[], float]) -> Findings:
+    servers: list[tuple[str, Identity]] = []
+    gateway = endpoints.get("gateway") or {}
+    if gateway.get("grpc"):
+        servers.append((gateway["grpc"], _identity(PartyRole.GATEWAY, gateway["id"])))
+    for name, department in (endpoints.get("departments") or {}).items():
+        if department.get("grpc"):
+            servers.append((department["grpc"], _identity(PartyRole.DEPARTMENT, name)))
+    findings: Findings = []
+    for name, files in (endpoints.get("requesters") or {}).items():
+        us = _identity(PartyRole.REQUESTER, name).uri
+        tls_files = TlsFiles(certificate=folder / files["cert"], key=folder / files["key"], ca=folder / endpoints["ca"])
+        try:
+            tls = watch_tls(tls_files)
+        except HeyanError as error:
+            remedy = f"have its certificate issued anew: heyan up {folder}"
+            findings.append((us, Finding(Level.PROBLEM, "certificate", error.detail, remedy)))
+            continue
+        for reached in await asyncio.gather(*(check_peer(target, peer, tls, clock()) for target, peer in servers)):
+            findings += [(us, finding) for finding in reached]
+    return findings
+
+
+def _identity(role: PartyRole, name: str) -> Identity:
+    """An identity of endpoints.json, which names parties by id or by SPIFFE ID."""
+    return parse_identity(name) if "://" in name else parse_identity(Identity(role, name).uri)
+
+
+def _watch(files: TlsFiles) -> Watched[TlsMaterial] | None:
+    try:
+        return watch_tls(files)
+    except HeyanError:
+        return None  # check_certificate has said why
+
+
+def _print(findings: Findings) -> None:
+    console = Console()
+    shown = None
+    for party, finding in findings:
+        if party != shown:
+            console.print(party, style="bold", markup=False, highlight=False, soft_wrap=True)
+            shown = party
+        mark, style = _MARKS[finding.level]
+        console.print(f"  {mark:8}", style=style, end="")
+        console.print(f" {finding.topic}: {finding.text}", markup=False, highlight=False, soft_wrap=True)
+        if finding.remedy:
+            console.print(f"           -> {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+    problems = sum(finding.level is Level.PROBLEM for _, finding in findings)
+    warnings = sum(finding.level is Level.WARNING for _, finding in findings)
+    console.print(f"{len(findings)} checks: {problems} problem(s), {warnings} warning(s).", highlight=False)
+
+
+def _print_json(findings: Findings) -> None:
+    rows = [{"party": party, **asdict(finding)} for party, finding in findings]
+    ok = all(finding.level is not Level.PROBLEM for _, finding in findings)
+    sys.stdout.write(json.dumps({"ok": ok, "findings": rows}, ensure_ascii=False, indent=2) + "\n")

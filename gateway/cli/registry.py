@@ -1,0 +1,300 @@
+"""`heyan registry`: the federation operator's commands. Each loads the desk, does one thing, and says what came of it.
+
+The rules stand in gateway.operator; this module parses, calls and prints, and is where `now` comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from gateway.operator import document as editing
+from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
+from gateway.operator.enrolment import PartyFolder
+from gateway.party.keyfiles import read_public, write_atomic
+from gateway.party.registry_keeper import operator_key
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry, open_registry
+from gateway.protocol.registry_terms import KeyUse
+
+_DAY = 86_400
+
+app = App(
+    name="registry",
+    help="Run the federation's registry: who is a party, with which keys, allowed to do what.",
+)
+
+_DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's folder.")
+DeskOption = Annotated[Path, _DESK]
+OptionalDesk = Annotated[Path | None, _DESK]
+Rotated = Literal["certificate", "query", "answer", "log", "grant", "sealing"]
+
+
+@app.command
+def init(federation: str, *, desk: DeskOption) -> None:
+    """Make the operator's key, the transport CA and an empty draft.
+
+    Prints the verifier key that every party pins. Keep a copy of operator.key offline.
+
+    Example: `heyan registry init hunan-edu --desk operator`
+
+    Parameters
+    ----------
+    federation
+        Name of the federation, without spaces or plus signs.
+    """
+    made = Desk.create(desk, federation, time.time())
+    _say(f"The desk of {federation} is in {desk}.")
+    _say(f"Parties pin: {made.vkey}")
+    _say(f"Next: heyan registry add PARTY.json --desk {desk}")
+
+
+@app.command
+def add(party: Path, *, desk: DeskOption, folder: Path | None = None) -> None:
+    """Add a party to the draft.
+
+    PARTY is its entry as JSON: `{"id": "spiffe://heyan/requester/enrol", "name": {"zh": "…", "en": "…"}, "requester":
+    {"claims": ["hukou.child_registered@1"], "regions": ["43"], "purposes": ["enrolment"]}}`. A party apart adds its
+    public `keys`, and gets its certificate by `heyan registry certificate`.
+
+    Example: `heyan registry add police.json --folder departments/police --desk operator`
+
+    Parameters
+    ----------
+    party
+        File with the party's entry.
+    folder
+        The party's own folder, if keys and certificate are to be made there.
+    """
+    opened = Desk.open(desk)
+    entry = editing.decode_party(read_public(party))
+    with opened.alone():
+        if folder is None:
+            opened.save(editing.add_party(opened.draft(), entry))
+        else:
+            entry = opened.enrol(entry, PartyFolder(folder), time.time())
+    _say(f"{entry.id} is in the draft with {len(entry.keys)} signature key(s).")
+    _say(f"Next: heyan registry sign --desk {desk}")
+
+
+@app.command
+def certificate(party: str, request: Path, *, desk: DeskOption, out: Path | None = None) -> None:
+    """Issue a certificate for a party's certificate request (PKCS#10, P-256).
+
+    Only the request's key counts, and that its owner signed it; the names in the certificate are those of PARTY.
+    Make sure that the request comes from that party. It pins the desk's ca.pem besides.
+
+    Example: `heyan registry certificate spiffe://heyan/department/police police.csr --out police.pem --desk operator`
+
+    Parameters
+    ----------
+    party
+        SPIFFE ID of a party in the draft.
+    request
+        File of the PEM certificate request.
+    out
+        File to write; without it the certificate goes to standard output.
+    """
+    pem = Desk.open(desk).certify(party, read_public(request), time.time())
+    if out is None:
+        sys.stdout.write(pem.decode("ascii"))
+        return
+    write_atomic(out, pem)
+    _say(f"The certificate of {party} is in {out}; the party also needs {desk / 'ca.pem'}.")
+
+
+@app.command
+def sign(*, desk: DeskOption, days: int = REGISTRY_LIFETIME // _DAY) -> None:
+    """Sign the draft as the next version and publish it as registry.jws.
+
+    Running parties read it within a second or so, where they see the file.
+
+    Example: `heyan registry sign --desk operator`
+
+    Parameters
+    ----------
+    days
+        Days until it expires and new work stops, unless a newer version is signed.
+    """
+    opened = Desk.open(desk)
+    with opened.alone():
+        _say_signed(opened, opened.sign(time.time(), days * _DAY))
+
+
+@app.command
+def rotate(
+    what: Rotated,
+    party: str,
+    *,
+    desk: DeskOption,
+    folder: Path,
+    delay: int = START_DELAY,
+    overlap: int = OVERLAP,
+) -> None:
+    """Replace a key or certificate of a party, and sign the registry anew; nobody restarts.
+
+    The new file is written into the party's folder. A new signature key begins after `delay`, the old one counts for
+    `overlap` longer, and what it signed stays verifiable. An old sealing key opens until its own end; then its
+    file is destroyed by a later rotation.
+
+    Example: `heyan registry rotate answer spiffe://heyan/department/police --folder departments/police --desk operator`
+
+    Parameters
+    ----------
+    what
+        certificate, sealing, or what the key signs.
+    party
+        SPIFFE ID of the party.
+    folder
+        The party's own folder.
+    delay
+        Seconds until a new key begins: time for all parties to read the new registry.
+    overlap
+        Seconds for which the old signature key still counts after that.
+    """
+    opened, place, now = Desk.open(desk), PartyFolder(folder), time.time()
+    with opened.alone():
+        if what == "certificate":
+            opened.renew_certificate(party, place, now)
+            _say(f"{party} has a new certificate in {place.tls.certificate}; its next connections use it.")
+            return  # the registry lists no certificates
+        if what == "sealing":
+            sealing, destroyed = opened.rotate_sealing_key(party, place, now, delay=delay)
+            _say(f"{party} opens with {sealing.kid} from {_when(sealing.not_before)}.")
+            for kid in destroyed:
+                _say(f"Destroyed the expired {kid}.")
+        else:
+            key = opened.rotate_signing_key(party, KeyUse(what), place, now, delay=delay, overlap=overlap)
+            _say(f"{party} signs with {key.kid} from {_when(key.not_before)}.")
+        _say_signed(opened, opened.sign(now))
+
+
+@app.command
+def compromise(party: str, kid: str, *, desk: DeskOption, at: str) -> None:
+    """State that a signature key leaked, and sign the registry anew.
+
+    Nothing signed with it at that time or later counts; what was logged before stays good. It cannot be taken back
+    or moved to a later time. Rotate the key first, so that the party can go on.
+
+    Example: `heyan registry compromise spiffe://heyan/gateway/hunan log-20270101-0a1b2c3d
+    --at 2027-03-01T08:00:00+08:00 --desk operator`
+
+    Parameters
+    ----------
+    party
+        SPIFFE ID of the key's party.
+    kid
+        The key, as `heyan registry show` lists it.
+    at
+        The earliest time at which it may have leaked, ISO 8601 with its offset from UTC.
+    """
+    opened, now = Desk.open(desk), time.time()
+    with opened.alone():
+        opened.save(editing.compromise_key(opened.draft(), party, kid, _instant(at), now))
+        _say(f"{kid} of {party} counts for nothing signed at {at} or later.")
+        _say_signed(opened, opened.sign(now))
+
+
+@app.command
+def show(
+    *,
+    desk: OptionalDesk = None,
+    file: Path | None = None,
+    vkey: str | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Verify the published registry and show its parties and keys.
+
+    Examples: `heyan registry show --desk operator`, `heyan registry show --file registry.jws --vkey "$VKEY" --json`
+
+    Parameters
+    ----------
+    file
+        A registry file to show instead of the desk's.
+    vkey
+        The operator's verifier key, with which that file must be signed.
+    json_
+        Print one JSON object: version, digest, expired, and the document.
+    """
+    registry, now = _verified(desk, file, vkey), time.time()
+    document = registry.document
+    expired = now > document.expires
+    if json_:
+        shown: dict[str, Any] = {
+            "version": registry.version,
+            "digest": registry.digest.hex(),
+            "expired": expired,
+            "document": msgspec.to_builtins(document),
+        }
+        sys.stdout.write(json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
+        return
+    state = "EXPIRED: heyan registry sign" if expired else "in force"
+    _say(f"{document.federation}, version {registry.version}, digest {registry.digest.hex()}")
+    _say(f"Issued {_when(document.issued)}, expires {_when(document.expires)}: {state}")
+    Console().print(_table(registry, now))
+
+
+def _table(registry: Registry, now: float) -> Table:
+    table = Table("party", "key", "use", "from", "until", "state")
+    for party in registry.document.parties:
+        table.add_row(party.id, "", "", "", "", f"{party.name.zh} / {party.name.en}")
+        for key in party.keys:
+            state = "counts" if key.counts_at(now) else "does not count now"
+            if key.compromised is not None:
+                state = f"compromised since {_when(key.compromised)}"
+            table.add_row("", key.kid, key.use.value, _when(key.not_before), _when(key.not_after), state)
+        for seal in party.department.sealing_keys if party.department else ():
+            state = "counts" if seal.not_before <= now <= seal.not_after else "does not count now"
+            table.add_row("", seal.kid, "sealing", _when(seal.not_before), _when(seal.not_after), state)
+    return table
+
+
+def _verified(desk: Path | None, file: Path | None, vkey: str | None) -> Registry:
+    if file is not None:
+        if vkey is None:
+            raise _usage("--vkey", "is needed with --file: what nobody verified is not shown")
+        return open_registry(read_public(file).decode("ascii", errors="replace").strip(), operator_key(vkey))
+    if desk is None:
+        raise _usage("--desk", "name the operator's folder, or a file by --file and --vkey")
+    published = Desk.open(desk).published()
+    if published is None:
+        raise _usage("--desk", f"nothing is published yet: heyan registry sign --desk {desk}")
+    return published
+
+
+def _say_signed(desk: Desk, registry: Registry) -> None:
+    _say(
+        f"Version {registry.version} is published in {desk.registry_file}; expires {_when(registry.document.expires)}."
+    )
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _when(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+
+
+def _instant(text: str) -> int:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise _usage("--at", "must be ISO 8601, e.g. 2027-03-01T08:00:00+08:00") from None
+    if parsed.tzinfo is None:
+        raise _usage("--at", "must state its offset from UTC, e.g. +08:00 or Z")
+    return int(parsed.timestamp())
+
+
+def _usage(option: str, description: str) -> MalformedError:
+    return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)

@@ -1,0 +1,200 @@
+"""The client SDK for education systems: plan → seal → sign → verify → check the receipt.
+
+    async with Client(settings, registry=keeper.current, clock=time.time) as client:
+        plan = await client.plan("430102", School.PUBLIC_PRIMARY, Group.HOME_AND_HUKOU)
+        result = await client.verify(plan.questions(consent.roles), consent, plan.purpose)
+
+Every key comes from the client's own verified registry. A result is returned only if its receipt verifies: what
+the gateway says is believed because departments signed it and the log has it, not because the gateway says so.
+A call that ends without an answer may be repeated with `resend`: same request_id, same bytes, no second use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf import json_format
+
+from consent.consent_file import ConsentFile
+from gateway.asking import Envelope, Question, Randomness, make_submission
+from gateway.party.keyfiles import Watched
+from gateway.party.process import Clock
+from gateway.party.service import CLIENT_OPTIONS
+from gateway.party.statuses import from_rpc_error
+from gateway.party.tls import TlsMaterial, check_server, open_channel
+from gateway.protocol.claims import Role
+from gateway.protocol.codec import parse
+from gateway.protocol.errors import ForgedError, MalformedError, UnreachableError
+from gateway.protocol.identities import parse_identity
+from gateway.protocol.keys import PublicKey, SigningKey
+from gateway.protocol.leaf import read_leaf
+from gateway.protocol.matrix import Group, School
+from gateway.protocol.presentation import Submission, write_submission
+from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt import MAX_RECEIPT, VerifiedReceipt, verify_receipt
+from gateway.protocol.registry import Registry
+from heyan.v1 import gateway_service_pb2 as pb
+from heyan.v1 import receipt_pb2
+
+_SERVICE = "/heyan.v1.GatewayService/"
+DEADLINE = 10.0
+"""Seconds of a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Who the client is and whom it asks. `target` is the gateway's host:port; ids are SPIFFE IDs."""
+
+    requester: str
+    gateway: str
+    target: str
+    tls: Watched[TlsMaterial]
+    signing_key: SigningKey
+    operator: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask for an application, as the gateway proposes it; nodes and keys come from the registry."""
+
+    message: pb.GetPlanResponse
+
+    @property
+    def purpose(self) -> str:
+        """The purpose that grants and query must state."""
+        return self.message.purpose
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """Every claim of the plan, once: what a consent must cover."""
+        return tuple(dict.fromkeys(check.claim for check in self.message.checks))
+
+    def questions(self, roles: Iterable[Role]) -> tuple[Question, ...]:
+        """The checks whose roles are all among `roles`: a family without a co-resident leaves some out."""
+        held = {role.value for role in roles}
+        return tuple(
+            Question(
+                check.check_id,
+                check.claim,
+                check.region,
+                {parameter.name: parameter.value for parameter in check.parameters},
+            )
+            for check in self.message.checks
+            if held.issuperset(check.roles)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A verified result: what the receipt proves, and the receipt itself with the registry filled in."""
+
+    verified: VerifiedReceipt
+    receipt: receipt_pb2.Receipt
+
+
+class Client:
+    """Asks one gateway as one requester. Use as an asynchronous context manager; safe for concurrent calls."""
+
+    def __init__(
+        self,
+        settings: ClientSettings,
+        registry: Callable[[], Registry],
+        clock: Clock,
+        refresh_registry: Callable[[], bool] = lambda: False,
+        randomness: Randomness = os.urandom,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._refresh_registry = refresh_registry
+        self._clock = clock
+        self._randomness = randomness
+        self._channel: grpc.aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        """Check who answers at the target, and open the channel."""
+        expected = parse_identity(self._settings.gateway)
+        await check_server(self._settings.target, expected, self._settings.tls)
+        self._channel = open_channel(self._settings.target, expected, self._settings.tls, CLIENT_OPTIONS)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the channel."""
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    async def plan(self, region: str, school: School, group: Group) -> Plan:
+        """The plan for an application in `region` (county code)."""
+        request = pb.GetPlanRequest(region=region, school=school.value, group=group.value)
+        data = await self._call("GetPlan", request.SerializeToString())
+        return Plan(parse(pb.GetPlanResponse, data, MAX_RECEIPT))
+
+    def prepare(
+        self, questions: Sequence[Question], consent: ConsentFile, purpose: str, answer_until: float | None = None
+    ) -> Submission:
+        """A signed and sealed submission, to `send` now and to `resend` if no answer comes."""
+        registry, now = self._registry(), self._clock()
+        registry.require_current(now)
+        envelope = Envelope(self._settings.requester, self._settings.gateway, purpose, now, answer_until)
+        return make_submission(questions, consent, envelope, registry, self._settings.signing_key, self._randomness)
+
+    async def verify(self, questions: Sequence[Question], consent: ConsentFile, purpose: str) -> Verification:
+        """Ask `questions` on the strength of `consent`; the verified result.
+
+        Raises the domain error that the gateway's status stands for, or ForgedError if the receipt does not hold.
+        """
+        return await self.send(self.prepare(questions, consent, purpose))
+
+    async def send(self, submission: Submission) -> Verification:
+        """Send a submission, for the first time or again, and check the receipt that comes back."""
+        data = await self._call("Verify", write_submission(submission).SerializeToString())
+        response = parse(pb.VerifyResponse, data, MAX_RECEIPT)
+        return self._checked(response.receipt, submission.signed.digest)
+
+    async def get(self, request_id: bytes) -> Verification:
+        """What became of an earlier query of ours."""
+        request = pb.GetVerificationRequest(request_id=request_id)
+        data = await self._call("GetVerification", request.SerializeToString())
+        return self._checked(parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt, None)
+
+    def _checked(self, receipt: receipt_pb2.Receipt, query_digest: bytes | None) -> Verification:
+        needed = max((read_leaf(item.leaf).registry_version for item in receipt.leaves), default=0)
+        if self._registry().version < needed:
+            self._refresh_registry()
+        receipt.registry = self._registry().token
+        verified = verify_receipt(receipt, self._settings.operator)
+        if query_digest is not None and verified.query_digest != query_digest:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
+        if verified.query.requester != self._settings.requester:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another requester")
+        return Verification(verified, receipt)
+
+    async def _call(self, method: str, message: bytes) -> bytes:
+        if self._channel is None:
+            raise UnreachableError(Reason.INTERNAL, "the client is not open")
+        try:
+            data = await self._channel.unary_unary(_SERVICE + method)(message, timeout=DEADLINE)  # type: ignore[call-arg]
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        return bytes(data)
+
+
+def receipt_to_json(receipt: receipt_pb2.Receipt) -> str:
+    """The receipt as a file: the JSON form of the message."""
+    return json_format.MessageToJson(receipt, preserving_proto_field_name=True, indent=1)
+
+
+def receipt_from_json(text: str) -> receipt_pb2.Receipt:
+    """The receipt of a file; MalformedError (RECEIPT_INVALID)."""
+    if len(text) > 2 * MAX_RECEIPT:
+        raise MalformedError.at("receipt", f"must be at most {2 * MAX_RECEIPT} characters", Reason.RECEIPT_INVALID)
+    try:
+        return json_format.Parse(text, receipt_pb2.Receipt())
+    except (json_format.ParseError, ValueError, RecursionError):
+        raise MalformedError.at("receipt", "must be the JSON of a receipt", Reason.RECEIPT_INVALID) from None

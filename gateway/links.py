@@ -1,0 +1,77 @@
+"""The links to all department nodes of the registry, kept in step with it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from gateway.departments import DepartmentLink, OnBatch, OnOrphans
+from gateway.party.keyfiles import Watched
+from gateway.party.process import Clock
+from gateway.party.registry_keeper import RegistryKeeper
+from gateway.party.service import CLIENT_OPTIONS
+from gateway.party.tls import TlsMaterial, check_server, open_channel
+from gateway.protocol.errors import UnreachableError
+from gateway.protocol.identities import PartyRole, parse_identity
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+
+
+class DepartmentLinks:
+    """One link for each department node that the registry lists; `reconcile` after each change of the registry."""
+
+    def __init__(self, keeper: RegistryKeeper, tls: Watched[TlsMaterial], clock: Clock) -> None:
+        self._keeper = keeper
+        self._tls = tls
+        self._clock = clock
+        self._links: dict[str, tuple[DepartmentLink, asyncio.Task[None]]] = {}
+
+    def link(self, department: str) -> DepartmentLink | None:
+        """The link to a node, if the registry lists it."""
+        entry = self._links.get(department)
+        return entry[0] if entry else None
+
+    def disconnected(self) -> list[str]:
+        """Nodes whose stream is not open."""
+        return [department for department, (link, _) in self._links.items() if not link.connected]
+
+    def reconcile(self, registry: Registry, on_batch: OnBatch, on_orphans: OnOrphans) -> None:
+        """Open links to new nodes and end those to nodes that are gone."""
+        listed = {party.id for party in registry.parties(PartyRole.DEPARTMENT)}
+        for department in listed - self._links.keys():
+            link = DepartmentLink(
+                department, self._opener(department), self._keeper.current, self._clock, on_batch, on_orphans
+            )
+            self._links[department] = (link, asyncio.create_task(link.run()))
+        for department in self._links.keys() - listed:
+            self._links.pop(department)[1].cancel()
+
+    async def close(self) -> None:
+        """End all links."""
+        tasks = [task for _, task in self._links.values()]
+        self._links.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _opener(self, department: str) -> _Opener:
+        return _Opener(department, self._keeper, self._tls)
+
+
+class _Opener:
+    """Opens a channel to a node where the registry now says that it listens, after checking who answers there."""
+
+    def __init__(self, department: str, keeper: RegistryKeeper, tls: Watched[TlsMaterial]) -> None:
+        self._department = department
+        self._keeper = keeper
+        self._tls = tls
+
+    async def __call__(self) -> grpc.aio.Channel:
+        terms = self._keeper.current().party(self._department).department
+        if terms is None or not terms.channels:
+            raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "the registry lists no channel")
+        self._tls.refresh()
+        expected = parse_identity(self._department)
+        await check_server(terms.channels[0], expected, self._tls)
+        return open_channel(terms.channels[0], expected, self._tls, CLIENT_OPTIONS)

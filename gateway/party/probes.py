@@ -1,0 +1,56 @@
+"""The plain HTTP port of a process: `/healthz`, `/readyz` and `/metrics`, on loopback unless configured.
+
+`/healthz` says that the process lives, `/readyz` whether it wants work now (503 with the reasons if not),
+`/metrics` is the Prometheus text format. Nothing here tells of a person: labels are parties, methods, reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from gateway.party.addresses import split_address
+
+Complaints = Callable[[], Sequence[str]]
+"""Why the process does not want work now; empty if it does."""
+
+
+class Probes:
+    """Serves the probes of one process."""
+
+    def __init__(self, listen: str, complaints: Complaints, metrics: CollectorRegistry) -> None:
+        self._listen = listen
+        self._complaints = complaints
+        self._metrics = metrics
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; the bound port."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics_page)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        host, port = split_address(self._listen)
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        complaints = self._complaints()
+        return web.Response(status=503 if complaints else 200, text="\n".join(complaints or ["ready"]) + "\n")
+
+    async def _metrics_page(self, _request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self._metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})

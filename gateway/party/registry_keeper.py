@@ -1,0 +1,153 @@
+"""Keeping the federation registry: the newest version seen, never an older one, never two of one version.
+
+Invariants (the rules themselves are gateway.protocol.registry.adopt):
+
+- a newer version is durable in the party's own folder before anyone in the process sees it, so that a restart
+  never falls back behind it, also if the published file is rolled back meanwhile;
+- a bad document leaves the old one in force, and is logged once, not once a second;
+- an own copy that does not verify stops the start: going on with the published file alone would let whoever
+  damaged the copy roll the party back.
+
+The operator's key is pinned as a C2SP verifier key `<name>+<8 hex digits>+<base64>`; the JWS names it in `kid` as
+`<name>+<8 hex digits>`, so that another key of the same name has another kid.
+
+What it does not do: fetch the published file from elsewhere (a mount, rsync or curl does), or judge expiry:
+`current().require_current(now)` is for whoever takes on new work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import structlog
+
+from gateway.party.config import RegistryFiles
+from gateway.party.keyfiles import Stamp, stamp, unusable, write_atomic
+from gateway.protocol.errors import HeyanError, NotCurrentError
+from gateway.protocol.keys import Algorithm, PublicKey
+from gateway.protocol.note import VerifierKey
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import MAX_REGISTRY, Registry, adopt, open_registry
+
+LOOK_INTERVAL = 1.0
+"""Seconds between looks at the published file."""
+_REMEMBERED_REFUSALS = 256
+
+_log = structlog.get_logger(__name__)
+
+OnChange = Callable[[Registry], None]
+
+
+def operator_key(vkey: str) -> PublicKey:
+    """The operator's key of its C2SP vkey, its kid `<name>+<8 hex digits>`; MalformedError."""
+    key = VerifierKey.parse(vkey.strip())
+    return PublicKey(operator_kid(key), Algorithm.ED25519, key.public_key)
+
+
+def operator_kid(key: VerifierKey) -> str:
+    """The `kid` under which the operator's key signs registries."""
+    return f"{key.name}+{key.key_id.hex()}"
+
+
+class RegistryKeeper:
+    """The registry that a party holds. `current` is cheap; `refresh` reads files, from any thread.
+
+    The constructor loads the own copy and looks at the published file once; it raises what `open_registry` raises
+    for an own copy that does not verify. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, config: RegistryFiles, clock: Callable[[], float]) -> None:
+        self._config = config
+        self._clock = clock
+        self._operator = operator_key(config.operator_vkey)
+        self._lock = threading.Lock()
+        self._callbacks: list[OnChange] = []
+        self._refused: set[bytes] = set()
+        self._looked_at: Stamp | None = None
+        self._held = self._load_seen()
+        self.refresh()
+
+    def current(self) -> Registry:
+        """The newest registry seen; NotCurrentError (REGISTRY_INVALID) if there has never been one."""
+        if self._held is None:
+            detail = f"no registry yet: {self._config.source} has none that the pinned key signed"
+            raise NotCurrentError(Reason.REGISTRY_INVALID, detail)
+        return self._held
+
+    def on_change(self, callback: OnChange) -> None:
+        """Call `callback` with each registry adopted from now on, in the thread of `refresh` or the loop of `run`.
+
+        A callback must not raise: what it raises, `refresh` and `run` raise.
+        """
+        self._callbacks.append(callback)
+
+    def refresh(self) -> bool:
+        """Look at the published file; whether a newer registry was adopted. Refusals are logged, not raised."""
+        return self._announce(self._look())
+
+    async def run(self, interval: float = LOOK_INTERVAL) -> None:
+        """Look every `interval` seconds until cancelled, reading and verifying off the event loop."""
+        while True:
+            await asyncio.sleep(interval)
+            self._announce(await asyncio.to_thread(self._look))
+
+    def _announce(self, adopted: Registry | None) -> bool:
+        if adopted is None:
+            return False
+        for callback in self._callbacks:
+            callback(adopted)
+        return True
+
+    def _look(self) -> Registry | None:
+        with self._lock:
+            seen = stamp((self._config.source,))
+            if seen == self._looked_at:
+                return None
+            token = ""
+            try:
+                token = _read(self._config.source)
+                registry = adopt(self._held, token, self._operator, self._clock())
+                changed = registry is not self._held
+                if changed:
+                    write_atomic(self._config.seen, token.encode("ascii"))
+            except (HeyanError, OSError) as error:
+                # Not marked as looked at: a document "from the future" or a full disk may be well a second later.
+                self._log_once(token, error)
+                return None
+            self._looked_at = seen
+            if not changed:
+                return None
+            self._held = registry
+            _log.info("registry_adopted", version=registry.version, digest=registry.digest.hex())
+            return registry
+
+    def _load_seen(self) -> Registry | None:
+        if not self._config.seen.exists():
+            return None
+        return open_registry(_read(self._config.seen), self._operator)
+
+    def _log_once(self, token: str, error: HeyanError | OSError) -> None:
+        cause = str(error.strerror) if isinstance(error, OSError) else str(error)  # the former names random files
+        mark = sha256(f"{token}\x00{cause}".encode()).digest()
+        if mark in self._refused:
+            return
+        if len(self._refused) >= _REMEMBERED_REFUSALS:
+            self._refused.clear()
+        self._refused.add(mark)
+        held = self._held.version if self._held is not None else None
+        _log.error("registry_refused", source=str(self._config.source), held_version=held, error=cause)
+
+
+def _read(path: Path) -> str:
+    """The token of a registry file, without the newline that an editor may have added; MalformedError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_REGISTRY + 2).decode("ascii").strip()
+    except OSError as error:
+        raise unusable(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise unusable(path, "must be a compact JWS") from None

@@ -1,0 +1,132 @@
+"""Serving gRPC as raw bytes: every call of an authenticated peer reaches a handler, malformed ones too.
+
+A `Method` is one unary call: who may call it, and a handler of bytes. `Guard` is what stands before every
+handler, in this order: the peer has a certificate of this federation; the registry knows it in an allowed
+role; the message is within its size. A domain error becomes a rich status; any other exception becomes
+INTERNAL with nothing of it in the text. `on_refusal` is told of every refusal of an authenticated peer and
+awaited before the refusal is sent, so that none goes unrecorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+
+from gateway.party.statuses import DETAILS_KEY, code_of, is_refusal, to_status
+from gateway.party.tls import peer_identity
+from gateway.protocol.errors import HeyanError, MalformedError, UnknownPeerError, UnreachableError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.limits import MAX_MESSAGE, TRANSPORT_MAX_MESSAGE
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+
+_log = structlog.get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+Handler = Callable[[bytes, Identity, Context], Awaitable[bytes]]
+OnRefusal = Callable[[Identity, str, HeyanError, bytes], Awaitable[None]]
+
+SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", TRANSPORT_MAX_MESSAGE),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", TRANSPORT_MAX_MESSAGE),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One unary method: its name in the service, the roles that may call it, and its handler."""
+
+    name: str
+    roles: frozenset[PartyRole]
+    handler: Handler
+
+
+async def _record_nothing(peer: Identity, method: str, error: HeyanError, message: bytes) -> None:
+    """For services without a log of their own refusals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What stands before every handler."""
+
+    registry: Callable[[], Registry]
+    on_refusal: OnRefusal = _record_nothing
+
+    def admit(self, context: Context, roles: frozenset[PartyRole]) -> Identity:
+        """The peer, if the registry knows it in one of `roles`; UnknownPeerError."""
+        peer = peer_identity(context)
+        self.registry().party_in_role(peer.uri, peer.role)
+        if peer.role not in roles:
+            raise UnknownPeerError(Reason.PEER_ROLE_NOT_ALLOWED, f"{peer.role.value} may not call this")
+        return peer
+
+    async def refuse(self, context: Context, method: str, error: HeyanError, message: bytes) -> NoReturn:
+        """Record the refusal of an authenticated peer, then end the call with its status."""
+        outgoing = error
+        try:
+            if is_refusal(error) and error.reason is not Reason.PEER_UNAUTHENTICATED:
+                await self.on_refusal(peer_identity(context), method, error, message)
+        except HeyanError as failure:
+            outgoing = failure
+        _log.info("refused", method=method, reason=outgoing.reason.value, detail=outgoing.detail)
+        await abort(context, outgoing)
+        raise AssertionError("abort raises")
+
+
+async def abort(context: Context, error: HeyanError) -> None:
+    """End a call with the rich status of `error`."""
+    status: status_pb2.Status = to_status(error)
+    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(code_of(error), status.message, context.trailing_metadata())
+
+
+def internal_error(method: str, error: Exception) -> HeyanError:
+    """What a peer is told of an unexpected exception; the exception's type and place go to the log, not its text.
+
+    The text of an exception may quote a message, and so is kept out even of the log.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else "?"
+    _log.error("internal error", method=method, kind=type(error).__name__, place=place)
+    return UnreachableError(Reason.INTERNAL)
+
+
+def unary_handlers(service: str, methods: Sequence[Method], guard: Guard) -> grpc.GenericRpcHandler:  # type: ignore[type-arg]
+    """A generic handler for the unary methods of one service, e.g. "heyan.v1.GatewayService"."""
+    handlers = {
+        method.name: grpc.unary_unary_rpc_method_handler(_guarded(f"/{service}/{method.name}", method, guard))
+        for method in methods
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _guarded(path: str, method: Method, guard: Guard) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    async def call(message: bytes, context: Context) -> bytes:
+        try:
+            peer = guard.admit(context, method.roles)
+            if len(message) > MAX_MESSAGE:
+                raise MalformedError(Reason.MESSAGE_TOO_LARGE, f"{len(message)} bytes")
+            return await method.handler(message, peer, context)
+        except HeyanError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the last line before the peer: nothing internal may leave
+            failure = internal_error(path, error)
+        return await guard.refuse(context, path, failure, message)
+
+    return call

@@ -1,0 +1,128 @@
+"""The one table between domain errors and gRPC, in both directions (AIP-193).
+
+Outwards: status, `ErrorInfo` (domain "heyan", the reason), `BadRequest` for located violations, `RetryInfo`
+where coming back helps, and `LocalizedMessage` in zh-CN and en. Nothing of `detail` leaves the process.
+Inwards: a peer's status becomes the same domain error again; a status that is not ours becomes UnreachableError.
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from gateway.protocol.errors import (
+    BadDataError,
+    ConflictError,
+    FieldViolation,
+    ForgedError,
+    HeyanError,
+    LogUnavailableError,
+    MalformedError,
+    NotCurrentError,
+    NotFoundError,
+    NotGrantedError,
+    OverloadedError,
+    UnknownPeerError,
+    UnreachableError,
+)
+from gateway.protocol.reasons import Reason, text_of
+
+DOMAIN = "heyan"
+DETAILS_KEY = "grpc-status-details-bin"
+
+_STATUS_OF_CLASS: tuple[tuple[type[HeyanError], grpc.StatusCode], ...] = (
+    (MalformedError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ForgedError, grpc.StatusCode.PERMISSION_DENIED),
+    (NotGrantedError, grpc.StatusCode.PERMISSION_DENIED),
+    (NotCurrentError, grpc.StatusCode.FAILED_PRECONDITION),
+    (ConflictError, grpc.StatusCode.ALREADY_EXISTS),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (UnknownPeerError, grpc.StatusCode.PERMISSION_DENIED),
+    (LogUnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnreachableError, grpc.StatusCode.UNAVAILABLE),
+)
+_STATUS_OF_REASON = {
+    Reason.PEER_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.GRANT_EXPIRED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.GRANT_NOT_YET_VALID: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.SHUTTING_DOWN: grpc.StatusCode.UNAVAILABLE,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+_CLASS_OF_STATUS: dict[grpc.StatusCode, type[HeyanError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: MalformedError,
+    grpc.StatusCode.PERMISSION_DENIED: NotGrantedError,
+    grpc.StatusCode.FAILED_PRECONDITION: NotCurrentError,
+    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: UnknownPeerError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
+}
+
+
+def code_of(error: HeyanError) -> grpc.StatusCode:
+    """The gRPC status of a domain error: its reason's, else its class's."""
+    if error.reason in _STATUS_OF_REASON:
+        return _STATUS_OF_REASON[error.reason]
+    return next((code for kind, code in _STATUS_OF_CLASS if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+
+
+def to_status(error: HeyanError) -> status_pb2.Status:
+    """The rich status of a domain error."""
+    text = text_of(error.reason)
+    details = [
+        error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN),
+        error_details_pb2.LocalizedMessage(locale="zh-CN", message=text.zh),
+        error_details_pb2.LocalizedMessage(locale="en", message=text.en),
+    ]
+    if error.violations:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ]
+        details.append(error_details_pb2.BadRequest(field_violations=violations))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(max(1, round(error.retry_after * 1000)))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    packed = []
+    for detail in details:
+        holder = Any()
+        holder.Pack(detail)
+        packed.append(holder)
+    number = code_pb2.Code.Value(code_of(error).name)
+    return status_pb2.Status(code=number, message=text.en, details=packed)
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
+    """The domain error that a peer's status stands for; what is not ours is UnreachableError."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    reason: Reason | None = None
+    retry_after: float | None = None
+    violations: tuple[FieldViolation, ...] = ()
+    for holder in status.details if status is not None else ():
+        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        if holder.Unpack(info) and info.domain == DOMAIN and info.reason in Reason.__members__:
+            reason = Reason[info.reason]
+        elif holder.Unpack(bad):
+            violations = tuple(FieldViolation(item.field, item.description) for item in bad.field_violations)
+        elif holder.Unpack(retry):
+            retry_after = retry.retry_delay.ToMilliseconds() / 1000
+    if reason is None:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=1.0)
+        return UnreachableError(Reason.DEPARTMENT_UNREACHABLE, f"gRPC {error.code().name}", retry_after=1.0)
+    kind = (
+        LogUnavailableError
+        if reason is Reason.LOG_UNAVAILABLE
+        else _CLASS_OF_STATUS.get(error.code(), UnreachableError)
+    )
+    return kind(reason, violations=violations, retry_after=retry_after)
+
+
+def is_refusal(error: HeyanError) -> bool:
+    """Whether the peer did something wrong, as against a fault of ours or of the network."""
+    return isinstance(error, BadDataError)

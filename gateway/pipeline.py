@@ -1,0 +1,376 @@
+"""The way of a query through the gateway: one method, its steps in order, each consuming the last one's value.
+
+    decode and bound → look up request_id → verify query → verify grants → check rules → fan out
+    → hold replies against what was asked → re-check revocation → commit → respond
+
+(The peer is authenticated before, in `gateway.party.service`.) Invariants:
+
+- An answer is released only after the log has it; when the log cannot record, nothing is answered.
+- What a department answered is logged even if it is not released: the work of a request goes on when its
+  caller has gone, and what a revocation or a spent grant keeps back is recorded as withheld.
+- A retry resumes: answered checks come from the store, only unanswered parts are asked again, and a use is
+  spent once for each request_id with at least one signed answer.
+- Grant signatures may come from a cache; revocation, times and use counts never do.
+- The gateway cannot read subjects: it handles sealed bytes and commitments only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from consent.revocation import Revocation
+from consent.selection import presentations_for
+from consent.status_follower import StatusFollower
+from consent.verification import authorize, open_grant
+from consent.verified import GenuineGrants, VerifiedGrant
+from gateway.acknowledgements import Acknowledgements
+from gateway.departments import Ask, DepartmentPort, Orphans
+from gateway.log import Log
+from gateway.party.process import Clock
+from gateway.protocol.attestation import sealed_digest
+from gateway.protocol.codec import parse, to_timestamp
+from gateway.protocol.digests import DIGEST_BYTES
+from gateway.protocol.errors import (
+    BadDataError,
+    ConflictError,
+    ForgedError,
+    HeyanError,
+    NotFoundError,
+    NotGrantedError,
+    UnreachableError,
+)
+from gateway.protocol.identities import Identity
+from gateway.protocol.leaf import Tags, log_time, write_leaf
+from gateway.protocol.limits import MAX_MESSAGE
+from gateway.protocol.presentation import PresentedPart, Submission, read_submission
+from gateway.protocol.query import Check, OpenedPart, Query, read_query
+from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_answerable, require_unexpired
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.requests import Record, Requests, Resumed
+from gateway.settlement import LeafFrame, PartResult, Settlement, merge, settle, verification_leaf
+from gateway.stores.port import Committed, Entry, RequestKey, Use, Withdrawal
+from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
+
+DEADLINE_MARGIN = 0.25
+"""Seconds of the caller's deadline kept back for commit and response."""
+
+DEFAULT_DEADLINE = 10.0
+"""Seconds for a caller that sets no deadline, and the most that any is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A decoded request and what is known of its request_id."""
+
+    submission: Submission
+    query: Query
+    key: RequestKey
+    resumed: Resumed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A query whose consent holds: its parts, and its grants by digest in the query's order."""
+
+    work: Work
+    parts: tuple[OpenedPart, ...]
+    presented: Mapping[bytes, PresentedPart]
+    grants: Mapping[bytes, VerifiedGrant]
+
+
+class Pipeline:
+    """Carries queries through the gateway. One instance for each process; safe for concurrent calls."""
+
+    def __init__(  # noqa: PLR0913 - the ports of the whole way, by keyword
+        self,
+        *,
+        identity: Identity,
+        registry: Callable[[], Registry],
+        clock: Clock,
+        log: Log,
+        requests: Requests,
+        status: StatusFollower,
+        grant_cache: GenuineGrants,
+        department: Callable[[str], DepartmentPort | None],
+        acknowledgements: Acknowledgements,
+    ) -> None:
+        self._identity = identity
+        self._registry = registry
+        self._clock = clock
+        self._log = log
+        self._requests = requests
+        self._status = status
+        self._grant_cache = grant_cache
+        self._department = department
+        self._acknowledgements = acknowledgements
+        self._under_way: dict[RequestKey, tuple[bytes, asyncio.Task[receipt_pb2.Receipt]]] = {}
+
+    async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
+        """Carry one `VerifyRequest` through; the receipt of all that is known of its query.
+
+        Two calls with the same request_id and bytes share one piece of work, which outlives its callers.
+        """
+        submission, query = self._decode(message)
+        key = RequestKey(peer.uri, query.request_id)
+        digest = submission.signed.digest
+        running = self._under_way.get(key)
+        if running is not None and running[0] != digest:
+            raise ConflictError(Reason.REQUEST_ID_CONFLICT)
+        if running is None:
+            task = asyncio.create_task(self._carry(submission, query, key, self._deadline(time_left)))
+            self._under_way[key] = running = (digest, task)
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(running[1])
+
+    async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
+        work = self._look_up(submission, query, key)
+        self._verify_query(work)
+        if work.resumed is not None and work.resumed.is_complete:
+            return self._respond(work.resumed)
+        granted = await self._verify_grants(work)
+        self._check_rules(granted)
+        results = await self._fan_out(granted, until)
+        settlement = self._hold_against_asked(granted, results)
+        withheld = await self._recheck_revocation(granted, settlement)
+        resumed = await self._commit(granted, settlement, withheld)
+        return self._respond(resumed)
+
+    # -- the steps, in order --------------------------------------------------------------------------------
+
+    def _decode(self, message: bytes) -> tuple[Submission, Query]:
+        submission = read_submission(parse(gateway_service_pb2.VerifyRequest, message, MAX_MESSAGE))
+        return submission, read_query(submission.signed.query)
+
+    def _look_up(self, submission: Submission, query: Query, key: RequestKey) -> Work:
+        resumed = self._requests.find(key)
+        if resumed is not None and resumed.query_digest != submission.signed.digest:
+            raise ConflictError(Reason.REQUEST_ID_CONFLICT)
+        return Work(submission, query, key, resumed)
+
+    def _verify_query(self, work: Work) -> None:
+        registry, now = self._registry(), self._clock()
+        registry.require_current(now)
+        open_query(
+            work.submission.signed,
+            requester=work.key.requester,
+            gateway=self._identity.uri,
+            registry=registry,
+            now=now,
+        )
+        if work.resumed is None:
+            require_unexpired(work.query, now)
+        elif not work.resumed.is_complete:
+            require_answerable(work.query, now)
+
+    async def _verify_grants(self, work: Work) -> Granted:
+        registry, now, query = self._registry(), self._clock(), work.query
+        grants = {
+            presentation.digest: open_grant(
+                presentation,
+                requester=query.requester,
+                gateway=self._identity.uri,
+                registry=registry,
+                now=now,
+                opened=self._grant_cache,
+            )
+            for presentation in work.submission.grants
+        }
+        if tuple(grants) != query.grant_digests:
+            raise ForgedError(Reason.GRANT_INVALID, "not the grants that the query names")
+        await self._require_standing(grants)
+        parts = match_parts(query, [part.part for part in work.submission.parts])
+        presented = {opened.digest: part for opened, part in zip(parts, work.submission.parts, strict=True)}
+        return Granted(work, parts, presented, grants)
+
+    def _check_rules(self, granted: Granted) -> None:
+        registry, query = self._registry(), granted.work.query
+        for part in granted.parts:
+            check_policy(query, part.part, registry)
+            for check in part.part.checks:
+                authorize(check, query=query, grants=granted.grants, registry=registry)
+        for use in _uses(granted, [check for part in granted.parts for check in part.part.checks]):
+            if not self._requests.has_use_left(granted.work.resumed, use):
+                raise NotGrantedError(Reason.GRANT_USED_UP)
+
+    async def _fan_out(self, granted: Granted, until: float) -> list[PartResult]:
+        answered = granted.work.resumed.answered if granted.work.resumed else frozenset()
+        unanswered = [part for part in granted.parts if not {check.check_id for check in part.part.checks} <= answered]
+        return await asyncio.gather(*(self._ask(granted, part, until) for part in unanswered))
+
+    def _hold_against_asked(self, granted: Granted, results: list[PartResult]) -> Settlement:
+        answered = granted.work.resumed.answered if granted.work.resumed else frozenset()
+        return settle(results, granted.work.submission.signed, granted.work.query, answered)
+
+    async def _recheck_revocation(self, granted: Granted, settlement: Settlement) -> HeyanError | None:
+        """Why the statements may not be released after all, if so."""
+        if not settlement.settled:
+            return None
+        try:
+            await self._require_standing(granted.grants)
+        except (NotGrantedError, UnreachableError) as error:
+            return error
+        return None
+
+    async def _commit(self, granted: Granted, settlement: Settlement, withheld: HeyanError | None) -> Resumed:
+        """Log the settlement and keep the request, in one transaction; raises `withheld` once that is durable."""
+        work = granted.work
+        if work.resumed is not None and not settlement.settled and withheld is None:
+            return work.resumed
+        receipt = merge(
+            work.resumed.receipt if work.resumed else None,
+            settlement,
+            work.submission.signed,
+            [part.data for part in granted.parts],
+        )
+
+        def leaf(kept_back: Reason | None) -> Callable[[Tags], bytes]:
+            return lambda tags: verification_leaf(self._frame(granted, tags), settlement, kept_back)
+
+        record = Record(
+            key=work.key,
+            query=work.query,
+            query_digest=work.submission.signed.digest,
+            grants=work.submission.grants,
+            receipt=receipt,
+            earlier=work.resumed,
+            uses=_uses(granted, [row.check for row in settlement.answered]),
+            statement_digests=settlement.statement_digests,
+            leaf=leaf(withheld.reason if withheld else None),
+            overspent_leaf=leaf(Reason.GRANT_USED_UP),
+            keep=withheld is None,
+        )
+        committed, resumed = await self._requests.commit(record)
+        self._acknowledge(settlement.statement_digests, committed)
+        await self._log_strays(settlement)
+        if withheld is not None:
+            raise withheld
+        if committed.overspent:
+            raise NotGrantedError(Reason.GRANT_USED_UP)
+        return resumed
+
+    def _respond(self, resumed: Resumed) -> receipt_pb2.Receipt:
+        return self._requests.receipt(resumed)
+
+    # -- what the steps use ---------------------------------------------------------------------------------
+
+    async def _require_standing(self, grants: Mapping[bytes, VerifiedGrant]) -> None:
+        """Refuse a withdrawn grant, by what issuers reported here and by their status lists."""
+        for grant in grants.values():
+            if self._requests.is_withdrawn(grant.issuer, grant.digest):
+                raise NotGrantedError(Reason.GRANT_REVOKED)
+            await self._status.require_standing(grant)
+
+    async def _ask(self, granted: Granted, part: OpenedPart, until: float) -> PartResult:
+        presented = granted.presented[part.digest]
+        result = PartResult(part, sealed_digest(presented.sealed.ciphertext), self._clock(), self._clock())
+        port = self._department(part.part.department)
+        try:
+            if port is None:
+                raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "no channel to the node")
+            shown = presentations_for(part.part, granted.work.query, granted.work.submission.grants)
+            ask = Ask(granted.work.submission.signed, presented, shown)
+            reply = await port.ask(ask, max(0.0, until - asyncio.get_running_loop().time()))
+        except UnreachableError as error:
+            return replace(result, end_time=self._clock(), reason=error.reason)
+        except BadDataError:
+            return replace(result, end_time=self._clock(), reason=Reason.ATTESTATION_INVALID)
+        return replace(result, end_time=self._clock(), reply=reply)
+
+    def _frame(self, granted: Granted, tags: Tags) -> LeafFrame:
+        return LeafFrame(
+            gateway=self._identity.uri,
+            registry_version=self._registry().version,
+            log_time=self._clock(),
+            tags=tags,
+            query=granted.work.query,
+            query_digest=granted.work.submission.signed.digest,
+        )
+
+    def _acknowledge(self, statement_digests: tuple[bytes, ...], committed: Committed) -> None:
+        indexes = dict.fromkeys(statement_digests, committed.leaf_index)
+        self._acknowledgements.logged(indexes, committed.head.checkpoint)
+
+    async def _log_strays(self, settlement: Settlement) -> None:
+        for department, digests in settlement.strays.items():
+            await self._record_recovery(department, digests)
+
+    def _deadline(self, time_left: float | None) -> float:
+        budget = DEFAULT_DEADLINE if time_left is None else min(time_left, DEFAULT_DEADLINE)
+        return asyncio.get_running_loop().time() + max(0.0, budget - DEADLINE_MARGIN)
+
+    def _forget(self, key: RequestKey, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
+        self._under_way.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # its callers have it, or have gone
+
+    # -- beside the way -------------------------------------------------------------------------------------
+
+    def get(self, request_id: bytes, peer: Identity) -> receipt_pb2.Receipt:
+        """The stored result of the peer's own request; NotFoundError alike for another's and for none."""
+        resumed = self._requests.find(RequestKey(peer.uri, request_id))
+        if resumed is None:
+            raise NotFoundError(Reason.REQUEST_NOT_FOUND)
+        return self._requests.receipt(resumed)
+
+    async def take_orphans(self, orphans: Orphans) -> None:
+        """Log statements that nobody waits for, unless they are logged already, and acknowledge them."""
+        digests = tuple(proof.digest for proof in orphans.proofs)
+        known = self._requests.logged_statements(digests)
+        self._acknowledgements.logged(known, self._log.head().checkpoint if known else "")
+        missing = tuple(digest for digest in digests if digest not in known)
+        if missing:
+            await self._record_recovery(orphans.department, missing)
+
+    async def revoke(self, revocation: Revocation) -> float:
+        """Log a withdrawal that the grant's issuer reports; honoured from now on. When it was recorded."""
+        tags = self._requests.leaf_tags(revocation.grant_digest)
+        tag = tags.grant(revocation.grant_digest) if tags else os.urandom(DIGEST_BYTES)
+        event = log_pb2.RevocationEvent(issuer=revocation.issuer, grant_tag=tag)
+        withdrawal = Withdrawal(revocation.issuer, revocation.grant_digest)
+        if self._requests.is_withdrawn(revocation.issuer, revocation.grant_digest):
+            return self._clock()
+        leaf = self._event_leaf(log_pb2.LogLeaf(revocation=event))
+        await self._log.append(Entry(write_leaf(leaf), withdrawal=withdrawal))
+        return log_time(leaf)
+
+    async def record_registry(self, registry: Registry) -> None:
+        """Log that a registry version is adopted, once for each version."""
+        if registry.version > self._requests.registry_version():
+            event = log_pb2.RegistryEvent(version=registry.version, digest=registry.digest)
+            leaf = write_leaf(self._event_leaf(log_pb2.LogLeaf(registry=event)))
+            await self._log.append(Entry(leaf, registry_version=registry.version))
+
+    async def _record_recovery(self, department: str, digests: tuple[bytes, ...]) -> None:
+        event = log_pb2.RecoveryEvent(department=department, statement_digests=digests)
+        leaf = write_leaf(self._event_leaf(log_pb2.LogLeaf(recovery=event)))
+        committed = await self._log.append(Entry(leaf, statement_digests=digests))
+        self._acknowledge(digests, committed)
+
+    def _event_leaf(self, leaf: log_pb2.LogLeaf) -> log_pb2.LogLeaf:
+        leaf.log_time.CopyFrom(to_timestamp(self._clock()))
+        leaf.gateway = self._identity.uri
+        leaf.registry_version = self._registry().version
+        return leaf
+
+    async def drain(self) -> None:
+        """Wait for all work that is under way, also where its caller has gone."""
+        while self._under_way:
+            await asyncio.gather(*(task for _, task in self._under_way.values()), return_exceptions=True)
+
+
+def _uses(granted: Granted, checks: list[Check]) -> tuple[Use, ...]:
+    """The authorizations that `checks` spend, each once."""
+    uses = dict.fromkeys((use.grant_digest, use.authorization) for check in checks for use in check.authorizations)
+    return tuple(
+        Use(
+            digest,
+            index,
+            granted.grants[digest].authorizations[index].max_uses,
+            granted.grants[digest].expires,
+        )
+        for digest, index in uses
+    )

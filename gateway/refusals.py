@@ -1,0 +1,109 @@
+"""Refusals of authenticated peers, in the log: each as a leaf, and beyond a rate as summaries.
+
+A peer that floods the gateway with what must be refused would otherwise grow the log at will. So each peer has
+a quota of single leaves a minute; what exceeds it is counted, with the Merkle root of the refused messages'
+digests, and becomes one leaf when the minute ends. The quota is apart from answers: refusals never take theirs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from gateway.log import Log
+from gateway.party.process import Clock
+from gateway.protocol.codec import to_timestamp
+from gateway.protocol.errors import HeyanError, OverloadedError
+from gateway.protocol.identities import Identity
+from gateway.protocol.leaf import write_leaf
+from gateway.protocol.merkle import leaf_hash, root_of
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.stores.port import Entry
+from heyan.v1 import log_pb2
+
+PERIOD = 60.0
+"""Seconds of one quota."""
+
+SINGLE_LEAVES = 60
+"""Refusals of one peer in a period that get a leaf of their own."""
+
+MAX_SUMMARISED = 100_000
+"""Digests kept for one summary (3.2 MB); the summary is logged early when they are full."""
+
+MAX_PEERS = 10_000
+
+
+@dataclass(slots=True)
+class _Period:
+    began: float
+    singles: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    digests: list[bytes] = field(default_factory=list)
+
+
+class Refusals:
+    """Records refusals. `record` is awaited before the refusal is sent; `flush` on a timer and at the end."""
+
+    def __init__(self, log: Log, gateway: Identity, registry: Callable[[], Registry], clock: Clock) -> None:
+        self._log = log
+        self._gateway = gateway
+        self._registry = registry
+        self._clock = clock
+        self._periods: dict[str, _Period] = {}
+
+    async def record(self, peer: Identity, method: str, error: HeyanError, message: bytes) -> None:
+        """Log one refusal; LogUnavailableError if that cannot be had, and then that is what the peer is told."""
+        now = self._clock()
+        period = self._periods.get(peer.uri)
+        if period is None:
+            if len(self._periods) >= MAX_PEERS:
+                raise OverloadedError(Reason.OVERLOADED, "peers being refused", retry_after=PERIOD)
+            period = self._periods[peer.uri] = _Period(now)
+        digest = sha256(message).digest()
+        if period.singles < SINGLE_LEAVES:
+            period.singles += 1
+            event = log_pb2.RefusalEvent(peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest)
+            await self._log.append(Entry(self._leaf(refusal=event)))
+            return
+        period.counts[error.reason.value] += 1
+        period.digests.append(digest)
+        if len(period.digests) >= MAX_SUMMARISED:
+            await self._summarise(peer.uri, period)
+
+    async def flush(self, everything: bool = False) -> None:
+        """Log the summaries of periods that have ended, or of all."""
+        now = self._clock()
+        for peer, period in list(self._periods.items()):
+            if everything or now - period.began >= PERIOD:
+                del self._periods[peer]
+                await self._summarise(peer, period)
+
+    async def _summarise(self, peer: str, period: _Period) -> None:
+        if not period.digests:
+            return
+        event = log_pb2.RefusalSummaryEvent(
+            peer=peer,
+            counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(period.counts.items())],
+            digests_root=root_of([leaf_hash(digest) for digest in period.digests]),
+        )
+        period.counts.clear()
+        period.digests.clear()
+        await self._log.append(Entry(self._leaf(refusal_summary=event)))
+
+    def _leaf(
+        self,
+        refusal: log_pb2.RefusalEvent | None = None,
+        refusal_summary: log_pb2.RefusalSummaryEvent | None = None,
+    ) -> bytes:
+        return write_leaf(
+            log_pb2.LogLeaf(
+                log_time=to_timestamp(self._clock()),
+                gateway=self._gateway.uri,
+                registry_version=self._registry().version,
+                refusal=refusal,
+                refusal_summary=refusal_summary,
+            )
+        )

@@ -1,0 +1,168 @@
+"""Requests as the gateway remembers them: found again, resumed, and committed with their evidence.
+
+Hides the store's and the vault's details from the pipeline: what is kept of a request is encrypted under the
+evidence key of its first grant, and the same key's leaf key tags its leaves. Two requests may meet a grant for
+the first time at once; the store keeps one key, and the other request is built again under that one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.log import Log
+from gateway.protocol.codec import encode, parse
+from gateway.protocol.errors import LogUnavailableError
+from gateway.protocol.leaf import Tags, derive_leaf_key
+from gateway.protocol.presentation import Presentation, write_presentation
+from gateway.protocol.query import Query, open_part
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.settlement import write_state
+from gateway.stores.port import Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.vault import Vault
+from heyan.v1 import receipt_pb2
+
+MAX_STATE = 4 << 20
+"""Bytes of a stored request: 32 checks with their proofs take about 60,000."""
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A stored request: its receipt without leaves, which checks have a statement, and where its leaves stand."""
+
+    query_digest: bytes
+    receipt: receipt_pb2.Receipt
+    answered: frozenset[str]
+    is_complete: bool
+    leaf_indexes: tuple[int, ...]
+    leaf_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one settlement commits.
+
+    `leaf` and `overspent_leaf` make the leaf's bytes once the tags are known; the second is logged instead if a
+    use is not left. With `keep` false only leaf and evidence are committed: nothing is released.
+    """
+
+    key: RequestKey
+    query: Query
+    query_digest: bytes
+    grants: tuple[Presentation, ...]
+    receipt: receipt_pb2.Receipt
+    earlier: Resumed | None
+    uses: tuple[Use, ...]
+    statement_digests: tuple[bytes, ...]
+    leaf: Callable[[Tags], bytes]
+    overspent_leaf: Callable[[Tags], bytes]
+    keep: bool
+
+
+class Requests:
+    """The gateway's memory of requests, over a store, a log and a vault."""
+
+    def __init__(self, store: Store, log: Log, vault: Vault, registry: Callable[[], Registry]) -> None:
+        self._store = store
+        self._log = log
+        self._vault = vault
+        self._registry = registry
+
+    def find(self, key: RequestKey) -> Resumed | None:
+        """What is stored under a request_id; LogUnavailableError if the store cannot say."""
+        stored = self._store.request(key)
+        if stored is None:
+            return None
+        evidence_key = self._held_key(stored.grant_digest)
+        if evidence_key is None:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request without its evidence key")
+        state = self._vault.decrypt(evidence_key, stored.state, _bound_to(key))
+        return _resumed(
+            stored.query_digest,
+            parse(receipt_pb2.Receipt, state, MAX_STATE),
+            stored.leaf_indexes,
+            derive_leaf_key(evidence_key),
+        )
+
+    def has_use_left(self, earlier: Resumed | None, use: Use) -> bool:
+        """Whether a use is left, as far as is known before the commit decides; a resumed request has spent its own."""
+        return earlier is not None or self._store.uses(use.grant_digest, use.authorization) < use.max_uses
+
+    def is_withdrawn(self, issuer: str, grant_digest: bytes) -> bool:
+        """Whether the grant's issuer reported its withdrawal."""
+        return self._store.is_withdrawn(Withdrawal(issuer, grant_digest))
+
+    def logged_statements(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Which statements are logged, and at which leaf."""
+        return self._store.leaf_indexes(digests)
+
+    def registry_version(self) -> int:
+        """The newest registry version whose adoption is logged."""
+        return self._store.registry_version()
+
+    def leaf_tags(self, grant_digest: bytes) -> Tags | None:
+        """The tags of a grant's leaves, if the grant was ever used here."""
+        key = self._held_key(grant_digest)
+        return Tags(derive_leaf_key(key)) if key is not None else None
+
+    async def commit(self, record: Record) -> tuple[Committed, Resumed]:
+        """Log one settlement: leaf, uses, evidence and request in one transaction."""
+        receipt = record.receipt
+        for _ in range(_ATTEMPTS):
+            receipt.registry_digest = self._registry().digest
+            evidence = tuple(self._evidence_of(grant) for grant in record.grants)
+            first = evidence[0]
+            evidence_key = self._vault.unwrap(first.wrapped_key, first.grant_digest)
+            leaf_key = derive_leaf_key(evidence_key)
+            tags = Tags(leaf_key)
+            state = self._vault.encrypt(evidence_key, write_state(receipt), _bound_to(record.key))
+            entry = Entry(leaf=record.leaf(tags), statement_digests=record.statement_digests, evidence=evidence)
+            if record.keep:
+                until = record.query.answer_until_time
+                entry = replace(
+                    entry,
+                    withheld=record.overspent_leaf(tags) if record.uses else None,
+                    request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
+                    uses=record.uses,
+                )
+            committed = await self._log.append(entry)
+            if not committed.foreign_keys:
+                indexes = (*(record.earlier.leaf_indexes if record.earlier else ()), committed.leaf_index)
+                return committed, _resumed(record.query_digest, receipt, indexes, leaf_key)
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "evidence keys keep changing", retry_after=1.0)
+
+    def receipt(self, resumed: Resumed) -> receipt_pb2.Receipt:
+        """The whole receipt, its leaves proven under the newest head; the requester adds the registry."""
+        receipt = receipt_pb2.Receipt()
+        receipt.CopyFrom(resumed.receipt)
+        head = self._log.head()
+        for index in resumed.leaf_indexes:
+            receipt.leaves.add(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
+        receipt.leaf_key = resumed.leaf_key
+        return receipt
+
+    def _evidence_of(self, grant: Presentation) -> Evidence:
+        held = self._store.evidence(grant.digest)
+        if held is not None:
+            return held
+        key = self._vault.new_key()
+        ciphertext = self._vault.encrypt(key, encode(write_presentation(grant)), b"grant\x00" + grant.digest)
+        return Evidence(grant.digest, self._vault.wrap(key, grant.digest), ciphertext)
+
+    def _held_key(self, grant_digest: bytes) -> bytes | None:
+        held = self._store.evidence(grant_digest)
+        return self._vault.unwrap(held.wrapped_key, grant_digest) if held is not None else None
+
+
+def _resumed(
+    query_digest: bytes, receipt: receipt_pb2.Receipt, leaf_indexes: tuple[int, ...], leaf_key: bytes
+) -> Resumed:
+    gaps = {gap.check_id for gap in receipt.unavailable}
+    asked = {check.check_id for part in receipt.parts for check in open_part(part).part.checks}
+    return Resumed(query_digest, receipt, frozenset(asked - gaps), not gaps, leaf_indexes, leaf_key)
+
+
+def _bound_to(key: RequestKey) -> bytes:
+    return b"request\x00" + key.requester.encode() + b"\x00" + key.request_id

@@ -1,0 +1,194 @@
+"""The gateway process: wires its parts, serves until told to stop, and drains."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from consent.status_follower import StatusFollower
+from consent.verified import GenuineGrants
+from gateway.acknowledgements import Acknowledgements
+from gateway.admission import Admission
+from gateway.config import GatewayConfig
+from gateway.links import DepartmentLinks
+from gateway.log import Log
+from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private
+from gateway.party.probes import Probes
+from gateway.party.process import Clock, repeat
+from gateway.party.registry_keeper import RegistryKeeper
+from gateway.party.service import SERVER_OPTIONS, Guard
+from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
+from gateway.pipeline import Pipeline
+from gateway.protocol.errors import HeyanError, MalformedError
+from gateway.protocol.keys import SigningKey
+from gateway.protocol.note import SignerKey
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry_terms import KeyUse
+from gateway.refusals import Refusals
+from gateway.requests import Requests
+from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
+from gateway.stores.sqlite import SqliteStore
+from gateway.vault import Vault
+
+_logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where a started process listens."""
+
+    grpc: int
+    probes: int
+
+
+async def serve(
+    config: GatewayConfig,
+    stop: asyncio.Event,
+    clock: Clock = time.time,
+    on_ready: Callable[[Ports], None] = lambda _ports: None,
+) -> None:
+    """Run the gateway of `config` until `stop` is set; raises a domain error if it cannot start."""
+    process = GatewayProcess(config, clock)
+    try:
+        on_ready(await process.start())
+        await stop.wait()
+    finally:
+        await process.drain()
+
+
+class GatewayProcess:
+    """One gateway: its parts wired, and what it does besides serving."""
+
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._keeper = keeper = RegistryKeeper(config.registry, clock)
+        terms = keeper.current().party(config.spiffe_id).gateway
+        if terms is None:
+            raise MalformedError.at("spiffe_id", "must be a gateway of the registry", Reason.CONFIGURATION_INVALID)
+        self._origin = terms.log_origin
+        self._tls = watch_tls(config.tls)
+        self._log_keys = Watched([config.log_keys], lambda: load_signing_keys(config.log_keys))
+        self._store = SqliteStore(config.store)
+        self._log = Log(self._store, self._origin, self._signer())
+        requests = Requests(self._store, self._log, Vault(read_private(config.kek)), keeper.current)
+        self._status = StatusFollower(
+            registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
+        )
+        self._links = DepartmentLinks(keeper, self._tls, clock)
+        self._acknowledgements = Acknowledgements(self._links.link)
+        self._pipeline = Pipeline(
+            identity=config.identity,
+            registry=keeper.current,
+            clock=clock,
+            log=self._log,
+            requests=requests,
+            status=self._status,
+            grant_cache=GenuineGrants(),
+            department=self._links.link,
+            acknowledgements=self._acknowledgements,
+        )
+        self._refusals = Refusals(self._log, config.identity, keeper.current, clock)
+        self._admission = Admission(config.max_requests, config.max_requests_per_requester)
+        metrics = CollectorRegistry()
+        self._probes = Probes(config.probes, self.complaints, metrics)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            gateway_handlers(
+                GatewayMethods(self._pipeline, keeper.current, self._admission, clock),
+                LogMethods(self._log, self._store),
+                Guard(keeper.current, self._refusals.record),
+                Metrics(metrics, self._admission),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if config.reflection:
+            _add_reflection(self._server)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    async def start(self) -> Ports:
+        """Serve; the bound ports."""
+        self._log.start()
+        await self._follow_registry()
+        port = self._server.add_secure_port(self._config.listen, server_credentials(self._tls))
+        await self._server.start()
+        probe_port = await self._probes.start()
+        self._tasks = [
+            asyncio.create_task(self._keeper.run()),
+            asyncio.create_task(repeat(1.0, self._look_after, "look after keys and health")),
+            asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
+            asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
+        ]
+        _logger.info("gateway serves", listen=self._config.listen, port=port, probes=probe_port)
+        return Ports(port, probe_port)
+
+    async def drain(self) -> None:
+        """Let nobody in, finish what is under way, record what is owed, and close."""
+        self._draining = True
+        self._admission.close()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._config.drain_seconds)
+        await self._pipeline.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._refusals.flush(everything=True)
+        await self._links.close()
+        await self._status.close()
+        await self._log.stop()
+        self._store.close()
+        await self._probes.stop()
+        _logger.info("gateway stopped")
+
+    def complaints(self) -> list[str]:
+        """Why the gateway wants no work now."""
+        found = [self._log.complaint] if self._log.complaint else []
+        try:
+            self._keeper.current().require_current(self._clock())
+        except HeyanError as error:
+            found.append(str(error))
+        return found + (["draining"] if self._draining else [])
+
+    async def _look_after(self) -> None:
+        """What a second brings: renewed keys and certificates, health."""
+        self._tls.refresh()
+        self._log_keys.refresh()
+        self._log.use_signer(self._signer())
+        status = health_pb2.HealthCheckResponse
+        await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
+
+    async def _follow_registry(self) -> None:
+        """Log the adoption of each version, and keep the links in step."""
+        current = self._keeper.current()
+        await self._pipeline.record_registry(current)
+        self._links.reconcile(current, self._acknowledgements.expect, self._pipeline.take_orphans)
+
+    def _signer(self) -> SignerKey:
+        registry, now = self._keeper.current(), self._clock()
+        key = newest_usable(self._log_keys.value, registry, self._config.spiffe_id, KeyUse.LOG, now)
+        return _note_signer(self._origin, key)
+
+
+def _note_signer(origin: str, key: SigningKey) -> SignerKey:
+    """The log key as a C2SP signer under the log's origin."""
+    return SignerKey.from_seed(origin, key.private.private_bytes_raw())  # type: ignore[union-attr]
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    try:
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise MalformedError.at(
+            "reflection", "needs the extra: pip install heyan[reflection]", Reason.CONFIGURATION_INVALID
+        ) from error
+    names = ("heyan.v1.GatewayService", "heyan.v1.LogService", reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)

@@ -1,0 +1,170 @@
+"""The gateway's gRPC methods: decode, call the pipeline, encode. Who may call what stands here in one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consent.revocation import open_revocation
+from gateway.admission import Admission
+from gateway.log import Log
+from gateway.party.process import Clock
+from gateway.party.service import Context, Guard, Method, unary_handlers
+from gateway.pipeline import Pipeline
+from gateway.plans import make_plan
+from gateway.protocol.codec import parse, to_timestamp
+from gateway.protocol.errors import HeyanError, MalformedError, NotGrantedError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.limits import MAX_LEAVES_PER_PAGE, MAX_MESSAGE
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.stores.port import Store
+from heyan.v1 import gateway_service_pb2, log_service_pb2
+
+REQUESTERS = frozenset({PartyRole.REQUESTER})
+ISSUERS = frozenset({PartyRole.ISSUER})
+AUDITORS = frozenset({PartyRole.AUDITOR})
+READERS = frozenset({PartyRole.AUDITOR, PartyRole.REQUESTER, PartyRole.DEPARTMENT})
+
+
+class Metrics:
+    """What the gateway counts. Labels are methods and reasons: nothing of a person, a region or an outcome."""
+
+    def __init__(self, registry: CollectorRegistry, admission: Admission) -> None:
+        self.calls = Counter(
+            "heyan_calls", "Calls by method and reason (OK if none)", ["method", "reason"], registry=registry
+        )
+        self.seconds = Histogram("heyan_call_seconds", "Seconds of a call", ["method"], registry=registry)
+        under_way = Gauge("heyan_requests_under_way", "Requests under way", registry=registry)
+        under_way.set_function(lambda: admission.under_way)
+
+
+class GatewayMethods:
+    """`heyan.v1.GatewayService`."""
+
+    def __init__(
+        self, pipeline: Pipeline, registry: Callable[[], Registry], admission: Admission, clock: Clock
+    ) -> None:
+        self._pipeline = pipeline
+        self._registry = registry
+        self._admission = admission
+        self._clock = clock
+
+    def methods(self) -> tuple[Method, ...]:
+        """Every method with the roles that may call it."""
+        return (
+            Method("GetPlan", REQUESTERS, self.get_plan),
+            Method("Verify", REQUESTERS, self.verify),
+            Method("GetVerification", REQUESTERS, self.get_verification),
+            Method("ReportRevocation", ISSUERS, self.report_revocation),
+        )
+
+    async def get_plan(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(gateway_service_pb2.GetPlanRequest, message, MAX_MESSAGE)
+        registry, now = self._registry(), self._clock()
+        registry.require_current(now)
+        return make_plan(request, registry, now).SerializeToString()
+
+    async def verify(self, message: bytes, peer: Identity, context: Context) -> bytes:
+        """See the contract."""
+        with self._admission.place(peer):
+            receipt = await self._pipeline.verify(message, peer, context.time_remaining())
+        return gateway_service_pb2.VerifyResponse(receipt=receipt).SerializeToString()
+
+    async def get_verification(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(gateway_service_pb2.GetVerificationRequest, message, MAX_MESSAGE)
+        with self._admission.place(peer):
+            receipt = self._pipeline.get(request.request_id, peer)
+        return gateway_service_pb2.GetVerificationResponse(receipt=receipt).SerializeToString()
+
+    async def report_revocation(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(gateway_service_pb2.ReportRevocationRequest, message, MAX_MESSAGE)
+        revocation = open_revocation(request.statement, self._registry(), self._clock())
+        if revocation.issuer != peer.uri:
+            raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
+        log_time = await self._pipeline.revoke(revocation)
+        return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
+
+
+class LogMethods:
+    """`heyan.v1.LogService`: read only. Leaves are for auditors, proofs for every party that holds a receipt."""
+
+    def __init__(self, log: Log, store: Store) -> None:
+        self._log = log
+        self._store = store
+
+    def methods(self) -> tuple[Method, ...]:
+        """Every method with the roles that may call it."""
+        return (
+            Method("GetCheckpoint", READERS, self.get_checkpoint),
+            Method("ListLeaves", AUDITORS, self.list_leaves),
+            Method("GetInclusionProof", READERS, self.get_inclusion_proof),
+            Method("GetConsistencyProof", READERS, self.get_consistency_proof),
+        )
+
+    async def get_checkpoint(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        parse(log_service_pb2.GetCheckpointRequest, message, MAX_MESSAGE)
+        return log_service_pb2.GetCheckpointResponse(checkpoint=self._log.head().checkpoint).SerializeToString()
+
+    async def list_leaves(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(log_service_pb2.ListLeavesRequest, message, MAX_MESSAGE)
+        count = min(request.page_size or MAX_LEAVES_PER_PAGE, MAX_LEAVES_PER_PAGE)
+        leaves = self._store.leaves(_index("start_index", request.start_index), count)
+        return log_service_pb2.ListLeavesResponse(leaves=leaves).SerializeToString()
+
+    async def get_inclusion_proof(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(log_service_pb2.GetInclusionProofRequest, message, MAX_MESSAGE)
+        size = _index("tree_size", request.tree_size) or self._log.head().size
+        path = self._log.inclusion(_index("leaf_index", request.leaf_index), size)
+        return log_service_pb2.GetInclusionProofResponse(path=path, tree_size=size).SerializeToString()
+
+    async def get_consistency_proof(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        request = parse(log_service_pb2.GetConsistencyProofRequest, message, MAX_MESSAGE)
+        size = _index("new_size", request.new_size) or self._log.head().size
+        path = self._log.consistency(_index("old_size", request.old_size), size)
+        return log_service_pb2.GetConsistencyProofResponse(path=path, new_size=size).SerializeToString()
+
+
+def gateway_handlers(
+    methods: GatewayMethods, log_methods: LogMethods, guard: Guard, metrics: Metrics
+) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
+    """The generic handlers of both services, counted and timed."""
+    return (
+        unary_handlers("heyan.v1.GatewayService", [_measured(method, metrics) for method in methods.methods()], guard),
+        unary_handlers("heyan.v1.LogService", [_measured(method, metrics) for method in log_methods.methods()], guard),
+    )
+
+
+def _measured(method: Method, metrics: Metrics) -> Method:
+    seconds = metrics.seconds.labels(method.name)
+
+    async def call(message: bytes, peer: Identity, context: Context) -> bytes:
+        began = time.perf_counter()
+        reason = "OK"
+        try:
+            return await method.handler(message, peer, context)
+        except HeyanError as error:
+            reason = error.reason.value
+            raise
+        finally:
+            metrics.calls.labels(method.name, reason).inc()
+            seconds.observe(time.perf_counter() - began)
+
+    return Method(method.name, method.roles, call)
+
+
+def _index(field: str, value: int) -> int:
+    """An index that SQLite can hold."""
+    if value >= 1 << 63:
+        raise MalformedError.at(field, "must be below 2^63")
+    return value

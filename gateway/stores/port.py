@@ -1,0 +1,155 @@
+"""The store that the gateway needs: a log under a compare-and-swap, and what is committed together with it.
+
+Durability contract, held by every adapter and by one contract suite:
+
+- `commit` is one transaction: all entries or none. When it returns, everything is durable; when it raises,
+  the caller does not know, and must ask again (`head`, `request`) before it trusts anything.
+- The tree only grows, under a compare-and-swap on its size and root. The checkpoint is signed while the swap
+  is held, and nobody sees it before it is durable. A store that went backwards is refused for good.
+- A use of an authorization is counted once for each request, and never beyond its `max_uses`: an entry that
+  would overspend is recorded with its `withheld` leaf instead, and stores no request.
+- Reads see only what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+SignCheckpoint = Callable[[int, bytes], str]
+"""Signs the checkpoint of (size, root) as a C2SP note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest durable tree: size, RFC 9162 root, and the signed checkpoint."""
+
+    size: int
+    root: bytes
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A request_id is scoped to its requester (SPIFFE ID)."""
+
+    requester: str
+    request_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One authorization that a request spends; the count is kept until the grant expires."""
+
+    grant_digest: bytes
+    authorization: int
+    max_uses: int
+    expire_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What is kept of a request. `state` is encrypted under the evidence key of `grant_digest`."""
+
+    key: RequestKey
+    query_digest: bytes
+    answer_until: float
+    grant_digest: bytes
+    state: bytes
+    leaf_indexes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A grant kept as evidence, encrypted under its own key, which is kept wrapped."""
+
+    grant_digest: bytes
+    wrapped_key: bytes
+    ciphertext: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """A reported withdrawal: it counts against grants of its own issuer only."""
+
+    issuer: str
+    grant_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leaf and all that is committed with it."""
+
+    leaf: bytes
+    statement_digests: tuple[bytes, ...] = ()
+    withheld: bytes | None = None
+    request: StoredRequest | None = None
+    uses: tuple[Use, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    withdrawal: Withdrawal | None = None
+    registry_version: int | None = None
+    """Set on the leaf that records the adoption of a registry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Where an entry's leaf stands, the head that covers it, and whether it was withheld for want of a use."""
+
+    leaf_index: int
+    head: Head
+    overspent: bool = False
+    foreign_keys: tuple[Evidence, ...] = ()
+    """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
+
+
+class Store(Protocol):
+    """The gateway's store. `commit` is called from one thread at a time, reads from any."""
+
+    def head(self) -> Head | None:
+        """The newest durable tree, or None in a new store."""
+        ...
+
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        """Commit all entries in one durable transaction; LogUnavailableError if that cannot be had."""
+        ...
+
+    def request(self, key: RequestKey) -> StoredRequest | None:
+        """A stored request."""
+        ...
+
+    def uses(self, grant_digest: bytes, authorization: int) -> int:
+        """How often an authorization is spent."""
+        ...
+
+    def evidence(self, grant_digest: bytes) -> Evidence | None:
+        """A grant's evidence."""
+        ...
+
+    def is_withdrawn(self, withdrawal: Withdrawal) -> bool:
+        """Whether this withdrawal was reported."""
+        ...
+
+    def registry_version(self) -> int:
+        """The newest registry version whose adoption is logged; 0 if none is."""
+        ...
+
+    def leaf(self, index: int) -> bytes:
+        """One leaf; NotFoundError."""
+        ...
+
+    def leaves(self, start: int, count: int) -> Sequence[bytes]:
+        """Up to `count` leaves from `start` on."""
+        ...
+
+    def node(self, level: int, index: int) -> bytes:
+        """A complete node of the tree; NotFoundError."""
+        ...
+
+    def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Which of these statements are logged, and where."""
+        ...
+
+    def close(self) -> None:
+        """Close; nothing may be under way."""
+        ...

@@ -1,0 +1,321 @@
+"""The store on SQLite: WAL, synchronous=FULL, one writing connection and one for reads.
+
+Each group of entries is one transaction: entries and nodes of the tree, statements, uses, evidence, requests,
+then the tree's row under a compare-and-swap with the freshly signed checkpoint. The commit steps, and what a
+crash at each leaves behind:
+
+1. BEGIN IMMEDIATE, read the tree's row            nothing
+2. uses: find what would overspend                 nothing
+3. leaves, nodes, statements, requests, evidence   nothing (rolled back)
+4. sign the checkpoint, swap the tree's row        nothing; a signed checkpoint that nobody has seen
+5. COMMIT                                          all, or nothing: the next `commit` reads the row again
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from gateway.protocol.errors import LogUnavailableError, NotFoundError
+from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
+from gateway.protocol.reasons import Reason
+from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
+from gateway.stores.sqlite_schema import migrations
+
+_BUSY_TIMEOUT_MS = 5_000
+
+
+class SqliteStore:
+    """A `gateway.stores.port.Store` in one SQLite file, mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch(mode=0o600, exist_ok=True)
+        with _as_unavailable():
+            self._writer = _connect(path)
+            migrations.apply(Database(self._writer))
+            self._reader = _connect(path)
+            self._reader.execute("PRAGMA query_only = ON")
+        self._reading = threading.Lock()
+        self._frontier: Frontier | None = None
+        self._highest = 0
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        """See the port. Any failure forgets what was known of the tree, so that the next commit reads it anew."""
+        try:
+            with _as_unavailable(), self._transaction():
+                return self._append(entries, sign)
+        except BaseException:
+            self._frontier = None
+            raise
+
+    def _append(self, entries: Sequence[Entry], sign: SignCheckpoint) -> list[Committed]:
+        frontier = self._current_frontier()
+        accepted: list[Entry] = []
+        overspent: list[bool] = []
+        foreign: dict[int, tuple[Evidence, ...]] = {}
+        for position, entry in enumerate(entries):
+            if clash := self._keep_evidence(entry):
+                foreign[position] = clash
+                continue
+            short = not self._spend(entry)
+            accepted.append(replace(entry, leaf=entry.withheld or entry.leaf, request=None) if short else entry)
+            overspent.append(short)
+        if not accepted:
+            return [
+                Committed(-1, self._held_head(), foreign_keys=foreign[position]) for position in range(len(entries))
+            ]
+        grown, nodes = frontier.append([leaf_hash(entry.leaf) for entry in accepted])
+        for index, entry in enumerate(accepted, start=frontier.size):
+            self._insert(entry, index)
+        self._writer.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
+        root = grown.root()
+        head = Head(grown.size, root, sign(grown.size, root))
+        self._swap(frontier, head)
+        self._frontier = grown
+        results = (Committed(index, head, short) for index, short in enumerate(overspent, start=frontier.size))
+        return [
+            Committed(-1, head, foreign_keys=foreign[position]) if position in foreign else next(results)
+            for position in range(len(entries))
+        ]
+
+    def _current_frontier(self) -> Frontier:
+        """The tree as the database has it now; refuses one that is smaller than it ever was."""
+        row = self._writer.execute("SELECT size, root FROM tree").fetchone()
+        size, root = row or (0, EMPTY_ROOT)
+        if self._frontier is None or self._frontier.size != size:
+            hashes = [self._node(self._writer, level, index) for level, index in frontier_nodes(size)]
+            self._frontier = Frontier(size, tuple(hashes))
+        if size < self._highest or self._frontier.root() != root:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the store went backwards or does not fit its root")
+        self._highest = size
+        return self._frontier
+
+    def _held_head(self) -> Head:
+        return Head(*self._writer.execute("SELECT size, root, checkpoint FROM tree").fetchone())
+
+    def _swap(self, old: Frontier, new: Head) -> None:
+        """Move the tree's row from the old size and root to the new head, or fail."""
+        if old.size == 0:
+            changed = self._writer.execute(
+                "INSERT INTO tree SELECT 1, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM tree)",
+                (new.size, new.root, new.checkpoint),
+            ).rowcount
+        else:
+            changed = self._writer.execute(
+                "UPDATE tree SET size = ?, root = ?, checkpoint = ? WHERE size = ? AND root = ?",
+                (new.size, new.root, new.checkpoint, old.size, old.root()),
+            ).rowcount
+        if changed != 1:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the tree")
+
+    def _keep_evidence(self, entry: Entry) -> tuple[Evidence, ...]:
+        """Store the entry's evidence; what is there already under another key is returned and nothing is stored."""
+        held = [self._evidence(self._writer, item.grant_digest) for item in entry.evidence]
+        clash = tuple(
+            other
+            for item, other in zip(entry.evidence, held, strict=True)
+            if other is not None and other.wrapped_key != item.wrapped_key
+        )
+        if not clash:
+            rows = [
+                (item.grant_digest, item.wrapped_key, item.ciphertext)
+                for item, other in zip(entry.evidence, held, strict=True)
+                if other is None
+            ]
+            self._writer.executemany("INSERT INTO evidence VALUES (?, ?, ?)", rows)
+        return clash
+
+    def _spend(self, entry: Entry) -> bool:
+        """Count the entry's uses that its request has not spent before; False, and none counted, if one is short."""
+        if entry.request is None:
+            return True
+        key = (entry.request.key.requester, entry.request.key.request_id)
+        fresh = [
+            use
+            for use in entry.uses
+            if self._writer.execute(
+                "SELECT 1 FROM request_uses WHERE requester = ? AND request_id = ? AND grant_digest = ?"
+                " AND authorization = ?",
+                (*key, use.grant_digest, use.authorization),
+            ).fetchone()
+            is None
+        ]
+        if any(_spent(self._writer, use.grant_digest, use.authorization) >= use.max_uses for use in fresh):
+            return False
+        for use in fresh:
+            self._writer.execute(
+                "INSERT INTO uses VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET spent = spent + 1",
+                (use.grant_digest, use.authorization, use.expire_time),
+            )
+            self._writer.execute(
+                "INSERT INTO request_uses VALUES (?, ?, ?, ?)", (*key, use.grant_digest, use.authorization)
+            )
+        return True
+
+    def _insert(self, entry: Entry, index: int) -> None:
+        self._writer.execute("INSERT INTO leaves VALUES (?, ?)", (index, entry.leaf))
+        self._writer.executemany(
+            "INSERT INTO statements VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(digest, index) for digest in entry.statement_digests],
+        )
+        if entry.withdrawal is not None:
+            self._writer.execute(
+                "INSERT INTO withdrawals VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (entry.withdrawal.issuer, entry.withdrawal.grant_digest),
+            )
+        if entry.registry_version is not None:
+            self._writer.execute(
+                "INSERT INTO registries VALUES (?, ?) ON CONFLICT DO NOTHING", (entry.registry_version, index)
+            )
+        request = entry.request
+        if request is not None:
+            key = (request.key.requester, request.key.request_id)
+            self._writer.execute(
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+                (*key, request.query_digest, request.answer_until, request.grant_digest, request.state),
+            )
+            self._writer.execute("INSERT INTO request_leaves VALUES (?, ?, ?)", (*key, index))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def head(self) -> Head | None:
+        """See the port."""
+        row = self._one("SELECT size, root, checkpoint FROM tree")
+        return Head(*row) if row else None
+
+    def request(self, key: RequestKey) -> StoredRequest | None:
+        """See the port."""
+        names = (key.requester, key.request_id)
+        row = self._one(
+            "SELECT query_digest, answer_until, grant_digest, state FROM requests"
+            " WHERE requester = ? AND request_id = ?",
+            names,
+        )
+        if row is None:
+            return None
+        indexes = self._all(
+            "SELECT leaf_index FROM request_leaves WHERE requester = ? AND request_id = ? ORDER BY leaf_index", names
+        )
+        query_digest, answer_until, grant_digest, state = row
+        leaf_indexes = tuple(index for (index,) in indexes)
+        return StoredRequest(key, query_digest, answer_until, grant_digest, state, leaf_indexes)
+
+    def uses(self, grant_digest: bytes, authorization: int) -> int:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return _spent(self._reader, grant_digest, authorization)
+
+    def evidence(self, grant_digest: bytes) -> Evidence | None:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return self._evidence(self._reader, grant_digest)
+
+    def is_withdrawn(self, withdrawal: Withdrawal) -> bool:
+        """See the port."""
+        query = "SELECT 1 FROM withdrawals WHERE issuer = ? AND grant_digest = ?"
+        return self._one(query, (withdrawal.issuer, withdrawal.grant_digest)) is not None
+
+    def registry_version(self) -> int:
+        """See the port."""
+        row = self._one("SELECT max(version) FROM registries")
+        return int(row[0] or 0) if row else 0
+
+    def leaf(self, index: int) -> bytes:
+        """See the port."""
+        row = self._one("SELECT data FROM leaves WHERE leaf_index = ?", (index,))
+        if row is None:
+            raise NotFoundError(Reason.REQUEST_NOT_FOUND, "no such leaf")
+        data: bytes = row[0]
+        return data
+
+    def leaves(self, start: int, count: int) -> Sequence[bytes]:
+        """See the port."""
+        query = "SELECT data FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index LIMIT ?"
+        return [data for (data,) in self._all(query, (start, count))]
+
+    def node(self, level: int, index: int) -> bytes:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return self._node(self._reader, level, index)
+
+    def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
+        """See the port."""
+        found = {}
+        for digest in statement_digests:
+            row = self._one("SELECT leaf_index FROM statements WHERE digest = ?", (digest,))
+            if row is not None:
+                found[digest] = row[0]
+        return found
+
+    def close(self) -> None:
+        """See the port."""
+        self._reader.close()
+        self._writer.close()
+
+    def _one(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
+        with self._reading, _as_unavailable():
+            row: tuple[Any, ...] | None = self._reader.execute(query, values).fetchone()
+            return row
+
+    def _all(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        with self._reading, _as_unavailable():
+            return self._reader.execute(query, values).fetchall()
+
+    @staticmethod
+    def _node(connection: sqlite3.Connection, level: int, index: int) -> bytes:
+        row = connection.execute("SELECT hash FROM nodes WHERE level = ? AND node_index = ?", (level, index)).fetchone()
+        if row is None:
+            raise NotFoundError(Reason.PROOF_INVALID, "no such node")
+        node: bytes = row[0]
+        return node
+
+    @staticmethod
+    def _evidence(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:
+        row = connection.execute(
+            "SELECT grant_digest, wrapped_key, ciphertext FROM evidence WHERE grant_digest = ?", (grant_digest,)
+        ).fetchone()
+        return Evidence(*row) if row else None
+
+
+def _spent(connection: sqlite3.Connection, grant_digest: bytes, authorization: int) -> int:
+    row = connection.execute(
+        "SELECT spent FROM uses WHERE grant_digest = ? AND authorization = ?", (grant_digest, authorization)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """Every failure of SQLite is one thing to the caller: the log cannot record now."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__, retry_after=1.0) from error

@@ -1,0 +1,38 @@
+"""The SQLite schema of the gateway's store, as numbered migrations that are applied at start."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("heyan.gateway")
+
+_FIRST = """
+CREATE TABLE tree (id INTEGER PRIMARY KEY CHECK (id = 1), size INTEGER NOT NULL, root BLOB NOT NULL,
+    checkpoint TEXT NOT NULL) STRICT;
+CREATE TABLE leaves (leaf_index INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE nodes (level INTEGER NOT NULL, node_index INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY (level, node_index)) STRICT, WITHOUT ROWID;
+CREATE TABLE statements (digest BLOB PRIMARY KEY, leaf_index INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE requests (requester TEXT NOT NULL, request_id BLOB NOT NULL, query_digest BLOB NOT NULL,
+    answer_until REAL NOT NULL, grant_digest BLOB NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (requester, request_id)) STRICT;
+CREATE TABLE request_leaves (requester TEXT NOT NULL, request_id BLOB NOT NULL, leaf_index INTEGER NOT NULL,
+    PRIMARY KEY (requester, request_id, leaf_index)) STRICT, WITHOUT ROWID;
+CREATE TABLE uses (grant_digest BLOB NOT NULL, authorization INTEGER NOT NULL, spent INTEGER NOT NULL,
+    expire_time REAL NOT NULL, PRIMARY KEY (grant_digest, authorization)) STRICT, WITHOUT ROWID;
+CREATE TABLE request_uses (requester TEXT NOT NULL, request_id BLOB NOT NULL, grant_digest BLOB NOT NULL,
+    authorization INTEGER NOT NULL,
+    PRIMARY KEY (requester, request_id, grant_digest, authorization)) STRICT, WITHOUT ROWID;
+CREATE TABLE evidence (grant_digest BLOB PRIMARY KEY, wrapped_key BLOB NOT NULL, ciphertext BLOB NOT NULL) STRICT;
+CREATE TABLE withdrawals (issuer TEXT NOT NULL, grant_digest BLOB NOT NULL,
+    PRIMARY KEY (issuer, grant_digest)) STRICT, WITHOUT ROWID;
+CREATE TABLE registries (version INTEGER PRIMARY KEY, leaf_index INTEGER NOT NULL) STRICT;
+"""
+
+
+@migrations()
+def create_store(db: Database) -> None:
+    """The first schema."""
+    for statement in _FIRST.split(";"):
+        if statement.strip():
+            db.execute(statement)

@@ -1,0 +1,251 @@
+"""A batch of asks answered: one look at each rule, one transaction, and nothing released before it is durable.
+
+Everything that counts runs on one worker thread, in this order; only whether a grant still stands is asked on the
+event loop, between the second and the third step:
+
+    1  the registry is current and an answer key counts: else every ask is a fault
+    2  each ask is admitted (rules 1 to 5 of `answering`)
+    3  each grant that is rested on stands (rule 6): waited for at most `status_wait`
+    4  one transaction: faults for gateways that owe too much; repetitions; subjects opened; uses and budgets
+       reserved; the register asked once for all; statements made, signed and journalled
+    5  only then is anything returned
+
+If the journal cannot be written, nothing is stated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from consent.verification import GenuineGrants, VerifiedGrant
+from gateway.party.service import internal_error
+from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnreachableError
+from gateway.protocol.keys import SigningKey
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.protocol.sealing import OpeningKey
+from sandbox_departments.acknowledgements import Acknowledgement, Settlement, settle
+from sandbox_departments.answering import Admitted, Budget, Randomness, Situation, admit
+from sandbox_departments.asks import read_ask
+from sandbox_departments.deciding import Deciding
+from sandbox_departments.journal import Journal
+from sandbox_departments.ledger import OwedBatch
+from sandbox_departments.register import Register
+from sandbox_departments.replies import Incoming, ReplyBatch, faults, sign_replies, state
+
+T = TypeVar("T")
+
+_OWES_RETRY = 5.0
+"""Seconds after which a gateway that owes too much may ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is set for a node. `secret` is 32 random bytes, `max_owed` counts statements, the others are seconds."""
+
+    department: str
+    secret: bytes = field(repr=False)
+    budget: Budget
+    max_owed: int = 10_000
+    max_owed_age: float = 86_400.0
+    status_wait: float = 1.0
+
+
+class Keys(Protocol):
+    """The node's own keys as they are now."""
+
+    def opening(self) -> Mapping[str, OpeningKey]:
+        """Every sealing key that is held, by key id."""
+        ...
+
+    def signing(self, registry: Registry, now: float) -> SigningKey:
+        """The answer key to sign with; ForgedError (KEY_UNKNOWN) if none counts."""
+        ...
+
+
+class Standings(Protocol):
+    """Whether grants still stand: `consent.status_follower.StatusFollower` knows."""
+
+    async def require_standing(self, grant: VerifiedGrant) -> None:
+        """Raise NotGrantedError (GRANT_REVOKED), or UnreachableError (STATUS_UNAVAILABLE) if it cannot be told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a node asks while it answers. Keys and register are asked on the worker thread only."""
+
+    registry: Callable[[], Registry]
+    keys: Keys
+    register: Register
+    standings: Standings
+
+
+class Answerer:
+    """Answers batches of asks and settles acknowledgements; callers await one `answer` at a time.
+
+    `thread` has a single worker, on which journal and register are used.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        sources: Sources,
+        journal: Journal,
+        thread: Executor,
+        clock: Callable[[], float],
+        randomness: Randomness,
+    ) -> None:
+        self._terms = terms
+        self._sources = sources
+        self._journal = journal
+        self._thread = thread
+        self._clock = clock
+        self._randomness = randomness
+        self._genuine = GenuineGrants()
+        self._journal_fault: Reason | None = None
+
+    # -- on the event loop ------------------------------------------------------------------------------------
+
+    async def answer(self, incoming: Sequence[Incoming]) -> list[ReplyBatch]:
+        """Replies to all of `incoming`, at least one batch for each origin; never raises a domain error."""
+        try:
+            situation, key = await self._on_thread(self._begin)
+            admitted = await self._on_thread(lambda: [self._admit(ask, situation) for ask in incoming])
+            lost = await self._lost_standings(admitted)
+            replies = await self._on_thread(lambda: self._decide_all(incoming, admitted, lost, situation, key))
+        except HeyanError as fault:
+            if isinstance(fault, LogUnavailableError):
+                self._journal_fault = fault.reason
+            return faults(incoming, fault.reason)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, it is no statement about a person
+            return faults(incoming, internal_error("answer", error).reason)
+        self._journal_fault = None
+        return replies
+
+    async def acknowledge(self, gateway: str, acknowledgements: Sequence[Acknowledgement]) -> Settlement:
+        """Settle what a gateway acknowledged, in one transaction; LogUnavailableError."""
+        registry, now = self._sources.registry(), self._clock()
+
+        def settle_all() -> Settlement:
+            with self._journal.transaction() as ledger:
+                return settle(acknowledgements, gateway, registry, ledger, now)
+
+        return await self._on_thread(settle_all)
+
+    async def unacknowledged(self, gateway: str) -> tuple[bytes, ...]:
+        """Digests of the batches that a gateway owes, oldest first."""
+        return await self._on_thread(lambda: self._journal.unacknowledged(gateway))
+
+    async def owed_batch(self, batch: bytes) -> OwedBatch | None:
+        """A batch as it is sent again; None if it was acknowledged meanwhile."""
+        return await self._on_thread(lambda: self._journal.owed_batch(batch))
+
+    async def purge(self) -> None:
+        """Forget what no rule asks for any more."""
+        now = self._clock()
+
+        def purge() -> None:
+            with self._journal.transaction() as ledger:
+                ledger.purge(now, self._terms.budget.window)
+
+        await self._on_thread(purge)
+
+    async def complaints(self) -> tuple[str, ...]:
+        """Why the node cannot answer now, as reasons; empty if it can. Asks the register nothing of anybody."""
+
+        def look() -> tuple[str, ...]:
+            try:
+                self._begin()
+                self._sources.register.find(())
+            except HeyanError as error:
+                return (error.reason.value,)
+            return tuple(fault.value for fault in (self._journal_fault,) if fault is not None)
+
+        return await self._on_thread(look)
+
+    async def _lost_standings(self, admitted: Sequence[Admitted | HeyanError]) -> dict[bytes, HeyanError]:
+        """The grants that may not be rested on now, with the reason; asked of each grant once."""
+        grants = {
+            grant.digest: grant for item in admitted if isinstance(item, Admitted) for grant in item.grants.values()
+        }
+        if not grants:
+            return {}
+        tasks = {name: asyncio.ensure_future(self._standing(grant)) for name, grant in grants.items()}
+        await asyncio.wait(tasks.values(), timeout=self._terms.status_wait)
+        lost: dict[bytes, HeyanError] = {}
+        for name, task in tasks.items():
+            error = task.result() if task.done() else UnreachableError(Reason.STATUS_UNAVAILABLE)
+            if error is not None:
+                lost[name] = error
+            task.cancel()
+        return lost
+
+    async def _standing(self, grant: VerifiedGrant) -> HeyanError | None:
+        try:
+            await self._sources.standings.require_standing(grant)
+        except HeyanError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - what cannot be told is not standing
+            return internal_error("require_standing", error)
+        return None
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # -- on the worker thread ---------------------------------------------------------------------------------
+
+    def _begin(self) -> tuple[Situation, SigningKey]:
+        registry, now = self._sources.registry(), self._clock()
+        registry.require_current(now)
+        key = self._sources.keys.signing(registry, now)
+        return Situation(self._terms.department, registry, now), key
+
+    def _admit(self, ask: Incoming, situation: Situation) -> Admitted | HeyanError:
+        try:
+            return admit(read_ask(ask.message), ask.gateway, situation, self._genuine)
+        except HeyanError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - one ask must not spoil the others' batch
+            return internal_error("admit", error)
+
+    def _decide_all(
+        self,
+        incoming: Sequence[Incoming],
+        admitted: Sequence[Admitted | HeyanError],
+        lost: Mapping[bytes, HeyanError],
+        situation: Situation,
+        key: SigningKey,
+    ) -> list[ReplyBatch]:
+        with self._journal.transaction() as ledger:
+            owing = self._owing({ask.gateway for ask in incoming}, situation.now)
+            items = [owing.get(ask.gateway, item) for ask, item in zip(incoming, admitted, strict=True)]
+            deciding = Deciding(
+                ledger=ledger,
+                situation=situation,
+                keys=self._sources.keys.opening(),
+                register=self._sources.register,
+                budget=self._terms.budget,
+                secret=self._terms.secret,
+                randomness=self._randomness,
+            )
+            decisions = deciding.decide(items, lost)
+            decided = [
+                (ask, state(ask.message, decision, situation, self._randomness))
+                for ask, decision in zip(incoming, decisions, strict=True)
+            ]
+            return sign_replies(decided, key, situation, ledger)
+
+    def _owing(self, gateways: Iterable[str], now: float) -> dict[str, HeyanError]:
+        owing: dict[str, HeyanError] = {}
+        for gateway in gateways:
+            debt = self._journal.debt(gateway)
+            overdue = debt.oldest is not None and now - debt.oldest > self._terms.max_owed_age
+            if overdue or debt.statements >= self._terms.max_owed:
+                owing[gateway] = OverloadedError(Reason.GATEWAY_OWES_ACKNOWLEDGEMENTS, retry_after=_OWES_RETRY)
+        return owing

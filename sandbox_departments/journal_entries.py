@@ -1,0 +1,96 @@
+"""What a node's journal says, entry by entry: JSON objects told apart by `type`, bytes in base64.
+
+Personal data stay out: a subject stands here by its pseudonym (HMAC under the node's own secret), an answer by the
+digest of its statement. `standings` is the finer reason behind an UNDETERMINED, which no requester ever learns.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.reasons import Reason
+from sandbox_departments.register import Standing
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of all that stands in the journal: immutable, and strict about unknown fields."""
+
+
+class Answered(_Entry, frozen=True, tag="answered"):
+    """A part that was answered, check by check in its order."""
+
+    query: bytes
+    part: bytes
+    requester: str
+    subjects: tuple[bytes, ...]
+    statements: tuple[bytes, ...]
+    standings: tuple[Standing, ...]
+
+
+class Repeated(_Entry, frozen=True, tag="repeated"):
+    """A part that was answered before: the same statements were released again."""
+
+    query: bytes
+    part: bytes
+    requester: str
+    statements: tuple[bytes, ...]
+
+
+class Refused(_Entry, frozen=True, tag="refused"):
+    """A part that was refused; `requester` is empty if the query could not be read."""
+
+    query: bytes
+    part: bytes
+    requester: str
+    statement: bytes
+    reason: Reason
+
+
+class BatchSigned(_Entry, frozen=True, tag="batch_signed"):
+    """A reply batch for one gateway, with every part that it speaks of. `batch` is the signed batch's digest."""
+
+    time: float
+    gateway: str
+    batch: bytes
+    parts: tuple[Answered | Repeated | Refused, ...]
+
+
+class BatchAcknowledged(_Entry, frozen=True, tag="batch_acknowledged"):
+    """The gateway showed where its log holds a batch: a leaf for each statement, under a signed checkpoint."""
+
+    time: float
+    gateway: str
+    batch: bytes
+    leaf_indexes: tuple[int, ...]
+    checkpoint: str
+
+
+class AcknowledgementRefused(_Entry, frozen=True, tag="acknowledgement_refused"):
+    """What a gateway presented as an acknowledgement, and why it was none."""
+
+    time: float
+    gateway: str
+    batch: bytes
+    checkpoint: str
+    reason: Reason
+
+
+Entry = BatchSigned | BatchAcknowledged | AcknowledgementRefused
+PartEntry = Answered | Repeated | Refused
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+
+
+def write_entry(entry: Entry) -> bytes:
+    """The bytes of an entry, which the chain covers."""
+    return _encoder.encode(entry)
+
+
+def read_entry(data: bytes) -> Entry:
+    """The entry of its bytes; MalformedError."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError:
+        raise MalformedError.at("entry", "must be an entry of the journal") from None

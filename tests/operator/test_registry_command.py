@@ -1,0 +1,144 @@
+"""The commands as a person types them, against the real clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway.cli.registry import app
+from gateway.operator.authority import request_certificate
+from gateway.operator.desk import Desk
+from gateway.operator.enrolment import PartyFolder
+from gateway.party.tls import load_material
+from gateway.protocol.errors import ConflictError, HeyanError, MalformedError, NotFoundError
+from tests.party.conftest import AUDITOR, GATEWAY, POLICE, entry_of
+
+
+def run(*arguments: object) -> object:
+    return app([str(argument) for argument in arguments], result_action="return_value", exit_on_error=False)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys) -> Path:
+    path = tmp_path / "desk"
+    run("init", "test", "--desk", path)
+    for identity in (GATEWAY, POLICE):
+        entry = tmp_path / f"{identity.name}.json"
+        entry.write_bytes(msgspec.json.encode(entry_of(identity)))
+        run("add", entry, "--desk", path, "--folder", tmp_path / identity.name)
+    run("sign", "--desk", path)
+    capsys.readouterr()
+    return path
+
+
+def shown(desk: Path, capsys) -> dict:
+    run("show", "--desk", desk, "--json")
+    return json.loads(capsys.readouterr().out)
+
+
+def keys_of(show: dict, identity) -> list[dict]:
+    return next(party["keys"] for party in show["document"]["parties"] if party["id"] == identity.uri)
+
+
+def test_init_prints_the_key_to_pin(tmp_path, capsys):
+    run("init", "test", "--desk", tmp_path / "desk")
+    assert Desk.open(tmp_path / "desk").vkey in capsys.readouterr().out.replace("\n", " ").split()
+    with pytest.raises(ConflictError):
+        run("init", "test", "--desk", tmp_path / "desk")
+
+
+def test_show_verifies_and_lists_for_people_and_programs(desk, capsys):
+    show = shown(desk, capsys)
+    assert (show["version"], show["expired"]) == (1, False)
+    assert len(keys_of(show, POLICE)) == 1
+    run("show", "--desk", desk)
+    assert "version 1" in capsys.readouterr().out
+    registry = desk / "registry.jws"
+    run("show", "--file", registry, "--vkey", Desk.open(desk).vkey, "--json")
+    assert json.loads(capsys.readouterr().out) == show
+    with pytest.raises(MalformedError, match="--vkey"):
+        run("show", "--file", registry)
+
+
+def test_show_refuses_a_tampered_registry(desk):
+    path = desk / "registry.jws"
+    path.write_text(path.read_text()[:-8] + "AAAAAAAA")
+    with pytest.raises(HeyanError):
+        run("show", "--desk", desk)
+
+
+@pytest.mark.parametrize(("what", "identity"), [("answer", POLICE), ("log", GATEWAY), ("sealing", POLICE)])
+def test_rotate_writes_the_key_and_signs_the_registry(desk, tmp_path, capsys, what, identity):
+    place = PartyFolder(tmp_path / identity.name)
+    files = place.sealing if what == "sealing" else place.keys
+    run("rotate", what, identity.uri, "--desk", desk, "--folder", place.path, "--delay", 0)
+    assert len(list(files.iterdir())) == 2
+    capsys.readouterr()
+    assert shown(desk, capsys)["version"] == 2
+
+
+def test_rotate_certificate_leaves_a_matching_pair(desk, tmp_path):
+    place = PartyFolder(tmp_path / POLICE.name)
+    before = load_material(place.tls)
+    run("rotate", "certificate", POLICE.uri, "--desk", desk, "--folder", place.path)
+    after = load_material(place.tls)
+    assert after.identity == POLICE
+    assert after.certificate != before.certificate
+
+
+def test_compromise_takes_a_time_with_its_offset_only(desk, capsys):
+    kid = keys_of(shown(desk, capsys), POLICE)[0]["kid"]
+    with pytest.raises(MalformedError, match="offset"):
+        run("compromise", POLICE.uri, kid, "--desk", desk, "--at", "2026-01-01T00:00:00")
+    with pytest.raises(MalformedError, match="ISO 8601"):
+        run("compromise", POLICE.uri, kid, "--desk", desk, "--at", "yesterday")
+    with pytest.raises(NotFoundError):
+        run("compromise", POLICE.uri, "no-such", "--desk", desk, "--at", "2026-01-01T08:00:00+08:00")
+    run("compromise", POLICE.uri, kid, "--desk", desk, "--at", "2026-01-01T08:00:00+08:00")
+    capsys.readouterr()
+    assert keys_of(shown(desk, capsys), POLICE)[0]["compromised"] == 1767225600
+
+
+def test_certificate_from_a_request_is_the_stated_partys(desk, tmp_path, capsys):
+    request = tmp_path / "police.csr"
+    request.write_bytes(request_certificate(GATEWAY, ec.generate_private_key(ec.SECP256R1())))
+    run("certificate", POLICE.uri, request, "--desk", desk, "--out", tmp_path / "police.pem")
+    certificate = x509.load_pem_x509_certificate((tmp_path / "police.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [POLICE.uri]
+    capsys.readouterr()
+    run("certificate", POLICE.uri, request, "--desk", desk)
+    assert x509.load_pem_x509_certificate(capsys.readouterr().out.encode())
+    with pytest.raises(NotFoundError):
+        run("certificate", AUDITOR.uri, request, "--desk", desk)
+
+
+def test_request_made_with_openssl_is_served(desk, tmp_path):
+    command = (
+        "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=any -keyout k.pem -out r.csr"
+    )
+    try:
+        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("no openssl here")
+    run("certificate", POLICE.uri, tmp_path / "r.csr", "--desk", desk, "--out", tmp_path / "c.pem")
+    assert (tmp_path / "c.pem").exists()
+
+
+def test_desk_may_come_from_the_environment(desk, capsys, monkeypatch):
+    monkeypatch.setenv("HEYAN_DESK", str(desk))
+    run("show", "--json")
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+
+
+@pytest.mark.parametrize("command", ["init", "add", "sign", "rotate", "show", "certificate", "compromise"])
+def test_every_command_explains_itself_with_an_example(command, capsys):
+    run(command, "--help")
+    out = capsys.readouterr().out
+    assert f"heyan registry {command}" in " ".join(out.split())
