@@ -28,7 +28,7 @@ from gateway.protocol.query import GrantUse
 from gateway.protocol.reasons import Reason
 from gateway.protocol.subjects import SALT_BYTES, IdType, Subject
 
-FORMAT = "heyan-consent/1"
+FORMAT: Literal["heyan-consent/1"] = "heyan-consent/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +188,7 @@ def _from_json(value: _GrantJson) -> GrantConsent:
         salts=salts,
         evidence=unb64url(value.evidence, "consent.evidence"),
         subjects={
-            role: Subject(subject.id_type, subject.id_number, subject.name)
-            for role, subject in value.subjects.items()
+            role: Subject(subject.id_type, subject.id_number, subject.name) for role, subject in value.subjects.items()
         },
     )
     digests = consent.claims.disclosure_digests

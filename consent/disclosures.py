@@ -91,9 +91,7 @@ def read_disclosure(text: str, index: int) -> Authorization:
         raise MalformedError.at("disclosure", str(error)) from None
     if element.type != TYPE:
         raise MalformedError.at("disclosure.type", f"must be {TYPE}")
-    return Authorization(
-        index, element.claims, element.regions, element.purpose, element.locations, element.max_uses
-    )
+    return Authorization(index, element.claims, element.regions, element.purpose, element.locations, element.max_uses)
 
 
 def disclosure_digest(text: str) -> str:

@@ -61,14 +61,14 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Immutable, and strict: a restriction that a reader does not understand must not be skipped."""
 
 
-class Relation(_Strict):
+class Relation(_Strict, frozen=True):
     """Which relation the acting person has to the child, and who verified it."""
 
     kind: _Text
     verified_by: _Text
 
 
-class Notice(_Strict):
+class Notice(_Strict, frozen=True):
     """Which text was shown before the approval, by the SHA-256 of its UTF-8 bytes."""
 
     id: _Text
@@ -77,30 +77,30 @@ class Notice(_Strict):
     digest: _Digest
 
 
-class StatusReference(_Strict):
+class StatusReference(_Strict, frozen=True):
     """Where it stands whether the grant was withdrawn (draft-ietf-oauth-status-list, Referenced Token)."""
 
     idx: Annotated[int, msgspec.Meta(ge=0, lt=1 << 24)]
     uri: _Text
 
 
-class _Actor(_Strict):
+class _Actor(_Strict, frozen=True):
     sub: _Digest
 
 
-class _Status(_Strict):
+class _Status(_Strict, frozen=True):
     status_list: StatusReference
 
 
-class _Confirmation(_Strict):
+class _Confirmation(_Strict, frozen=True):
     passkey: _Digest
 
 
-class _Element(_Strict):
+class _Element(_Strict, frozen=True):
     digest: _Digest = msgspec.field(name="...")
 
 
-class GrantPayload(_Strict):
+class GrantPayload(_Strict, frozen=True):
     """A grant's claims as they travel."""
 
     iss: _Text
@@ -209,7 +209,7 @@ def read_payload(data: bytes) -> GrantPayload:
     return payload
 
 
-def read_audience(token: str) -> Any:
+def read_audience(token: str) -> object:
     """What stands as `aud` in a grant's payload, before anything else of it is looked at; MalformedError."""
     if len(token) > MAX_GRANT:
         raise MalformedError(Reason.MESSAGE_TOO_LARGE, "a grant over its limit")

@@ -64,8 +64,8 @@ class PasskeyEvidence:
 
 
 class _ResponseJson(msgspec.Struct, frozen=True):
-    clientDataJSON: str
-    authenticatorData: str
+    client_data_json: str = msgspec.field(name="clientDataJSON")
+    authenticator_data: str = msgspec.field(name="authenticatorData")
     signature: str
 
 
@@ -147,7 +147,7 @@ def write_evidence(evidence: PasskeyEvidence) -> bytes:
 
 
 def read_evidence(data: bytes) -> PasskeyEvidence:
-    """The evidence of its bytes; ForgedError (EVIDENCE_INVALID), since whose digest matched it was presented as such."""
+    """The evidence of its bytes; ForgedError (EVIDENCE_INVALID), since it was presented as just that."""
     try:
         message = parse_canonical(query_pb2.PasskeyEvidence, data, ENVELOPE_SIZE)
     except MalformedError as error:
@@ -185,8 +185,8 @@ def assertion_from_json(value: object) -> Assertion:
     response = parsed.response
     return Assertion(
         unb64url(parsed.id, "assertion.id"),
-        unb64url(response.authenticatorData, "assertion.response.authenticatorData"),
-        unb64url(response.clientDataJSON, "assertion.response.clientDataJSON"),
+        unb64url(response.authenticator_data, "assertion.response.authenticatorData"),
+        unb64url(response.client_data_json, "assertion.response.clientDataJSON"),
         unb64url(response.signature, "assertion.response.signature"),
     )
 

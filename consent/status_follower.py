@@ -215,9 +215,7 @@ class StatusFollower:
         return body.decode("ascii", "replace")
 
     def _take(self, followed: _Followed, token: str, began: float) -> None:
-        opened = open_status_list(
-            token, uri=followed.uri, issuer=followed.issuer, registry=self._registry(), now=began
-        )
+        opened = open_status_list(token, uri=followed.uri, issuer=followed.issuer, registry=self._registry(), now=began)
         if began - opened.issued > STATUS_LIST_MAX_AGE + MAX_CLOCK_SKEW:
             raise NotCurrentError(Reason.STATUS_UNAVAILABLE, "signed too long ago")
         if followed.held is not None:

@@ -21,8 +21,9 @@ Invariants, in the order in which they are held:
 7. Evidence is matched to a grant by the digest in its signed header, then to the passkey that the grant commits to,
    and only then judged as an assertion.
 
-Not here: which grants a department is shown (`selection`), opening commitments (`gateway.protocol.subjects`, by the node), whether a grant is withdrawn
-(`status_follower`, statements), counting uses (the stores), the requester's own terms (`query_rules`).
+Not here: which grants a department is shown (`selection`), opening commitments (`gateway.protocol.subjects`, by the
+node), whether a grant is withdrawn (`status_follower`, `revocation`), counting uses (the stores), the requester's own
+terms (`query_rules`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from consent import grant as grants_format
 from consent.disclosures import Authorization, disclosure_digest, read_disclosure
 from consent.grant import GrantPayload
 from consent.passkey import commit_key, read_evidence, verify_assertion
+from consent.selection import presentations_for, select_disclosures
 from consent.verified import Genuine, GenuineGrants, VerifiedGrant
 from gateway.protocol import jws
 from gateway.protocol.claims import Role
@@ -54,6 +56,17 @@ from gateway.protocol.query import Check, Part, Query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import IssuerTerms, KeyUse
+
+__all__ = [
+    "GenuineGrants",
+    "VerifiedGrant",
+    "authorize",
+    "open_grant",
+    "presentations_for",
+    "require_evidence",
+    "select_disclosures",
+    "verify_evidence",
+]
 
 _GUARDED = frozenset({Role.CHILD, Role.GUARDIAN})
 """Whose data the guardian consents to."""
@@ -114,9 +127,7 @@ def open_grant(
     )
 
 
-def _open_genuine(
-    presentation: Presentation, registry: Registry, now: float, opened: GenuineGrants | None
-) -> Genuine:
+def _open_genuine(presentation: Presentation, registry: Registry, now: float, opened: GenuineGrants | None) -> Genuine:
     known = opened.get(presentation.digest) if opened is not None else None
     if known is not None and registry.key(known.payload.iss, KeyUse.GRANT, known.key.key_id, now) == known.key:
         return known
@@ -127,9 +138,7 @@ def _open_genuine(
     def issuer_key(kid: str) -> PublicKey:
         return registry.key(payload.iss, KeyUse.GRANT, kid, now)
 
-    verified = jws.open_jws(
-        presentation.grant, grants_format.TYP, issuer_key, MAX_GRANT, grants_format.EXTRA_HEADER
-    )
+    verified = jws.open_jws(presentation.grant, grants_format.TYP, issuer_key, MAX_GRANT, grants_format.EXTRA_HEADER)
     grants_format.require_one_encoding(presentation.grant, verified.key.algorithm)
     genuine = Genuine(
         verified.key, payload, grants_format.challenge_of(verified.payload), grants_format.evidence_digest(header)

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-from google.protobuf import json_format
 
 from consent.consent_file import ConsentFile
 from gateway.asking import Envelope, Question, Randomness, make_submission
@@ -29,7 +28,7 @@ from gateway.party.statuses import from_rpc_error
 from gateway.party.tls import TlsMaterial, check_server, open_channel
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import parse
-from gateway.protocol.errors import ForgedError, MalformedError, UnreachableError
+from gateway.protocol.errors import ForgedError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.keys import PublicKey, SigningKey
 from gateway.protocol.leaf import read_leaf
@@ -183,18 +182,3 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)
-
-
-def receipt_to_json(receipt: receipt_pb2.Receipt) -> str:
-    """The receipt as a file: the JSON form of the message."""
-    return json_format.MessageToJson(receipt, preserving_proto_field_name=True, indent=1)
-
-
-def receipt_from_json(text: str) -> receipt_pb2.Receipt:
-    """The receipt of a file; MalformedError (RECEIPT_INVALID)."""
-    if len(text) > 2 * MAX_RECEIPT:
-        raise MalformedError.at("receipt", f"must be at most {2 * MAX_RECEIPT} characters", Reason.RECEIPT_INVALID)
-    try:
-        return json_format.Parse(text, receipt_pb2.Receipt())
-    except (json_format.ParseError, ValueError, RecursionError):
-        raise MalformedError.at("receipt", "must be the JSON of a receipt", Reason.RECEIPT_INVALID) from None

@@ -16,7 +16,7 @@ journal keeps what they need. An acknowledgement that is refused is journalled t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -113,12 +113,9 @@ def _checkpoint_of(item: Acknowledgement, gateway: str, registry: Registry, now:
         raise MalformedError.at("acknowledgement.checkpoint", f"must be at most {MAX_CHECKPOINT} characters")
     terms = registry.party_in_role(gateway, PartyRole.GATEWAY).gateway
     assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
-    keys = registry.log_keys(gateway, now)
-    return _open_once(item.checkpoint, tuple(_verifiers(terms.log_origin, [key.public for key in keys])), terms.log_origin)
-
-
-def _verifiers(origin: str, public_keys: Sequence[bytes]) -> Iterable[VerifierKey]:
-    return (VerifierKey.of(origin, ED25519, public) for public in public_keys)
+    origin = terms.log_origin
+    keys = tuple(VerifierKey.of(origin, ED25519, key.public) for key in registry.log_keys(gateway, now))
+    return _open_once(item.checkpoint, keys, origin)
 
 
 @lru_cache(maxsize=64)

@@ -19,9 +19,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Protocol, TypeVar
 
-from consent.verification import GenuineGrants, VerifiedGrant
+from consent.verified import GenuineGrants, VerifiedGrant
 from gateway.party.service import internal_error
 from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnreachableError
 from gateway.protocol.keys import SigningKey
@@ -86,9 +87,9 @@ class Sources:
 
 
 class Answerer:
-    """Answers batches of asks and settles acknowledgements; callers await one `answer` at a time.
+    """Answers batches of asks and settles acknowledgements. Calls may overlap.
 
-    `thread` has a single worker, on which journal and register are used.
+    `thread` has a single worker, on which keys, journal and register are used: one batch is decided at a time.
     """
 
     def __init__(
@@ -108,25 +109,21 @@ class Answerer:
         self._clock = clock
         self._randomness = randomness
         self._genuine = GenuineGrants()
-        self._journal_fault: Reason | None = None
+        self._journal_failed = False
 
     # -- on the event loop ------------------------------------------------------------------------------------
 
     async def answer(self, incoming: Sequence[Incoming]) -> list[ReplyBatch]:
         """Replies to all of `incoming`, at least one batch for each origin; never raises a domain error."""
         try:
-            situation, key = await self._on_thread(self._begin)
-            admitted = await self._on_thread(lambda: [self._admit(ask, situation) for ask in incoming])
+            situation, key, admitted = await self._on_thread(lambda: self._admit_all(incoming))
             lost = await self._lost_standings(admitted)
-            replies = await self._on_thread(lambda: self._decide_all(incoming, admitted, lost, situation, key))
+            return await self._on_thread(lambda: self._decide_all(incoming, admitted, lost, situation, key))
         except HeyanError as fault:
-            if isinstance(fault, LogUnavailableError):
-                self._journal_fault = fault.reason
+            self._journal_failed = isinstance(fault, LogUnavailableError)
             return faults(incoming, fault.reason)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is no statement about a person
             return faults(incoming, internal_error("answer", error).reason)
-        self._journal_fault = None
-        return replies
 
     async def acknowledge(self, gateway: str, acknowledgements: Sequence[Acknowledgement]) -> Settlement:
         """Settle what a gateway acknowledged, in one transaction; LogUnavailableError."""
@@ -156,6 +153,10 @@ class Answerer:
 
         await self._on_thread(purge)
 
+    async def snapshot_date(self) -> date:
+        """The date as of which the register is current."""
+        return await self._on_thread(lambda: self._sources.register.snapshot_date)
+
     async def complaints(self) -> tuple[str, ...]:
         """Why the node cannot answer now, as reasons; empty if it can. Asks the register nothing of anybody."""
 
@@ -163,9 +164,12 @@ class Answerer:
             try:
                 self._begin()
                 self._sources.register.find(())
+                if self._journal_failed:
+                    self._journal.probe()
             except HeyanError as error:
                 return (error.reason.value,)
-            return tuple(fault.value for fault in (self._journal_fault,) if fault is not None)
+            self._journal_failed = False
+            return ()
 
         return await self._on_thread(look)
 
@@ -205,6 +209,10 @@ class Answerer:
         registry.require_current(now)
         key = self._sources.keys.signing(registry, now)
         return Situation(self._terms.department, registry, now), key
+
+    def _admit_all(self, incoming: Sequence[Incoming]) -> tuple[Situation, SigningKey, list[Admitted | HeyanError]]:
+        situation, key = self._begin()
+        return situation, key, [self._admit(ask, situation) for ask in incoming]
 
     def _admit(self, ask: Incoming, situation: Situation) -> Admitted | HeyanError:
         try:

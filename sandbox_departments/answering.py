@@ -31,12 +31,19 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from math import floor
-from typing import Protocol
 
-from consent.verification import GenuineGrants, VerifiedGrant, authorize, open_grant, require_evidence
+from consent.verification import authorize, open_grant, require_evidence
+from consent.verified import GenuineGrants, VerifiedGrant
 from gateway.protocol.attestation import Asked, Attestation, Refusal, sealed_digest
 from gateway.protocol.claims import Claim, Role, claim_named
-from gateway.protocol.errors import BadDataError, ConflictError, ForgedError, MalformedError, NotCurrentError, NotGrantedError
+from gateway.protocol.errors import (
+    BadDataError,
+    ConflictError,
+    ForgedError,
+    MalformedError,
+    NotCurrentError,
+    NotGrantedError,
+)
 from gateway.protocol.limits import ATTESTATION_LIFETIME, EARLY_TOLERANCE, NONCE_SIZE
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import GrantUse, OpenedPart, Query, open_part
@@ -47,6 +54,7 @@ from gateway.protocol.sealing import OpeningKey, open_sealed
 from gateway.protocol.subjects import IdType, Subject, canonical_record, open_commitment
 from heyan.v1 import query_pb2
 from sandbox_departments.asks import Ask, Received
+from sandbox_departments.past import Answers, Past, Spent
 from sandbox_departments.register import Finding, Question, Standing
 
 _PSEUDONYM_PREFIX = b"heyan.v1.SubjectPseudonym\x00"
@@ -100,49 +108,6 @@ class Opened:
 
     admitted: Admitted
     subjects: Mapping[Role, Subject]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What was answered under a request_id: digests of query, part and sealed bytes, and the statements' bytes."""
-
-    query: bytes
-    part: bytes
-    sealed: bytes
-    statements: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What one request_id is counted against. `subjects` are pseudonyms; both times bound how long it is kept."""
-
-    requester: str
-    request_id: bytes
-    uses: frozenset[GrantUse]
-    subjects: tuple[bytes, ...]
-    time: float
-    answer_until: float
-    keep_until: float
-
-
-class Ledger(Protocol):
-    """What the rules need to know of the past, within the transaction that will add to it."""
-
-    def answers_to(self, requester: str, request_id: bytes) -> Answers | None:
-        """What was answered under a request_id of a requester."""
-        ...
-
-    def uses_of(self, grant_digest: bytes, authorization: int) -> int:
-        """How many request_ids have used an authorization."""
-        ...
-
-    def probes_of(self, subject: bytes, requester: str, since: float) -> int:
-        """How many request_ids of a requester have asked about a subject after `since`."""
-        ...
-
-    def spend(self, spent: Spent) -> None:
-        """Count one request_id against the authorizations and the subjects that it rests on."""
-        ...
 
 
 def admit(ask: Ask, gateway: str, situation: Situation, genuine: GenuineGrants | None = None) -> Admitted:
@@ -205,7 +170,7 @@ def open_subjects(admitted: Admitted, keys: Mapping[str, OpeningKey], situation:
     return Opened(admitted, subjects)
 
 
-def spend(opened: Opened, ledger: Ledger, budget: Budget, secret: bytes, now: float) -> Spent:
+def spend(opened: Opened, past: Past, budget: Budget, secret: bytes, now: float) -> Spent:
     """Rules 11 and 12: count the request_id against uses and budget, or against neither.
 
     Raises NotGrantedError (GRANT_USED_UP, BUDGET_EXHAUSTED). `secret` is the node's own, 32 bytes.
@@ -213,16 +178,16 @@ def spend(opened: Opened, ledger: Ledger, budget: Budget, secret: bytes, now: fl
     query, grants = opened.admitted.query, opened.admitted.grants
     uses = frozenset(use for check in opened.admitted.part.part.checks for use in check.authorizations)
     for use in uses:
-        if ledger.uses_of(use.grant_digest, use.authorization) >= _max_uses(grants[use.grant_digest], use):
+        if past.uses_of(use.grant_digest, use.authorization) >= _max_uses(grants[use.grant_digest], use):
             raise NotGrantedError(Reason.GRANT_USED_UP)
     subjects = tuple(sorted({pseudonym(subject, secret) for subject in opened.subjects.values()}))
     for subject in subjects:
-        if ledger.probes_of(subject, query.requester, now - budget.window) >= budget.requests:
+        if past.probes_of(subject, query.requester, now - budget.window) >= budget.requests:
             raise NotGrantedError(Reason.BUDGET_EXHAUSTED)
     keep_until = max(query.answer_until_time, *(grant.expires for grant in grants.values())) + EARLY_TOLERANCE
     answer_until = query.answer_until_time + EARLY_TOLERANCE
     spent = Spent(query.requester, query.request_id, uses, subjects, now, answer_until, keep_until)
-    ledger.spend(spent)
+    past.spend(spent)
     return spent
 
 

@@ -22,12 +22,10 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.sealing import OpeningKey
 from sandbox_departments.answering import (
     Admitted,
-    Answers,
     Budget,
     Opened,
     Randomness,
     Situation,
-    Spent,
     attest,
     open_subjects,
     questions_of,
@@ -36,6 +34,7 @@ from sandbox_departments.answering import (
 )
 from sandbox_departments.journal_entries import Answered, Repeated
 from sandbox_departments.ledger import Ledger
+from sandbox_departments.past import Answers, Spent
 from sandbox_departments.register import Finding, Register
 from sandbox_departments.replies import Decision, Stated, statement_digest
 

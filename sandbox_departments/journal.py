@@ -46,7 +46,7 @@ class Debt:
 
 
 class Journal:
-    """The journal in the file at `path`, made if there is none; LogUnavailableError, also for a file of another kind."""
+    """The journal in the file at `path`, made if there is none; LogUnavailableError if it is of another kind."""
 
     def __init__(self, path: Path) -> None:
         with faults_as_log_unavailable():
@@ -82,6 +82,11 @@ class Journal:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def probe(self) -> None:
+        """Write a little, durably, to learn whether the file can be written again."""
+        with faults_as_log_unavailable():
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def debt(self, gateway: str) -> Debt:
         """What a gateway has not acknowledged."""

@@ -1,7 +1,7 @@
 """What a node counts and keeps, within one transaction of its journal: uses, budgets, statements, owed batches.
 
 A `Ledger` is open only inside `Journal.transaction`, which makes all of it durable or none. It implements
-`answering.Ledger`. Each method raises LogUnavailableError on a fault of the file.
+`past.Past`. Each method raises LogUnavailableError on a fault of the file.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.reasons import Reason
-from sandbox_departments.answering import Answers, Spent
 from sandbox_departments.journal_entries import Entry, write_entry
+from sandbox_departments.past import Answers, Spent
 
 GENESIS = bytes(DIGEST_BYTES)
 """What the first entry of a journal names as the hash before it."""
@@ -141,9 +141,9 @@ class Ledger:
     # -- batches and their acknowledgements -------------------------------------------------------------------
 
     def keep_batch(self, batch: OwedBatch) -> None:
-        """Keep a signed batch until it is acknowledged."""
+        """Keep a signed batch until it is acknowledged. The same bytes again (within a tick of the clock) are the same."""
         self._run(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO batches VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (batch.digest, batch.gateway, batch.sign_time, batch.size, batch.message),
         )
 

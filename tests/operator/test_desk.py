@@ -103,6 +103,12 @@ def test_rotated_key_takes_over_and_old_signatures_stay_verifiable(desk, tmp_pat
     assert registry.key(POLICE.uri, KeyUse.ANSWER, old.key_id, NOW).public == old.public_key().public
 
 
+@pytest.mark.parametrize("timing", [{"delay": -60}, {"overlap": -60}])
+def test_rotation_that_would_void_signatures_already_made_is_refused(desk, tmp_path, timing):
+    with pytest.raises(MalformedError):
+        desk.rotate_signing_key(POLICE.uri, KeyUse.ANSWER, folder(tmp_path, POLICE), NOW, **timing)
+
+
 def test_compromise_voids_what_came_after_it_and_nothing_before(desk, tmp_path):
     (key,) = load_signing_keys(folder(tmp_path, GATEWAY).keys)
     at, stated = int(NOW) + 500, NOW + 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,12 @@ from gateway.cli.registry import app
 from gateway.operator.authority import request_certificate
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder
+from gateway.party.config import RegistryFiles
+from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable
+from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.tls import load_material
 from gateway.protocol.errors import ConflictError, HeyanError, MalformedError, NotFoundError
+from gateway.protocol.registry_terms import KeyUse
 from tests.party.conftest import AUDITOR, GATEWAY, POLICE, entry_of
 
 
@@ -81,6 +86,25 @@ def test_rotate_writes_the_key_and_signs_the_registry(desk, tmp_path, capsys, wh
     assert len(list(files.iterdir())) == 2
     capsys.readouterr()
     assert shown(desk, capsys)["version"] == 2
+
+
+def test_running_party_signs_with_the_rotated_key_without_restart(desk, tmp_path):
+    place = PartyFolder(tmp_path / POLICE.name)
+    opened = Desk.open(desk)
+    files = RegistryFiles(source=opened.registry_file, operator_vkey=opened.vkey, seen=place.path / "seen")
+    keeper = RegistryKeeper(files, time.time)
+    keys = Watched((place.keys,), lambda: load_signing_keys(place.keys))
+
+    def signer() -> str:
+        return newest_usable(keys.value, keeper.current(), POLICE.uri, KeyUse.ANSWER, time.time()).key_id
+
+    old = signer()
+    run("rotate", "answer", POLICE.uri, "--desk", desk, "--folder", place.path, "--delay", 0)
+    assert keeper.refresh()
+    assert signer() == old  # the registry came first: the party goes on with what it holds
+    assert keys.refresh()
+    assert signer() != old
+    assert keeper.current().key(POLICE.uri, KeyUse.ANSWER, old, time.time())
 
 
 def test_rotate_certificate_leaves_a_matching_pair(desk, tmp_path):

@@ -1,0 +1,220 @@
+"""What an issuer keeps, in one SQLite file: accounts, drafts for five minutes, and grants.
+
+- An account holds a person and their children in plain: the issuer knows them anyway, it is their app.
+- A grant's row holds no person: account, requester, digest, status index, and what a co-resident's grant must repeat.
+- A draft holds salts; approving or expiry deletes it, so that no salt outlives the private consent file's making.
+- `take_draft` gives a draft to one caller only. `revoke` is durable (synchronous=FULL) when it returns.
+
+Not safe for concurrent calls: one thread uses a store at a time. Another process may read and enrol meanwhile (WAL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from consent.issuer.accounts import Account, Child
+from gateway.protocol.registry_terms import Assurance
+from gateway.protocol.subjects import IdType, Subject
+
+PRIVATE_MODE = 0o600
+KEEP_EXPIRED_GRANTS = 86_400
+"""Seconds after its expiry for which a grant's row is kept."""
+_BUSY_TIMEOUT_MS = 5_000
+
+migrations = Migrations("heyan.consent")
+
+_FIRST = """
+CREATE TABLE accounts (account_id TEXT PRIMARY KEY, id_type TEXT NOT NULL, id_number TEXT NOT NULL, name TEXT NOT NULL,
+    public_key BLOB NOT NULL, credential_id BLOB NOT NULL, assurance TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE children (account_id TEXT NOT NULL REFERENCES accounts, place INTEGER NOT NULL, id_type TEXT NOT NULL,
+    id_number TEXT NOT NULL, name TEXT NOT NULL, relation TEXT NOT NULL,
+    PRIMARY KEY (account_id, place)) STRICT, WITHOUT ROWID;
+CREATE TABLE drafts (draft TEXT PRIMARY KEY, expire_time REAL NOT NULL, approvable INTEGER NOT NULL,
+    content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX drafts_by_expiry ON drafts (expire_time);
+CREATE TABLE grants (jti TEXT PRIMARY KEY, digest BLOB NOT NULL, account_id TEXT NOT NULL, requester TEXT NOT NULL,
+    gateway TEXT NOT NULL, expires INTEGER NOT NULL, status_list INTEGER NOT NULL, status_index INTEGER NOT NULL,
+    child_pseudonym TEXT NOT NULL, child_commitment BLOB NOT NULL, txn TEXT NOT NULL, guardian INTEGER NOT NULL,
+    revoked REAL, statement TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX revoked_grants ON grants (status_list, status_index) WHERE revoked IS NOT NULL;
+CREATE TABLE status_indexes (status_list INTEGER NOT NULL, status_index INTEGER NOT NULL, draft TEXT,
+    PRIMARY KEY (status_list, status_index)) STRICT, WITHOUT ROWID;
+CREATE INDEX status_indexes_by_draft ON status_indexes (draft) WHERE draft IS NOT NULL
+"""
+
+
+@migrations()
+def create_store(db: Database) -> None:
+    """The first schema. A row of status_indexes with a draft is given back when that draft goes."""
+    for statement in _FIRST.split(";"):
+        db.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrant:
+    """What is kept of a grant. `guardian` tells a guardian's from a co-resident's; `statement` is its revocation."""
+
+    jti: str
+    digest: bytes
+    account_id: str
+    requester: str
+    gateway: str
+    expires: int
+    status_list: int
+    status_index: int
+    child_pseudonym: str = field(repr=False)
+    child_commitment: bytes
+    txn: str
+    guardian: bool
+    revoked: float | None = None
+    statement: str | None = None
+
+
+class IssuerStore:
+    """The issuer's file, mode 0600; made and migrated when opened."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.touch(mode=PRIVATE_MODE, exist_ok=True)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        self._db = Database(connection)
+        migrations.apply(self._db)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    # -- accounts -------------------------------------------------------------------------------------------
+
+    def put_accounts(self, accounts: Iterable[Account]) -> None:
+        """Enrol accounts, or replace those of the same id, in one transaction."""
+        with self._db.atomic():
+            for account in accounts:
+                key = (account.account_id,)
+                self._db.execute("DELETE FROM children WHERE account_id = ?", key)
+                self._db.execute(
+                    "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        account.account_id,
+                        *_columns(account.subject),
+                        account.public_key,
+                        account.credential_id,
+                        account.assurance.value,
+                    ),
+                )
+                self._db.conn.executemany(
+                    "INSERT INTO children VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        (account.account_id, place, *_columns(child.subject), child.relation)
+                        for place, child in enumerate(account.children)
+                    ],
+                )
+
+    def account(self, account_id: str) -> Account | None:
+        """The account of an id."""
+        row = self._row("SELECT * FROM accounts WHERE account_id = ?", account_id)
+        if row is None:
+            return None
+        children = self._db.execute("SELECT * FROM children WHERE account_id = ? ORDER BY place", (account_id,))
+        return Account(
+            account_id=row["account_id"],
+            subject=_subject(row),
+            public_key=row["public_key"],
+            credential_id=row["credential_id"],
+            children=tuple(Child(_subject(child), child["relation"]) for child in children),
+            assurance=Assurance(row["assurance"]),
+        )
+
+    # -- drafts ---------------------------------------------------------------------------------------------
+
+    def reserve_status_index(self, draft: str, status_list: int, status_index: int) -> bool:
+        """Take an index of a list for a draft; False if it is taken. Given back if the draft expires."""
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO status_indexes VALUES (?, ?, ?)", (status_list, status_index, draft)
+        )
+        return bool(cursor.rowcount)
+
+    def newest_status_list(self) -> int:
+        """The list that new grants go to; 0 at first."""
+        return self._count("SELECT coalesce(max(status_list), 0) FROM status_indexes")
+
+    def put_draft(self, draft: str, expire_time: float, content: bytes, *, approvable: bool) -> None:
+        """Keep a draft until `expire_time`."""
+        self._db.execute("INSERT INTO drafts VALUES (?, ?, ?, ?)", (draft, expire_time, approvable, content))
+
+    def take_draft(self, draft: str, now: float) -> tuple[bytes, bool] | None:
+        """A draft's content and whether it may be approved at all, once: it is gone afterwards. None if expired."""
+        row = self._row("DELETE FROM drafts WHERE draft = ? RETURNING expire_time, approvable, content", draft)
+        if row is None or now > row["expire_time"]:
+            return None
+        return row["content"], bool(row["approvable"])
+
+    def count_drafts(self) -> int:
+        """How many drafts wait."""
+        return self._count("SELECT count(*) FROM drafts")
+
+    def purge(self, now: float) -> None:
+        """Delete expired drafts, salts and all, and give their status indexes back; delete grants long expired.
+
+        The index of a grant is never given again: a reader may remember that it was withdrawn.
+        """
+        with self._db.atomic():
+            self._db.execute("DELETE FROM drafts WHERE expire_time < ?", (now,))
+            self._db.execute(
+                "DELETE FROM status_indexes WHERE draft IS NOT NULL AND draft NOT IN (SELECT draft FROM drafts)"
+            )
+            self._db.execute("DELETE FROM grants WHERE expires < ?", (now - KEEP_EXPIRED_GRANTS,))
+
+    # -- grants ---------------------------------------------------------------------------------------------
+
+    def put_grant(self, grant: StoredGrant, draft: str) -> None:
+        """Keep a grant that was just signed from `draft`; its status index is taken for good."""
+        with self._db.atomic():
+            self._db.execute("UPDATE status_indexes SET draft = NULL WHERE draft = ?", (draft,))
+            self._db.table("grants").insert({name: getattr(grant, name) for name in StoredGrant.__slots__})
+
+    def grant(self, jti: str) -> StoredGrant | None:
+        """The grant of a jti."""
+        row = self._row("SELECT * FROM grants WHERE jti = ?", jti)
+        return None if row is None else StoredGrant(**{**dict(row), "guardian": bool(row["guardian"])})
+
+    def revoke(self, jti: str, now: float, statement: str) -> None:
+        """Mark a grant withdrawn, with the statement that says so; durable when this returns."""
+        self._db.execute("UPDATE grants SET revoked = ?, statement = ? WHERE jti = ?", (now, statement, jti))
+
+    def revoked_indexes(self, status_list: int) -> tuple[int, ...]:
+        """The indexes of a list whose grants are withdrawn."""
+        rows = self._db.execute(
+            "SELECT status_index FROM grants WHERE status_list = ? AND revoked IS NOT NULL", (status_list,)
+        )
+        return tuple(row["status_index"] for row in rows)
+
+    def _row(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()
+        return row
+
+    def _count(self, sql: str, *values: Any) -> int:
+        return int(self._db.execute(sql, values).fetchone()[0])
+
+
+def enrol(store: IssuerStore, accounts: Iterable[Account]) -> None:
+    """Enrol accounts with an issuer, or renew them (another passkey, another child)."""
+    store.put_accounts(accounts)
+
+
+def _columns(subject: Subject) -> tuple[str, str, str]:
+    return subject.id_type.value, subject.id_number, subject.name
+
+
+def _subject(row: sqlite3.Row) -> Subject:
+    return Subject(IdType(row["id_type"]), row["id_number"], row["name"])

@@ -1,0 +1,104 @@
+"""The command line, and with it the composition root: the one place that may import every package.
+
+A command raises domain errors; `main` turns each into one line on standard error and an exit code:
+
+    0  done            1  refused or found wrong        2  usage or configuration
+    3  unreachable, overloaded or interrupted: try again
+
+Tracebacks appear only with `--debug`. Commands are imported when they are called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App
+
+from gateway.protocol.errors import HeyanError, MalformedError, UnreachableError
+from gateway.protocol.reasons import Reason, text_of
+
+EXIT_REFUSED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 3
+_INTERRUPTED = 130
+
+app = App(
+    name="heyan",
+    help=(
+        "Heyan (核验): ask a government office a yes/no question about a person, with the person's consent, "
+        "and prove afterwards what was asked.\n\n"
+        "Start with `heyan demo`. Exit codes: 0 done, 1 refused or found wrong, 2 usage or configuration, "
+        "3 unreachable: try again. `--debug` shows tracebacks."
+    ),
+    help_format="markdown",
+    version=lambda: version("heyan"),
+)
+app.command("gateway.cli.demo:demo", name="demo")
+app.command("gateway.cli.up:up", name="up")
+app.command("gateway.cli.verify:verify", name="verify")
+app.command("gateway.cli.consent:app", name="consent")
+app.command("gateway.cli.log:app", name="log")
+app.command("gateway.cli.registry:app", name="registry")
+app.command("gateway.cli.doctor:doctor", name="doctor")
+app.command("gateway.cli.serve:gateway", name="gateway")
+app.command("gateway.cli.serve:department", name="department")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in tokens
+    if debug:
+        tokens.remove("--debug")
+    sys.exit(_run(tokens, debug=debug))
+
+
+def _run(tokens: list[str], *, debug: bool) -> int:
+    try:
+        outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; nothing is left to say
+        return 0
+    except HeyanError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"heyan: {describe(error)}\n")
+        return exit_code_of(error)
+    except OSError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"heyan: {error.filename or 'the system'}: {error.strerror or error}\n")
+        return EXIT_USAGE
+    except Exception as error:
+        if debug:
+            raise
+        if type(error).__module__.startswith("cyclopts"):
+            return EXIT_USAGE  # it has printed what is wrong
+        sys.stderr.write(f"heyan: internal error ({type(error).__name__}); run again with --debug and report it\n")
+        return EXIT_REFUSED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def describe(error: HeyanError) -> str:
+    """One line that says what happened and what to do."""
+    if error.violations:
+        where = "; ".join(f"{violation.field} {violation.description}" for violation in error.violations)
+        return f"{where} [{error.reason.value}]"
+    detail = f" ({error.detail})" if error.detail else ""
+    return f"{text_of(error.reason).en}{detail} [{error.reason.value}]"
+
+
+def exit_code_of(error: HeyanError) -> int:
+    """The exit code of a domain error."""
+    if isinstance(error, UnreachableError):
+        return EXIT_UNREACHABLE
+    if isinstance(error, MalformedError) and error.reason in (
+        Reason.CONFIGURATION_INVALID,
+        Reason.IDENTIFIER_MALFORMED,
+    ):
+        return EXIT_USAGE
+    return EXIT_REFUSED

@@ -1,0 +1,114 @@
+"""`endpoints.json`: where a federation's parties are, and the files with which to be one of its clients.
+
+Written by `heyan up` into its folder; paths in it are relative to that folder, and what does not exist is null.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+
+from gateway.client import Client, ClientSettings
+from gateway.party.config import RegistryFiles, TlsFiles
+from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.party.registry_keeper import RegistryKeeper, operator_key
+from gateway.party.tls import watch_tls
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry_terms import KeyUse
+
+FILE = "endpoints.json"
+
+
+class GatewayEndpoint(msgspec.Struct, frozen=True):
+    """The gateway: its id, where it listens, and its log."""
+
+    id: str
+    grpc: str
+    log_url: str | None
+    log_vkey: str
+
+
+class ConsentEndpoint(msgspec.Struct, frozen=True):
+    """The consent issuer."""
+
+    id: str
+    url: str
+
+
+class DepartmentEndpoint(msgspec.Struct, frozen=True):
+    """A department node."""
+
+    grpc: str
+
+
+class RequesterFiles(msgspec.Struct, frozen=True):
+    """What a requester asks with. `signing_key` is its folder of query keys, or one key file."""
+
+    cert: str
+    key: str
+    signing_key: str
+
+
+class AuditorFiles(msgspec.Struct, frozen=True):
+    """What an auditor reads with."""
+
+    cert: str
+    key: str
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """The whole file."""
+
+    gateway: GatewayEndpoint
+    ca: str
+    registry: str
+    operator_vkey: str
+    consent: ConsentEndpoint
+    departments: dict[str, DepartmentEndpoint]
+    requesters: dict[str, RequesterFiles]
+    auditors: dict[str, AuditorFiles]
+    truth: str
+    guardians: str
+
+
+def read_endpoints(folder: Path) -> Endpoints:
+    """The endpoints of a federation's folder; MalformedError (CONFIGURATION_INVALID) saying how to get them."""
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=Endpoints)
+    except FileNotFoundError:
+        raise MalformedError.at(
+            str(folder),
+            f"holds no {FILE}: start a federation there with heyan up {folder}",
+            Reason.CONFIGURATION_INVALID,
+        ) from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise MalformedError.at(str(folder / FILE), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
+
+
+def open_client(folder: Path, requester: str) -> Client:
+    """A client that asks as `requester` of the federation in `folder`; enter it to connect."""
+    endpoints = read_endpoints(folder)
+    files = endpoints.requesters.get(requester)
+    if files is None:
+        known = ", ".join(endpoints.requesters)
+        raise MalformedError.at("--requester", f"must be one of {known}", Reason.CONFIGURATION_INVALID)
+    tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
+    seen = (folder / files.cert).parent.parent / "registry.jws"
+    keeper = RegistryKeeper(
+        RegistryFiles(source=folder / endpoints.registry, operator_vkey=endpoints.operator_vkey, seen=seen), time.time
+    )
+    identity = Identity(PartyRole.REQUESTER, requester)
+    keys = load_signing_keys(folder / files.signing_key)
+    settings = ClientSettings(
+        requester=identity.uri,
+        gateway=Identity(PartyRole.GATEWAY, endpoints.gateway.id).uri,
+        target=endpoints.gateway.grpc,
+        tls=tls,
+        signing_key=newest_usable(keys, keeper.current(), identity.uri, KeyUse.QUERY, time.time()),
+        operator=operator_key(endpoints.operator_vkey),
+    )
+    return Client(settings, keeper.current, time.time, keeper.refresh)

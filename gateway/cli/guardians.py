@@ -1,0 +1,96 @@
+"""The sandbox's guardians: simulated people with software passkeys, who consent and withdraw as real ones would."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from pathlib import Path
+
+from consent.authenticator import derive_authenticator
+from consent.consent_file import ConsentFile
+from consent.disclosures import Detail
+from consent.guardian import GuardianApp, Person
+from gateway.cli.endpoints import Endpoints, read_endpoints
+from gateway.cli.sandbox import account_id
+from gateway.party.keyfiles import read_private
+from gateway.protocol.claims import DepartmentKind, Role, claim_named
+from gateway.protocol.errors import MalformedError, NotFoundError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.matrix import plan_checks
+from gateway.protocol.reasons import Reason
+from sandbox_departments.people import Application
+from sandbox_departments.truth import Truth, find_truth
+
+MAX_USES = 5
+"""Uses of each element: an application, and room for its corrections."""
+
+
+class Guardians:
+    """The guardians of one sandbox; an asynchronous context manager over the connection to its issuer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._endpoints: Endpoints = read_endpoints(folder)
+        self._secret = read_private(folder / self._endpoints.guardians)
+        self._app = GuardianApp(self._endpoints.consent.url, _trusting(folder / self._endpoints.ca))
+
+    async def __aenter__(self) -> Guardians:
+        """Connect."""
+        await self._app.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Disconnect."""
+        await self._app.__aexit__(None, None, None)
+
+    async def consent(self, application: Application, requester: str) -> ConsentFile:
+        """The family's consent to just the checks of its application, for `requester` (its id)."""
+        roles = frozenset(application.subjects)
+        claims = [check.claim for check in plan_checks(application.school, application.group, roles)]
+        co_residents = [self._person(application, Role.CO_RESIDENT)] if Role.CO_RESIDENT in roles else []
+        return await self._app.issue(
+            self._person(application, Role.GUARDIAN),
+            application.subjects[Role.CHILD].id_number,
+            requester=Identity(PartyRole.REQUESTER, requester).uri,
+            gateway=Identity(PartyRole.GATEWAY, self._endpoints.gateway.id).uri,
+            details=details_of(claims, application.region),
+            co_residents=co_residents,
+        )
+
+    async def withdraw(self, family: str, consent: ConsentFile) -> int:
+        """Withdraw every grant of a consent; how many."""
+        for grant in consent.grants:
+            await self._app.revoke(self._account(family, grant.claims.actor), grant)
+        return len(consent.grants)
+
+    def _person(self, application: Application, role: Role) -> Person:
+        return self._account(application.family, role)
+
+    def _account(self, family: str, role: Role) -> Person:
+        account = account_id(family, role)
+        return Person(account, derive_authenticator(self._secret, account))
+
+
+def _trusting(ca: Path) -> ssl.SSLContext:
+    """TLS that trusts the sandbox's CA and no other, as a guardian's app has no certificate of its own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca)
+    return context
+
+
+def details_of(claims: Iterable[str], region: str) -> tuple[Detail, ...]:
+    """What to consent to: one element for each kind of department, so that each is shown its own only."""
+    by_kind: dict[DepartmentKind, list[str]] = {}
+    for claim in claims:
+        by_kind.setdefault(claim_named(claim).department, []).append(claim)
+    return tuple(Detail(tuple(dict.fromkeys(found)), (region,), MAX_USES) for found in by_kind.values())
+
+
+def find_family(folder: Path, family: str) -> Truth:
+    """What the sandbox knows of a family; MalformedError if there is none of that name."""
+    endpoints = read_endpoints(folder)
+    try:
+        return find_truth(folder / endpoints.truth, family)
+    except NotFoundError:
+        raise MalformedError.at(
+            "--family", f"is none of {folder / endpoints.truth}, such as F000001", Reason.CONFIGURATION_INVALID
+        ) from None

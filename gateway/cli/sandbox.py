@@ -1,0 +1,185 @@
+"""A whole federation in one folder: made once, continued later, renewed while it runs.
+
+operator/            the operator's desk: registry, CA
+gateway/             settings, keys, store            each party writes only in its own folder
+consent/             settings, keys, store
+departments/<id>/    settings, keys, register, journal
+requesters/<id>/, auditors/<id>/                      what clients connect with
+guardians/           the secret from which the software authenticators derive their passkeys
+truth.jsonl          every simulated family with every correct answer
+sandbox.json         what the folder was made with; a different seed is refused later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gateway.protocol.claims import DepartmentKind, Role
+from gateway.protocol.divisions import PREFECTURES
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.reasons import Reason
+from sandbox_departments.registers import NodeKey
+
+GATEWAY = Identity(PartyRole.GATEWAY, "main")
+ISSUER = Identity(PartyRole.ISSUER, "citizen-app")
+AUDITOR = Identity(PartyRole.AUDITOR, "auditor")
+LOG_ORIGIN = "log.main.heyan.internal/2027"
+
+DEFAULT_PORT_BASE = 18_400
+DEFAULT_SEED = 1
+DEFAULT_POPULATION = 2_000
+DEFAULT_PREFECTURES = ("4301", "4303")
+MADE_FILE = "sandbox.json"
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a folder was made with."""
+
+    seed: int
+    population: int
+    prefectures: tuple[str, ...]
+    port_base: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line asks for; None where it says nothing."""
+
+    seed: int | None = None
+    population: int | None = None
+    prefectures: tuple[str, ...] | None = None
+    port_base: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One party to start: its name, the words after `heyan`, its folder, and its ports."""
+
+    name: str
+    words: tuple[str, ...]
+    folder: Path
+    port: int
+    probes: int
+
+
+class Sandbox:
+    """The federation in one folder: who is in it, and where each party's things are."""
+
+    def __init__(self, folder: Path, made: Made) -> None:
+        self.folder = folder
+        self.made = made
+
+    @property
+    def desk_folder(self) -> Path:
+        """The operator's folder."""
+        return self.folder / "operator"
+
+    @property
+    def guardians_secret(self) -> Path:
+        """From which the software authenticators derive their passkeys."""
+        return self.folder / "guardians" / "secret"
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Every party."""
+        return (GATEWAY, ISSUER, AUDITOR, *self.nodes.values(), *self.requesters)
+
+    @property
+    def nodes(self) -> dict[NodeKey, Identity]:
+        """The department nodes: five for each prefecture."""
+        return {
+            (kind, prefecture): Identity(PartyRole.DEPARTMENT, f"{kind.value}-{prefecture}")
+            for prefecture in self.made.prefectures
+            for kind in DepartmentKind
+        }
+
+    @property
+    def requesters(self) -> tuple[Identity, ...]:
+        """One education system for each prefecture; each may ask everything in every simulated region."""
+        return tuple(Identity(PartyRole.REQUESTER, f"edu-{prefecture}") for prefecture in self.made.prefectures)
+
+    def processes(self) -> Iterator[Process]:
+        """Every party that runs, in the order to start them."""
+        ports = self.ports
+        yield self._process(ISSUER, ("consent", "serve"), ports)
+        for identity in self.nodes.values():
+            yield self._process(identity, ("department", "serve"), ports)
+        yield self._process(GATEWAY, ("gateway", "serve"), ports)
+
+    def _process(self, identity: Identity, words: tuple[str, ...], ports: dict[str, int]) -> Process:
+        folder, port = self.folder_of(identity), ports[identity.uri]
+        name = "gateway" if identity == GATEWAY else "consent" if identity == ISSUER else identity.name
+        return Process(name, (*words, "--config", str(folder / "settings.toml")), folder, port, port + 1)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Each party's port; its probes listen on the next one."""
+        served = (GATEWAY, ISSUER, *self.nodes.values())
+        return {identity.uri: self.made.port_base + 2 * place for place, identity in enumerate(served)}
+
+    def folder_of(self, identity: Identity) -> Path:
+        """A party's own folder."""
+        if identity == GATEWAY:
+            return self.folder / "gateway"
+        if identity == ISSUER:
+            return self.folder / "consent"
+        return self.folder / f"{identity.role.value}s" / identity.name
+
+
+def held(folder: Path) -> Made | None:
+    """What `folder` was made with; None if nothing is there yet; MalformedError if it is something else."""
+    file = folder / MADE_FILE
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Made)
+    except FileNotFoundError:
+        if folder.exists() and any(folder.iterdir()):
+            raise MalformedError.at(
+                str(folder), "is not empty and no sandbox: name another folder", Reason.CONFIGURATION_INVALID
+            ) from None
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise MalformedError.at(str(file), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
+
+
+def settle(folder: Path, asked: Asked) -> Made:
+    """What the sandbox in `folder` is or shall be made with; MalformedError if it was made with something else."""
+    already = held(folder)
+    if already is None:
+        made = Made(
+            seed=DEFAULT_SEED if asked.seed is None else asked.seed,
+            population=asked.population or DEFAULT_POPULATION,
+            prefectures=asked.prefectures or DEFAULT_PREFECTURES,
+            port_base=asked.port_base or DEFAULT_PORT_BASE,
+        )
+        unknown = [prefecture for prefecture in made.prefectures if prefecture not in PREFECTURES]
+        if unknown or len(set(made.prefectures)) != len(made.prefectures):
+            raise MalformedError.at(
+                "--prefectures",
+                "must be different prefectures of Hunan, such as 4301,4303",
+                Reason.CONFIGURATION_INVALID,
+            )
+        return made
+    for name in ("seed", "population", "prefectures", "port_base"):
+        wanted = getattr(asked, name)
+        if wanted is not None and wanted != getattr(already, name):
+            raise MalformedError.at(
+                "--" + name.replace("_", "-"),
+                f"is {getattr(already, name)} in {folder}: leave it out, or name another folder",
+                Reason.CONFIGURATION_INVALID,
+            )
+    return already
+
+
+def account_id(family: str, role: Role) -> str:
+    """The account of a guardian or co-resident at the sandbox issuer."""
+    return f"{family}-{role.value}"
+
+
+def address(port: int) -> str:
+    """Where the sandbox's parties listen."""
+    return f"127.0.0.1:{port}"

@@ -1,0 +1,52 @@
+"""Keeping a sandbox fresh: what is about to end is made anew, while everything runs.
+
+Sealing keys rotate weekly; certificates, signature keys and the registry are renewed a week before they end. The
+parties notice new files by themselves.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+
+from gateway.cli.sandbox import Sandbox
+from gateway.cli.sandbox_make import write_endpoints
+from gateway.operator.desk import Desk
+from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
+from gateway.protocol.identities import Identity, PartyRole
+
+RENEW_BEFORE = 7 * 86_400
+"""Seconds before its end at which a thing is made anew; sealing keys live two of these, and so rotate weekly."""
+
+
+def renew(sandbox: Sandbox, now: float) -> list[str]:
+    """Renew what ends within RENEW_BEFORE; what was done, one line each."""
+    desk = Desk.open(sandbox.desk_folder)
+    with desk.alone():
+        done = [line for identity in sandbox.identities for line in _renew_party(sandbox, desk, identity, now)]
+        published = desk.published()
+        if published is None or done or published.document.expires - now < RENEW_BEFORE:
+            registry = desk.sign(now)
+            write_endpoints(sandbox, desk, registry, now)
+            done.append(f"registry version {registry.version}")
+    return done
+
+
+def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -> list[str]:
+    folder = PartyFolder(sandbox.folder_of(identity))
+    party = next(party for party in desk.draft().parties if party.id == identity.uri)
+    done = []
+    certificate = x509.load_pem_x509_certificate(folder.tls.certificate.read_bytes())
+    if certificate.not_valid_after_utc.timestamp() - now < RENEW_BEFORE:
+        desk.renew_certificate(identity.uri, folder, now)
+        done.append(f"certificate of {identity.name}")
+    use = USE_OF_ROLE.get(identity.role)
+    ends = [key.not_after for key in party.keys if key.use is use and key.compromised is None]
+    if use is not None and (not ends or max(ends) - now < RENEW_BEFORE):
+        desk.rotate_signing_key(identity.uri, use, folder, now)
+        done.append(f"{use.value} key of {identity.name}")
+    if identity.role is PartyRole.DEPARTMENT and party.department is not None:
+        ends = [key.not_after for key in party.department.sealing_keys]
+        if not ends or max(ends) - now < RENEW_BEFORE:
+            desk.rotate_sealing_key(identity.uri, folder, now)
+            done.append(f"sealing key of {identity.name}")
+    return done

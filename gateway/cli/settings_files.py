@@ -1,0 +1,40 @@
+"""The settings files that `heyan up` writes for the parties it runs; paths in them are relative to the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gateway.party.keyfiles import write_atomic
+from gateway.protocol.identities import Identity, PartyRole
+
+_OWN = {
+    PartyRole.GATEWAY: {"store": "store.db", "log_keys": "keys", "kek": "kek"},
+    PartyRole.ISSUER: {"store": "store.db", "keys": "keys", "pseudonym_secret": "pseudonym-secret"},
+    PartyRole.DEPARTMENT: {
+        "register_file": "register.db",
+        "journal": "journal.db",
+        "answer_keys": "keys",
+        "sealing_keys": "sealing",
+        "secret": "secret",
+    },
+}
+
+
+def write_settings(path: Path, *, identity: Identity, port: int, registry: str, operator_vkey: str) -> None:
+    """Write one party's settings; its probes listen on the port after its own."""
+    values = {
+        "spiffe_id": identity.uri,
+        "listen": f"127.0.0.1:{port}",
+        "probes": f"127.0.0.1:{port + 1}",
+        **_OWN[identity.role],
+    }
+    tls = {"certificate": "tls/certificate.pem", "key": "tls/key.pem", "ca": "tls/ca.pem"}
+    seen = {"source": registry, "operator_vkey": operator_vkey, "seen": "registry.jws"}
+    text = f"{_table(values)}\n[tls]\n{_table(tls)}\n[registry]\n{_table(seen)}"
+    write_atomic(path, text.encode())
+
+
+def _table(values: dict[str, str]) -> str:
+    """TOML lines; a JSON string is a TOML basic string."""
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())

@@ -1,0 +1,124 @@
+"""Running the parties of a sandbox, each as a process of its own, with its output in its own folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+
+import aiohttp
+
+from gateway.cli.sandbox import Process
+from gateway.protocol.errors import MalformedError, UnreachableError
+from gateway.protocol.reasons import Reason
+
+READY_SECONDS = 60.0
+"""How long a party may take to be ready; a loaded machine of two cores starts a dozen in about ten."""
+STOP_SECONDS = 20.0
+"""How long a party may take to stop before it is killed; longer than any of them drains."""
+RESTART_DELAY = 1.0
+LOG_FILE = "process.log"
+
+Say = Callable[[str], None]
+
+
+class Supervisor:
+    """Starts processes, starts again those that die, stops all. Only processes that it started itself."""
+
+    def __init__(self, processes: Iterable[Process], say: Say) -> None:
+        self._processes = tuple(processes)
+        self._say = say
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    async def start(self, on_ready: Callable[[str], None] = lambda _name: None) -> None:
+        """Start all and wait for each to be ready; MalformedError for a busy port, UnreachableError if one fails."""
+        for process in self._processes:
+            require_free(process)
+        for process in self._processes:
+            self._running[process.name] = await _spawn(process)
+        await asyncio.gather(*(self._until_ready(process, on_ready) for process in self._processes))
+        self._keepers = [asyncio.create_task(self._keep(process)) for process in self._processes]
+
+    async def stop(self) -> None:
+        """Stop all, the last started first, and wait for them."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*(_stop(process) for process in reversed(self._running.values())))
+
+    async def _keep(self, process: Process) -> None:
+        while True:
+            code = await self._running[process.name].wait()
+            self._say(f"{process.name} ended with {code} and is started again; see {process.folder / LOG_FILE}")
+            await asyncio.sleep(RESTART_DELAY)
+            self._running[process.name] = await _spawn(process)
+
+    async def _until_ready(self, process: Process, on_ready: Callable[[str], None]) -> None:
+        child = self._running[process.name]
+        url = f"http://127.0.0.1:{process.probes}/readyz"
+        log = process.folder / LOG_FILE
+        try:
+            async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
+                while child.returncode is None:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(url) as response:
+                            if response.status == 200:  # noqa: PLR2004 - HTTP
+                                on_ready(process.name)
+                                return
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise UnreachableError(Reason.INTERNAL, f"{process.name} is not ready in time; see {log}") from None
+        raise UnreachableError(Reason.INTERNAL, f"{process.name} ended with {child.returncode}; see {log}")
+
+
+def require_free(process: Process) -> None:
+    """MalformedError naming the port that something else listens on."""
+    for port in (process.port, process.probes):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                raise MalformedError.at(
+                    f"port {port}",
+                    f"({process.name}) is busy: stop what listens there, or make a sandbox with another --port-base",
+                    Reason.CONFIGURATION_INVALID,
+                ) from None
+
+
+async def _spawn(process: Process) -> asyncio.subprocess.Process:
+    log = process.folder / LOG_FILE
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        # A group of its own: Ctrl-C reaches the supervisor only, which then stops the parties in order.
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gateway.cli",
+            *process.words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+
+
+async def _stop(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await child.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()

@@ -1,0 +1,113 @@
+"""`heyan up`: a whole federation on loopback, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gateway.cli.sandbox import Asked, Sandbox, held, settle
+from gateway.cli.sandbox_make import make
+from gateway.cli.sandbox_renew import renew
+from gateway.cli.supervisor import Supervisor
+
+RENEWAL_INTERVAL = 3600.0
+"""Seconds between looks at what is about to end."""
+
+
+def up(
+    folder: Path,
+    *,
+    seed: int | None = None,
+    population: int | None = None,
+    prefectures: str | None = None,
+    port_base: int | None = None,
+) -> None:
+    """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
+
+    Writes FOLDER/endpoints.json, which `heyan verify --dir FOLDER` and other programs read. All people are fictional.
+    An existing FOLDER goes on as it was, with what is about to end renewed.
+
+    Examples: `heyan up run`, `heyan up run --population 10000 --prefectures 4301,4303`
+
+    Parameters
+    ----------
+    folder
+        Where everything is kept.
+    seed
+        Of the simulated families: the same seed makes the same families (default 1).
+    population
+        Number of families (default 2000).
+    prefectures
+        Prefectures with nodes of their own, separated by commas (default 4301,4303).
+    port_base
+        First of the ports, two for each party (default 18400).
+    """
+    codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
+    sandbox = open_sandbox(folder, Asked(seed, population, codes, port_base), Console(stderr=True))
+    asyncio.run(_run(sandbox))
+
+
+def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
+    """The sandbox in `folder`, made or renewed."""
+    sandbox = Sandbox(folder, settle(folder, asked))
+    if held(folder) is None:
+        with console.status(f"Making a federation with {sandbox.made.population} fictional families in {folder} …"):
+            make(sandbox)
+    for line in renew(sandbox, time.time()):
+        console.print(f"renewed: {line}", highlight=False)
+    return sandbox
+
+
+async def start(sandbox: Sandbox, console: Console) -> Supervisor:
+    """Start every party, with a progress bar; a supervisor to stop them."""
+    processes = tuple(sandbox.processes())
+    supervisor = Supervisor(processes, lambda line: console.print(line, highlight=False))
+    columns = (TextColumn("Starting {task.total} parties"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=len(processes))
+        try:
+            await supervisor.start(lambda _name: progress.advance(task))
+        except BaseException:
+            await supervisor.stop()
+            raise
+    return supervisor
+
+
+async def _run(sandbox: Sandbox) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    console = Console(stderr=True)
+    supervisor = await start(sandbox, console)
+    try:
+        sys.stdout.write(_summary(sandbox))
+        sys.stdout.flush()
+        while not stop.is_set():
+            try:
+                async with asyncio.timeout(RENEWAL_INTERVAL):
+                    await stop.wait()
+            except TimeoutError:
+                for line in await asyncio.to_thread(renew, sandbox, time.time()):
+                    console.print(f"renewed: {line}", highlight=False)
+    finally:
+        console.print("Stopping …")
+        await supervisor.stop()
+
+
+def _summary(sandbox: Sandbox) -> str:
+    folder, requester = sandbox.folder, sandbox.requesters[0].name
+    processes = "\n".join(f"  {process.name:16} 127.0.0.1:{process.port}" for process in sandbox.processes())
+    return (
+        f"Heyan is up in {folder} with {sandbox.made.population} fictional families (seed {sandbox.made.seed}).\n"
+        f"{processes}\n"
+        f"Endpoints: {folder / 'endpoints.json'}; correct answers: {folder / 'truth.jsonl'}\n"
+        f"Try: heyan verify --dir {folder} --requester {requester} --family F000001\n"
+        f"Ctrl-C stops everything.\n"
+    )

@@ -1,0 +1,82 @@
+"""`heyan verify`: one application, as an education system would send it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from consent.consent_file import ConsentFile, read_consent_file
+from gateway.cli.answers import answer_row, print_answers
+from gateway.cli.endpoints import open_client
+from gateway.cli.guardians import Guardians, find_family
+from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.client import Client, Plan, Verification
+from gateway.party.keyfiles import write_private
+from gateway.protocol.claims import Role
+from gateway.protocol.receipt_file import receipt_to_json
+from sandbox_departments.people import Application
+
+
+def verify(
+    *,
+    folder: RequiredFolder,
+    requester: str,
+    family: str,
+    consent: Path | None = None,
+    receipt: Path | None = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify one family's application as a requester, and check the receipt.
+
+    Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
+    signature and the log's proof before it prints anything.
+
+    Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
+    `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`
+
+    Parameters
+    ----------
+    folder
+        A running federation's folder.
+    requester
+        The education system that asks, an id of endpoints.json.
+    family
+        A family of truth.jsonl.
+    consent
+        Its consent file; without it the sandbox issuer issues one.
+    receipt
+        File to write the receipt to, for `heyan log verify-receipt`.
+    """
+    application = find_family(folder, family).application
+    held = read_consent_file(consent) if consent is not None else None
+    result = asyncio.run(_ask(folder, requester, application, held))
+    if receipt is not None:
+        write_private(receipt, receipt_to_json(result.receipt).encode())
+    if as_json:
+        row = {
+            "request_id": result.verified.query.request_id.hex(),
+            "answers": [answer_row(answer) for answer in result.verified.answers],
+            "receipt": str(receipt) if receipt is not None else None,
+        }
+        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        return
+    print_answers(result.verified)
+    where = f", written to {receipt}" if receipt is not None else ""
+    sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
+
+
+async def _ask(folder: Path, requester: str, application: Application, consent: ConsentFile | None) -> Verification:
+    async with open_client(folder, requester) as client:
+        if consent is None:
+            async with Guardians(folder) as guardians:
+                consent = await guardians.consent(application, requester)
+        return await ask(client, application, consent)
+
+
+async def ask(client: Client, application: Application, consent: ConsentFile) -> Verification:
+    """Plan and ask one application on the strength of a consent."""
+    plan: Plan = await client.plan(application.region, application.school, application.group)
+    roles: set[Role] = {role for grant in consent.grants for role in grant.subjects}
+    return await client.verify(plan.questions(roles), consent, plan.purpose)

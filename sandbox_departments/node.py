@@ -1,0 +1,156 @@
+"""The department node as a gRPC service: `Answer`, `AnswerOne` and `Describe`, for gateways only.
+
+Handlers take raw bytes. Who calls is the certificate of the connection, held against the registry for every call and
+for every message of a stream; whatever is said inside is then answered for that gateway and no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+import grpc
+
+from gateway.party.service import Context, Guard, Method, internal_error, unary_handlers
+from gateway.protocol.codec import encode, parse, to_timestamp
+from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnreachableError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.limits import MAX_MESSAGE
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from heyan.v1 import department_service_pb2
+from sandbox_departments.acknowledgements import Settlement
+from sandbox_departments.answerer import Answerer
+from sandbox_departments.replies import Incoming, ReplyBatch
+from sandbox_departments.streams import AnswerStream
+from sandbox_departments.worker import Worker
+
+SERVICE = "heyan.v1.DepartmentService"
+GATEWAYS = frozenset({PartyRole.GATEWAY})
+
+_ANSWER = f"/{SERVICE}/Answer"
+_RETRY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a node says of itself besides the registry."""
+
+    department: str
+    registry: Callable[[], Registry]
+    clock: Callable[[], float]
+
+
+class Node:
+    """The handlers of one node, over its worker. `stop` lets what is under way end."""
+
+    def __init__(self, description: Description, *, guard: Guard, worker: Worker, answerer: Answerer) -> None:
+        self._description = description
+        self._guard = guard
+        self._worker = worker
+        self._answerer = answerer
+        self._origins = count(1)
+        self._streams: set[AnswerStream] = set()
+        self._stopping = asyncio.Event()
+
+    @property
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
+        """What a `grpc.aio.Server` serves."""
+        methods = (Method("AnswerOne", GATEWAYS, self._answer_one), Method("Describe", GATEWAYS, self._describe))
+        stream = grpc.stream_stream_rpc_method_handler(self._answer)
+        return (
+            unary_handlers(SERVICE, methods, self._guard),
+            grpc.method_handlers_generic_handler(SERVICE, {"Answer": stream}),
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the node takes nothing new."""
+        return self._stopping.is_set()
+
+    async def stop(self) -> None:
+        """Take nothing new, and wait until everything that was asked is answered. Streams then end by themselves."""
+        self._stopping.set()
+        await self._worker.drain()
+
+    async def _answer(self, _requests: object, context: Context) -> None:
+        try:
+            peer = self._guard.admit(context, GATEWAYS)
+            if self.stopping:
+                raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=_RETRY)
+            await self._serve_stream(peer, context)
+        except HeyanError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the last line before the peer: nothing internal may leave
+            if context.done():
+                return  # the gateway has gone; what it was not told is sent again when it comes back
+            failure = internal_error(_ANSWER, error)
+        else:
+            return
+        await self._guard.refuse(context, _ANSWER, failure, b"")
+
+    async def _serve_stream(self, peer: Identity, context: Context) -> None:
+        stream = AnswerStream(
+            peer.uri,
+            origin=next(self._origins),
+            worker=self._worker,
+            answerer=self._answerer,
+            on_settled=self._forget_settled,
+        )
+        spare = frozenset[bytes]().union(*(other.sent for other in self._streams))
+        self._streams.add(stream)
+        try:
+            await stream.run(
+                context, admit=lambda: self._guard.admit(context, GATEWAYS), stopping=self._stopping, spare=spare
+            )
+        finally:
+            self._streams.discard(stream)
+
+    def _forget_settled(self, settlement: Settlement) -> None:
+        for stream in self._streams:
+            stream.sent.difference_update(settlement.settled)
+
+    async def _answer_one(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+        if self.stopping:
+            raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=_RETRY)
+        request = parse(department_service_pb2.AnswerOneRequest, message, MAX_MESSAGE)
+        answered: asyncio.Future[ReplyBatch] = asyncio.get_running_loop().create_future()
+
+        def deliver(batch: ReplyBatch) -> None:
+            if not answered.done():  # cancelled if the gateway has gone
+                answered.set_result(batch)
+
+        await self._worker.ask(Incoming(next(self._origins), peer.uri, request.ask), deliver)
+        batch = await answered
+        (reply,) = batch.message.replies
+        if reply.fault:
+            raise _fault(Reason(reply.fault))
+        return encode(department_service_pb2.AnswerOneResponse(batch=batch.message.batch, statements=reply.statements))
+
+    async def _describe(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+        parse(department_service_pb2.DescribeRequest, message, MAX_MESSAGE)
+        registry = self._description.registry()
+        terms = registry.party_in_role(self._description.department, PartyRole.DEPARTMENT).department
+        assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
+        snapshot = await self._answerer.snapshot_date()
+        return encode(
+            department_service_pb2.DescribeResponse(
+                department=self._description.department,
+                claims=sorted({claim for coverage in terms.coverage for claim in coverage.claims}),
+                regions=sorted({region for coverage in terms.coverage for region in coverage.regions}),
+                snapshot_date=snapshot.isoformat(),
+                clock_time=to_timestamp(self._description.clock()),
+                registry_version=registry.version,
+            )
+        )
+
+
+def _fault(reason: Reason) -> HeyanError:
+    """A fault of a reply as the error of a unary call."""
+    if reason is Reason.GATEWAY_OWES_ACKNOWLEDGEMENTS:
+        return OverloadedError(reason, retry_after=_RETRY)
+    if reason is Reason.LOG_UNAVAILABLE:
+        return LogUnavailableError(reason, retry_after=_RETRY)
+    return UnreachableError(reason, retry_after=_RETRY)

@@ -1,0 +1,134 @@
+"""One `Answer` stream of a gateway: asks and acknowledgements in, signed reply batches out.
+
+- On opening, what the gateway never acknowledged is sent again (recovered = true) before anything new, one batch a
+  message; what another open stream of it has just been sent is not owed yet.
+- An ask takes one of IN_FLIGHT places until its reply is written, so that a gateway that does not read stops being
+  read, and holds up nobody else.
+- The stream ends when the gateway closes it, when its party leaves the registry, when it acknowledges with a forged,
+  forked or rolled-back checkpoint, or when the node stops: what was asked is answered first, where that is possible.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway.party.service import Context
+from gateway.protocol.codec import encode, parse
+from gateway.protocol.errors import MalformedError, NotFoundError
+from gateway.protocol.limits import MAX_ASKS_PER_BATCH, TRANSPORT_MAX_MESSAGE
+from heyan.v1 import department_service_pb2
+from sandbox_departments.acknowledgements import Settlement, read_acknowledgement
+from sandbox_departments.answerer import Answerer
+from sandbox_departments.replies import Incoming, ReplyBatch
+from sandbox_departments.worker import Worker
+
+IN_FLIGHT = 2 * MAX_ASKS_PER_BATCH
+"""Asks of one stream that are read and not yet replied to: one batch worked on, one waiting."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message to write, and how many places it frees."""
+
+    message: bytes
+    replies: int
+
+
+class AnswerStream:
+    """One open stream. `sent` are the signed batches that it carried and that are not acknowledged yet."""
+
+    def __init__(
+        self,
+        gateway: str,
+        *,
+        origin: int,
+        worker: Worker,
+        answerer: Answerer,
+        on_settled: Callable[[Settlement], None],
+    ) -> None:
+        self.gateway = gateway
+        self.sent: set[bytes] = set()
+        self._origin = origin
+        self._worker = worker
+        self._answerer = answerer
+        self._places = asyncio.Semaphore(IN_FLIGHT)
+        self._in_flight = 0
+        self._outgoing: asyncio.Queue[_Outgoing | None] = asyncio.Queue()
+        self._lied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_settled = on_settled
+
+    async def run(
+        self, context: Context, *, admit: Callable[[], object], stopping: asyncio.Event, spare: frozenset[bytes]
+    ) -> None:
+        """Serve the stream until it ends; raises the HeyanError that ended it.
+
+        `admit` refuses a peer that the registry knows no more; `spare` are batches not to send again.
+        """
+        reading = asyncio.create_task(self._read(context, admit))
+        writing = asyncio.create_task(self._write(context, spare))
+        stop = asyncio.create_task(stopping.wait())
+        ends: list[asyncio.Future[Any]] = [reading, writing, stop, self._lied]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait({reading})
+            self._outgoing.put_nowait(None)
+            await writing
+            if self._lied.done():
+                self._lied.result()
+            if not reading.cancelled():
+                reading.result()
+        finally:
+            for end in ends:
+                end.cancel()
+
+    async def _read(self, context: Context, admit: Callable[[], object]) -> None:
+        while isinstance(data := await context.read(), bytes):  # else EOF: the gateway closed its side
+            admit()
+            request = parse(department_service_pb2.AnswerRequest, data, TRANSPORT_MAX_MESSAGE)
+            if len(request.asks) > MAX_ASKS_PER_BATCH:
+                raise MalformedError.at("asks", f"must be at most {MAX_ASKS_PER_BATCH}")
+            if request.acknowledgements:
+                items = [read_acknowledgement(item) for item in request.acknowledgements]
+                await self._worker.acknowledge(self.gateway, items, self._settled)
+            for ask in request.asks:
+                await self._places.acquire()
+                await self._worker.ask(Incoming(self._origin, self.gateway, ask), self._deliver)
+                self._in_flight += 1  # counted without waiting in between: nothing queued is uncounted
+
+    async def _write(self, context: Context, spare: frozenset[bytes]) -> None:
+        for batch in await self._answerer.unacknowledged(self.gateway):
+            owed = None if batch in spare or batch in self.sent else await self._answerer.owed_batch(batch)
+            if owed is not None:
+                self.sent.add(batch)
+                await context.write(owed.message)
+        closing = False
+        while not closing or self._in_flight:
+            item = await self._outgoing.get()
+            if item is None:
+                closing = True
+                continue
+            await context.write(item.message)
+            self._in_flight -= item.replies
+            for _ in range(item.replies):
+                self._places.release()
+
+    def _deliver(self, batch: ReplyBatch) -> None:
+        if batch.digest is not None:
+            self.sent.add(batch.digest)
+        self._outgoing.put_nowait(_Outgoing(encode(batch.message), len(batch.message.replies)))
+
+    def _settled(self, settlement: Settlement) -> None:
+        self._on_settled(settlement)
+        for error in settlement.refused:
+            _log.warning("acknowledgement_refused", gateway=self.gateway, reason=error.reason.value)
+            if not isinstance(error, NotFoundError) and not self._lied.done():
+                self._lied.set_exception(error)
