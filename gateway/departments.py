@@ -132,12 +132,18 @@ class DepartmentLink:
         self._pending: dict[int, asyncio.Future[Reply]] = {}
         self._next_id = 1
         self._connected = False
+        self._tried = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
         """Whether the stream is open."""
         return self._connected
+
+    @property
+    def tried(self) -> bool:
+        """Whether the first attempt to open the stream has ended, well or not."""
+        return self._tried or self._connected
 
     async def ask(self, ask: Ask, timeout: float) -> Reply:  # noqa: ASYNC109
         """See the port."""
@@ -184,6 +190,7 @@ class DepartmentLink:
                 detail = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)
                 _log.warning("department stream ended", department=self.department, detail=detail)
             finally:
+                self._tried = True
                 self._fail_pending()
             delay = FIRST_DELAY if self._clock() - began > LONGEST_DELAY else min(delay * 2, LONGEST_DELAY)
             await asyncio.sleep(delay)

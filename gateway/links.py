@@ -32,9 +32,13 @@ class DepartmentLinks:
         entry = self._links.get(department)
         return entry[0] if entry else None
 
-    def disconnected(self) -> list[str]:
-        """Nodes whose stream is not open."""
-        return [department for department, (link, _) in self._links.items() if not link.connected]
+    def untried(self) -> list[str]:
+        """Nodes whose stream nobody has tried to open yet, as at start."""
+        return [department for department, (link, _) in self._links.items() if not link.tried]
+
+    def connected(self) -> int:
+        """How many streams are open."""
+        return sum(link.connected for link, _ in self._links.values())
 
     def reconcile(self, registry: Registry, on_batch: OnBatch, on_orphans: OnOrphans) -> None:
         """Open links to new nodes and end those to nodes that are gone."""

@@ -106,7 +106,7 @@ class GatewayProcess:
                 GatewayMethods(self._pipeline, keeper.current, self._admission, clock),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
-                Metrics(metrics, self._admission),
+                Metrics(metrics, self._admission, self._links),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -156,6 +156,8 @@ class GatewayProcess:
             self._keeper.current().require_current(self._clock())
         except HeyanError as error:
             found.append(str(error))
+        if self._links.untried():
+            found.append("connecting to departments")
         return found + (["draining"] if self._draining else [])
 
     async def _look_after(self) -> None:

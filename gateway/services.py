@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
 from gateway.admission import Admission
+from gateway.links import DepartmentLinks
 from gateway.log import Log
 from gateway.party.process import Clock
 from gateway.party.service import Context, Guard, Method, unary_handlers
@@ -33,13 +34,15 @@ READERS = frozenset({PartyRole.AUDITOR, PartyRole.REQUESTER, PartyRole.DEPARTMEN
 class Metrics:
     """What the gateway counts. Labels are methods and reasons: nothing of a person, a region or an outcome."""
 
-    def __init__(self, registry: CollectorRegistry, admission: Admission) -> None:
+    def __init__(self, registry: CollectorRegistry, admission: Admission, links: DepartmentLinks) -> None:
         self.calls = Counter(
             "heyan_calls", "Calls by method and reason (OK if none)", ["method", "reason"], registry=registry
         )
         self.seconds = Histogram("heyan_call_seconds", "Seconds of a call", ["method"], registry=registry)
         under_way = Gauge("heyan_requests_under_way", "Requests under way", registry=registry)
         under_way.set_function(lambda: admission.under_way)
+        connected = Gauge("heyan_departments_connected", "Department nodes whose stream is open", registry=registry)
+        connected.set_function(links.connected)
 
 
 class GatewayMethods:

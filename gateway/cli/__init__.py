@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 
+from gateway.party.process import configure_logging
 from gateway.protocol.errors import HeyanError, MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason, text_of
 
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(tokens: list[str], *, debug: bool) -> int:
+    configure_logging("warning")
     try:
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
@@ -63,24 +65,26 @@ def _run(tokens: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; nothing is left to say
         return 0
-    except HeyanError as error:
-        if debug:
-            raise
-        sys.stderr.write(f"heyan: {describe(error)}\n")
-        return exit_code_of(error)
-    except OSError as error:
-        if debug:
-            raise
-        sys.stderr.write(f"heyan: {error.filename or 'the system'}: {error.strerror or error}\n")
-        return EXIT_USAGE
     except Exception as error:
         if debug:
             raise
-        if type(error).__module__.startswith("cyclopts"):
-            return EXIT_USAGE  # it has printed what is wrong
-        sys.stderr.write(f"heyan: internal error ({type(error).__name__}); run again with --debug and report it\n")
-        return EXIT_REFUSED
+        return _explain(error)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Say on one line what happened and what to do; the exit code."""
+    if isinstance(error, HeyanError):
+        line, code = describe(error), exit_code_of(error)
+    elif isinstance(error, CycloptsError):
+        return EXIT_USAGE  # cyclopts has printed what is wrong
+    elif isinstance(error, OSError):
+        line, code = f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}", EXIT_USAGE
+    else:
+        line = f"internal error ({type(error).__name__}); run again with --debug and report it"
+        code = EXIT_REFUSED
+    sys.stderr.write(f"heyan: {line}\n")
+    return code
 
 
 def describe(error: HeyanError) -> str:

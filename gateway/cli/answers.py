@@ -38,17 +38,18 @@ def answer_row(answer: Answer) -> dict[str, object]:
 def print_answers(verified: VerifiedReceipt, console: Console | None = None) -> None:
     """The answers as a table, in both languages."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("check", "核验事项", "claim", "region", "department", "outcome", "next"):
-        table.add_column(heading)
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("next", no_wrap=True)
+    table.add_column("claim", no_wrap=True)
+    table.add_column("department", no_wrap=True)
+    table.add_column("核验事项", overflow="fold")
     for answer in verified.answers:
-        claim = claim_named(answer.check.claim)
+        step = answer.next_step.name if answer.reason is None else f"{answer.next_step.name} ({answer.reason.value})"
         table.add_row(
-            answer.check.check_id,
-            claim.text.zh,
-            answer.check.claim,
-            answer.check.region,
-            parse_identity(answer.department).name,
             f"[{_STYLES[answer.outcome]}]{answer.outcome.name}[/]",
-            answer.next_step.name if answer.reason is None else f"{answer.next_step.name} ({answer.reason.value})",
+            step,
+            answer.check.claim,
+            parse_identity(answer.department).name,
+            claim_named(answer.check.claim).text.zh,
         )
     (console or Console()).print(table)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from gateway.cli.verify import ask
 from gateway.client import Verification
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.matrix import GROUP_NAMES, Material, materials_of
+from gateway.protocol.matrix import Group, Material, School, materials_of
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
@@ -28,8 +29,24 @@ from sandbox_departments.truth import Truth, read_truth
 
 POPULATION = 400
 FAMILIES = 24
-"""Families of the demonstration: the first sixteen are one of every kind, all in order; then come troubled ones."""
+"""Applications of the demonstration: the first sixteen families are one of every kind, all in order; then come
+families that are not."""
+IN_ORDER = 16
 _PORTS_NEEDED = 64
+_SCHOOLS = {
+    School.PUBLIC_PRIMARY: "公办小学",
+    School.PUBLIC_JUNIOR: "公办初中",
+    School.PRIVATE_PRIMARY: "民办小学",
+    School.PRIVATE_JUNIOR: "民办初中",
+}
+_GROUPS = {
+    Group.HOME_AND_HUKOU: "有房有户",
+    Group.HUKOU_SHARED_HOME: "有户无房一类",
+    Group.HOME_WITHOUT_HUKOU: "有房无户",
+    Group.HUKOU_WITH_LEASE: "有户无房二类",
+    Group.NEITHER: "无房无户",
+    Group.PRIVATE_URBAN: "户籍或房产",
+}
 
 
 def demo(*, folder: Path | None = None, families: int = FAMILIES) -> int:
@@ -74,12 +91,12 @@ async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Cons
     """Send the applications; how many went wrong."""
     operator = operator_key(read_endpoints(folder).operator_vkey)
     table = Table(title="Applications 入学申请", title_justify="left", box=None, pad_edge=False)
-    for heading in ("family", "group 群体", "school", "answers", "exempt 免提交", "right", "receipt", "ms"):
-        table.add_column(heading)
+    for heading in ("family", "school", "group", "YES", "NO", "UNDET.", "exempt", "correct", "receipt", "ms"):
+        table.add_column(heading, no_wrap=True, justify="left" if heading in ("family", "school", "group") else "right")
     wrong = 0
     requester = sandbox.requesters[0].name
     async with open_client(folder, requester) as client, Guardians(folder) as guardians:
-        for truth in _first(folder, families):
+        for truth in _chosen(folder, families):
             application = truth.application
             consent = await guardians.consent(application, requester)
             began = time.perf_counter()
@@ -89,14 +106,15 @@ async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Cons
             verified = _verifies_offline(result, operator)
             wrong += not (right and verified)
             owed = materials_of(application.school, application.group)
+            outcomes = Counter(answer.outcome for answer in result.verified.answers)
             table.add_row(
                 application.family,
-                GROUP_NAMES[application.group].zh,
-                application.school.value,
-                _tally(result),
+                _SCHOOLS[application.school],
+                _GROUPS[application.group],
+                *(str(outcomes[kind] or "·") for kind in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED)),
                 f"{sum(_is_exempt(material, result) for material in owed)} of {len(owed)}",
                 "[green]yes[/]" if right else "[red]NO[/]",
-                "[green]verified[/]" if verified else "[red]FAILED[/]",
+                "[green]holds[/]" if verified else "[red]FAILS[/]",
                 f"{elapsed:.0f}",
             )
     console.print(table)
@@ -107,11 +125,15 @@ async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Cons
     return wrong
 
 
-def _first(folder: Path, families: int) -> Iterator[Truth]:
+def _chosen(folder: Path, families: int) -> Iterator[Truth]:
+    """The first families, one of every kind; then those of whom a register cannot tell, up to `families`."""
+    sent = 0
     for number, truth in enumerate(read_truth(folder / read_endpoints(folder).truth)):
-        if number == families:
+        if sent == families:
             return
-        yield truth
+        if number < IN_ORDER or any(answer.outcome is Outcome.UNDETERMINED for answer in truth.answers):
+            sent += 1
+            yield truth
 
 
 def _is_right(result: Verification, truth: Truth) -> bool:
@@ -123,11 +145,6 @@ def _verifies_offline(result: Verification, operator: PublicKey) -> bool:
     """Check the receipt again as its file would be, apart from the client that fetched it."""
     verified = verify_receipt(receipt_from_json(receipt_to_json(result.receipt)), operator)
     return verified.answers == result.verified.answers
-
-
-def _tally(result: Verification) -> str:
-    outcomes = [answer.outcome for answer in result.verified.answers]
-    return " ".join(f"{outcomes.count(kind)} {kind.name}" for kind in Outcome if kind in outcomes)
 
 
 def _is_exempt(material: Material, result: Verification) -> bool:

@@ -39,9 +39,11 @@ class Supervisor:
         """Start all and wait for each to be ready; MalformedError for a busy port, UnreachableError if one fails."""
         for process in self._processes:
             require_free(process)
-        for process in self._processes:
-            self._running[process.name] = await _spawn(process)
-        await asyncio.gather(*(self._until_ready(process, on_ready) for process in self._processes))
+        *others, last = self._processes
+        for wave in (others, [last]):  # the last one connects to the others
+            for process in wave:
+                self._running[process.name] = await _spawn(process)
+            await asyncio.gather(*(self._until_ready(process, on_ready) for process in wave))
         self._keepers = [asyncio.create_task(self._keep(process)) for process in self._processes]
 
     async def stop(self) -> None:
