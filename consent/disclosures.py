@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -76,6 +77,7 @@ def write_disclosure(detail: Detail, *, purpose: str, gateway: str, salt: bytes)
     return text
 
 
+@lru_cache(maxsize=4096)
 def read_disclosure(text: str, index: int) -> Authorization:
     """The element that a disclosure shows; MalformedError. Whether it is of a grant is the verifier's question."""
     if len(text) > MAX_DISCLOSURE:

@@ -39,9 +39,10 @@ RandomBytes = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """The guardian's grant beside which a co-resident acts: the child's commitment and `txn` are repeated from it."""
+    """The guardian's grant beside which a co-resident acts: all that it says of the child is repeated, and `txn`."""
 
     child_commitment: bytes
+    child_pseudonym: bytes = field(repr=False)
     txn: str
 
 
@@ -94,8 +95,10 @@ def draft_grant(request: Request, *, public_key: bytes, secret: bytes, random_by
     if request.companion is None:
         salts[Role.CHILD] = random_bytes(SALT_BYTES)
         commitments[Role.CHILD] = commit(request.child, salts[Role.CHILD])
+        child_pseudonym = pseudonym(secret, request.requester, request.child)
         txn = b64url(random_bytes(NAME_BYTES))
     else:
+        child_pseudonym = request.companion.child_pseudonym
         commitments[Role.CHILD] = request.companion.child_commitment
         txn = request.companion.txn
     disclosures = tuple(
@@ -111,7 +114,7 @@ def draft_grant(request: Request, *, public_key: bytes, secret: bytes, random_by
         issued_at=request.issued_at,
         expires=request.expires,
         audience=request.requester,
-        child_pseudonym=pseudonym(secret, request.requester, request.child),
+        child_pseudonym=child_pseudonym,
         actor_pseudonym=pseudonym(secret, request.requester, request.actor),
         relation=request.relation,
         commitments=commitments,

@@ -90,14 +90,11 @@ def open_grant(
     NotGrantedError (GRANT_OTHER_REQUESTER, GRANT_OTHER_GATEWAY), ForgedError (GRANT_INVALID) or NotCurrentError
     (GRANT_EXPIRED, GRANT_NOT_YET_VALID).
     """
+    known = opened.get(presentation.digest) if opened is not None else None
+    _require_audience(presentation, requester, known)
     try:
-        audience = grants_format.read_audience(presentation.grant)
-    except MalformedError as error:
-        raise _invalid(error.detail) from None
-    if audience != requester:
-        raise NotGrantedError(Reason.GRANT_OTHER_REQUESTER)
-    try:
-        genuine = _open_genuine(presentation, registry, now, opened)
+        genuine = known if known is not None and _key_stands(known, registry, now) else None
+        genuine = genuine or _open_genuine(presentation, registry, now, opened)
         disclosed = _open_disclosures(presentation, genuine.payload)
     except BadDataError as error:
         raise _invalid(error.detail) from None
@@ -127,10 +124,20 @@ def open_grant(
     )
 
 
+def _require_audience(presentation: Presentation, requester: str, known: Genuine | None) -> None:
+    try:
+        audience = known.payload.aud if known is not None else grants_format.read_audience(presentation.grant)
+    except MalformedError as error:
+        raise _invalid(error.detail) from None
+    if audience != requester:
+        raise NotGrantedError(Reason.GRANT_OTHER_REQUESTER)
+
+
+def _key_stands(known: Genuine, registry: Registry, now: float) -> bool:
+    return registry.key(known.payload.iss, KeyUse.GRANT, known.key.key_id, now) == known.key
+
+
 def _open_genuine(presentation: Presentation, registry: Registry, now: float, opened: GenuineGrants | None) -> Genuine:
-    known = opened.get(presentation.digest) if opened is not None else None
-    if known is not None and registry.key(known.payload.iss, KeyUse.GRANT, known.key.key_id, now) == known.key:
-        return known
     header, data = jws.read_jws(presentation.grant, grants_format.TYP, MAX_GRANT, grants_format.EXTRA_HEADER)
     payload = grants_format.read_payload(data)
     registry.party_in_role(payload.iss, PartyRole.ISSUER)

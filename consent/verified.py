@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from consent.disclosures import Authorization
 from consent.grant import GrantPayload, StatusReference
@@ -35,6 +36,14 @@ class VerifiedGrant:
     payload_digest: bytes
     expires: int
     legal_basis: str
+
+
+class Standings(Protocol):
+    """Whether grants still stand: `consent.status_follower.StatusFollower` knows."""
+
+    async def require_standing(self, grant: VerifiedGrant) -> None:
+        """Raise NotGrantedError (GRANT_REVOKED), or UnreachableError (STATUS_UNAVAILABLE) if it cannot be told."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,8 @@ from dataclasses import dataclass, replace
 
 from consent.revocation import Revocation
 from consent.selection import presentations_for
-from consent.status_follower import StatusFollower
 from consent.verification import authorize, open_grant
-from consent.verified import GenuineGrants, VerifiedGrant
+from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.acknowledgements import Acknowledgements
 from gateway.departments import Ask, DepartmentPort, Orphans
 from gateway.log import Log
@@ -93,7 +92,7 @@ class Pipeline:
         clock: Clock,
         log: Log,
         requests: Requests,
-        status: StatusFollower,
+        status: Standings,
         grant_cache: GenuineGrants,
         department: Callable[[str], DepartmentPort | None],
         acknowledgements: Acknowledgements,

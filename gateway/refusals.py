@@ -40,8 +40,7 @@ MAX_PEERS = 10_000
 class _Period:
     began: float
     singles: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
-    digests: list[bytes] = field(default_factory=list)
+    summarised: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 class Refusals:
@@ -68,30 +67,32 @@ class Refusals:
             event = log_pb2.RefusalEvent(peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest)
             await self._log.append(Entry(self._leaf(refusal=event)))
             return
-        period.counts[error.reason.value] += 1
-        period.digests.append(digest)
-        if len(period.digests) >= MAX_SUMMARISED:
+        if len(period.summarised) >= MAX_SUMMARISED:
             await self._summarise(peer.uri, period)
+        period.summarised.append((error.reason.value, digest))
 
-    async def flush(self, everything: bool = False) -> None:
-        """Log the summaries of periods that have ended, or of all."""
+    async def flush(self, *, everything: bool = False) -> None:
+        """Log the summaries of periods that have ended, or of all; what cannot be logged now is kept for the next."""
         now = self._clock()
         for peer, period in list(self._periods.items()):
             if everything or now - period.began >= PERIOD:
-                del self._periods[peer]
                 await self._summarise(peer, period)
+                if not period.summarised:
+                    self._periods.pop(peer, None)
 
     async def _summarise(self, peer: str, period: _Period) -> None:
-        if not period.digests:
+        """Log what the period holds beyond its single leaves, and forget it once that is durable."""
+        taken = list(period.summarised)
+        if not taken:
             return
+        counts = Counter(reason for reason, _ in taken)
         event = log_pb2.RefusalSummaryEvent(
             peer=peer,
-            counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(period.counts.items())],
-            digests_root=root_of([leaf_hash(digest) for digest in period.digests]),
+            counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(counts.items())],
+            digests_root=root_of([leaf_hash(digest) for _, digest in taken]),
         )
-        period.counts.clear()
-        period.digests.clear()
         await self._log.append(Entry(self._leaf(refusal_summary=event)))
+        del period.summarised[: len(taken)]  # more may have come while the log was written
 
     def _leaf(
         self,

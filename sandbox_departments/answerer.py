@@ -168,6 +168,8 @@ class Answerer:
                     self._journal.probe()
             except HeyanError as error:
                 return (error.reason.value,)
+            except Exception as error:  # noqa: BLE001 - a register may break in ways of its own
+                return (internal_error("complaints", error).reason.value,)
             self._journal_failed = False
             return ()
 

@@ -141,7 +141,7 @@ class Ledger:
     # -- batches and their acknowledgements -------------------------------------------------------------------
 
     def keep_batch(self, batch: OwedBatch) -> None:
-        """Keep a signed batch until it is acknowledged. The same bytes again (within a tick of the clock) are the same."""
+        """Keep a signed batch until it is acknowledged; the same statements signed in the same tick are one batch."""
         self._run(
             "INSERT INTO batches VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (batch.digest, batch.gateway, batch.sign_time, batch.size, batch.message),

@@ -122,7 +122,9 @@ class Node:
             if not answered.done():  # cancelled if the gateway has gone
                 answered.set_result(batch)
 
-        await self._worker.ask(Incoming(next(self._origins), peer.uri, request.ask), deliver)
+        await self._worker.ask(
+            Incoming(next(self._origins), peer.uri, request.ask), deliver, lambda: not answered.done()
+        )
         batch = await answered
         (reply,) = batch.message.replies
         if reply.fault:

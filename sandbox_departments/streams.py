@@ -2,8 +2,8 @@
 
 - On opening, what the gateway never acknowledged is sent again (recovered = true) before anything new, one batch a
   message; what another open stream of it has just been sent is not owed yet.
-- An ask takes one of IN_FLIGHT places until its reply is written, so that a gateway that does not read stops being
-  read, and holds up nobody else.
+- Whatever is read takes one of IN_FLIGHT places until its reply is written, so that a gateway that does not read
+  stops being read, and holds up nobody else.
 - The stream ends when the gateway closes it, when its party leaves the registry, when it acknowledges with a forged,
   forked or rolled-back checkpoint, or when the node stops: what was asked is answered first, where that is possible.
 """
@@ -28,17 +28,17 @@ from sandbox_departments.replies import Incoming, ReplyBatch
 from sandbox_departments.worker import Worker
 
 IN_FLIGHT = 2 * MAX_ASKS_PER_BATCH
-"""Asks of one stream that are read and not yet replied to: one batch worked on, one waiting."""
+"""Asks (and messages of acknowledgements) that are read and not yet done with: a batch worked on, one waiting."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """A message to write, and how many places it frees."""
+class _Done:
+    """What became of so many jobs: a message to write, none for acknowledgements."""
 
-    message: bytes
-    replies: int
+    message: bytes | None
+    jobs: int
 
 
 class AnswerStream:
@@ -59,8 +59,9 @@ class AnswerStream:
         self._worker = worker
         self._answerer = answerer
         self._places = asyncio.Semaphore(IN_FLIGHT)
-        self._in_flight = 0
-        self._outgoing: asyncio.Queue[_Outgoing | None] = asyncio.Queue()
+        self._under_way = 0
+        self._open = True
+        self._done: asyncio.Queue[_Done | None] = asyncio.Queue()
         self._lied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_settled = on_settled
 
@@ -80,15 +81,20 @@ class AnswerStream:
             if not reading.done():
                 reading.cancel()
                 await asyncio.wait({reading})
-            self._outgoing.put_nowait(None)
+            self._done.put_nowait(None)
             await writing
             if self._lied.done():
                 self._lied.result()
             if not reading.cancelled():
                 reading.result()
         finally:
+            self._open = False
             for end in ends:
                 end.cancel()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+    def _is_open(self) -> bool:
+        return self._open
 
     async def _read(self, context: Context, admit: Callable[[], object]) -> None:
         while isinstance(data := await context.read(), bytes):  # else EOF: the gateway closed its side
@@ -98,11 +104,13 @@ class AnswerStream:
                 raise MalformedError.at("asks", f"must be at most {MAX_ASKS_PER_BATCH}")
             if request.acknowledgements:
                 items = [read_acknowledgement(item) for item in request.acknowledgements]
+                await self._places.acquire()
                 await self._worker.acknowledge(self.gateway, items, self._settled)
+                self._under_way += 1  # counted without waiting in between: nothing queued is uncounted
             for ask in request.asks:
                 await self._places.acquire()
-                await self._worker.ask(Incoming(self._origin, self.gateway, ask), self._deliver)
-                self._in_flight += 1  # counted without waiting in between: nothing queued is uncounted
+                await self._worker.ask(Incoming(self._origin, self.gateway, ask), self._deliver, self._is_open)
+                self._under_way += 1
 
     async def _write(self, context: Context, spare: frozenset[bytes]) -> None:
         for batch in await self._answerer.unacknowledged(self.gateway):
@@ -111,20 +119,21 @@ class AnswerStream:
                 self.sent.add(batch)
                 await context.write(owed.message)
         closing = False
-        while not closing or self._in_flight:
-            item = await self._outgoing.get()
-            if item is None:
+        while not closing or self._under_way:
+            done = await self._done.get()
+            if done is None:
                 closing = True
                 continue
-            await context.write(item.message)
-            self._in_flight -= item.replies
-            for _ in range(item.replies):
+            if done.message is not None:
+                await context.write(done.message)
+            self._under_way -= done.jobs
+            for _ in range(done.jobs):
                 self._places.release()
 
     def _deliver(self, batch: ReplyBatch) -> None:
         if batch.digest is not None:
             self.sent.add(batch.digest)
-        self._outgoing.put_nowait(_Outgoing(encode(batch.message), len(batch.message.replies)))
+        self._done.put_nowait(_Done(encode(batch.message), len(batch.message.replies)))
 
     def _settled(self, settlement: Settlement) -> None:
         self._on_settled(settlement)
@@ -132,3 +141,4 @@ class AnswerStream:
             _log.warning("acknowledgement_refused", gateway=self.gateway, reason=error.reason.value)
             if not isinstance(error, NotFoundError) and not self._lied.done():
                 self._lied.set_exception(error)
+        self._done.put_nowait(_Done(None, 1))

@@ -36,6 +36,7 @@ _log = structlog.get_logger(__name__)
 class _AskJob:
     incoming: Incoming
     deliver: Callable[[ReplyBatch], None]
+    wanted: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +54,17 @@ class Worker:
         self._queue: asyncio.Queue[_AskJob | _AcknowledgementJob] = asyncio.Queue(capacity)
         self._under_way: set[asyncio.Task[None]] = set()
 
-    async def ask(self, incoming: Incoming, deliver: Callable[[ReplyBatch], None]) -> None:
-        """Queue an ask, waiting for room. `deliver` gets every reply batch of its origin, one call for each."""
-        await self._queue.put(_AskJob(incoming, deliver))
+    async def ask(self, incoming: Incoming, deliver: Callable[[ReplyBatch], None], wanted: Callable[[], bool]) -> None:
+        """Queue an ask, waiting for room. `deliver` gets every reply batch of its origin, one call for each.
+
+        An ask that is no longer `wanted` when its turn comes (its connection has gone) is dropped unanswered.
+        """
+        await self._queue.put(_AskJob(incoming, deliver, wanted))
 
     async def acknowledge(
         self, gateway: str, acknowledgements: Sequence[Acknowledgement], deliver: Callable[[Settlement], None]
     ) -> None:
-        """Queue acknowledgements, waiting for room. `deliver` is not called if they cannot be journalled."""
+        """Queue acknowledgements, waiting for room. `deliver` gets an empty settlement if none can be journalled."""
         await self._queue.put(_AcknowledgementJob(gateway, tuple(acknowledgements), deliver))
 
     async def run(self) -> None:
@@ -85,7 +89,7 @@ class Worker:
             for job in jobs:
                 if isinstance(job, _AcknowledgementJob):
                     await self._settle(job)
-            asks = [job for job in jobs if isinstance(job, _AskJob)]
+            asks = [job for job in jobs if isinstance(job, _AskJob) and job.wanted()]
             if asks:
                 deliver = {job.incoming.origin: job.deliver for job in asks}
                 for batch in await self._answerer.answer([job.incoming for job in asks]):
@@ -97,8 +101,10 @@ class Worker:
                 self._queue.task_done()
 
     async def _settle(self, job: _AcknowledgementJob) -> None:
+        settlement = Settlement((), ())
         try:
-            job.deliver(await self._answerer.acknowledge(job.gateway, job.acknowledgements))
+            settlement = await self._answerer.acknowledge(job.gateway, job.acknowledgements)
         except HeyanError as error:
             # Not journalled, so not settled: what it was for is sent again when the gateway's stream opens anew.
             _log.warning("acknowledgement_not_kept", gateway=job.gateway, reason=error.reason.value)
+        job.deliver(settlement)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from hashlib import sha256
 from random import Random
 from typing import Any
@@ -28,7 +29,8 @@ from consent.drafting import Companion, Request, draft_grant, seal_grant
 from consent.grant import Notice, Relation, StatusReference
 from gateway.party.registry_keeper import operator_kid
 from gateway.protocol.claims import CLAIMS, DepartmentKind, Role
-from gateway.protocol.codec import b64url
+from gateway.protocol.codec import b64url, unb64url
+from gateway.protocol.identifiers import resident_id
 from gateway.protocol.jws import sign_jws
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
@@ -71,9 +73,9 @@ RP_ID = "localhost"
 ORIGIN = "https://localhost"
 DAY = 86_400
 
-CHILD = Subject(IdType.RESIDENT_ID, "439900201809010017", "张小明")
-GUARDIAN = Subject(IdType.RESIDENT_ID, "439900198801010011", "张大明")
-CO_RESIDENT = Subject(IdType.RESIDENT_ID, "439900195801010014", "张老明")
+CHILD = Subject(IdType.RESIDENT_ID, resident_id("439900", date(2018, 9, 1), 1), "张小明")
+GUARDIAN = Subject(IdType.RESIDENT_ID, resident_id("439900", date(1988, 1, 1), 1), "张大明")
+CO_RESIDENT = Subject(IdType.RESIDENT_ID, resident_id("439900", date(1958, 1, 1), 1), "张老明")
 FAMILY: Mapping[Role, Subject] = {Role.CHILD: CHILD, Role.GUARDIAN: GUARDIAN}
 BIG_FAMILY: Mapping[Role, Subject] = {**FAMILY, Role.CO_RESIDENT: CO_RESIDENT}
 
@@ -202,7 +204,8 @@ class Federation:
 
 def companion_of(guardians: GrantConsent) -> Companion:
     """What a co-resident's grant repeats of a guardian's."""
-    return Companion(guardians.claims.commitments[Role.CHILD], guardians.claims.txn)
+    claims = guardians.claims
+    return Companion(claims.commitments[Role.CHILD], unb64url(claims.sub, "sub"), claims.txn)
 
 
 def edit_party(document: Document, party: str, **changes: Any) -> Document:

@@ -6,11 +6,13 @@ business; `Account.assurance` says how sure it was, and becomes the grant's `acr
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from consent.authenticator import derive_authenticator
 from gateway.protocol.registry_terms import Assurance
-from gateway.protocol.subjects import IdType, Subject
+from gateway.protocol.subjects import MAX_ID_NUMBER_BYTES, IdType, Subject
 
 PARENT = "parent"
 CO_RESIDENT = "co_resident"
@@ -49,9 +51,10 @@ def decoy(secret: bytes, account_id: str) -> Account:
     A draft for it looks like any other; it has no children, so that no draft of it can be approved.
     """
     passkey = derive_authenticator(secret, f"decoy:{account_id}")
-    return Account(account_id, nobody(), passkey.public_key, passkey.credential_id, ())
+    return Account(account_id, stand_in(secret, account_id), passkey.public_key, passkey.credential_id, ())
 
 
-def nobody() -> Subject:
-    """A subject that is no person."""
-    return Subject(IdType.RESIDENT_ID, "0", "-")
+def stand_in(secret: bytes, *names: str) -> Subject:
+    """A subject that is no person, the same each time for the same names."""
+    number = hmac.digest(secret, "\x00".join(("heyan.v1.StandIn", *names)).encode(), sha256).hex()
+    return Subject(IdType.RESIDENT_ID, number[:MAX_ID_NUMBER_BYTES], "-")

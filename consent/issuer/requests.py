@@ -72,4 +72,7 @@ def read_body(kind: type[T], data: bytes) -> T:
     try:
         return msgspec.convert(parse_json_object(data, "body"), kind)
     except msgspec.ValidationError as error:
-        raise MalformedError.at("body", str(error)) from None
+        description = str(error)
+        if "unknown field" in description:  # msgspec quotes its name, which may be anything
+            description = "must hold no other fields than the documented ones"
+        raise MalformedError.at("body", description) from None

@@ -22,7 +22,7 @@ from consent.consent_file import GrantConsent
 from consent.disclosures import Detail
 from consent.drafting import Companion, RandomBytes, Request, draft_grant, seal_grant
 from consent.grant import Relation, challenge_of, grant_digest, pseudonym, read_payload
-from consent.issuer.accounts import CO_RESIDENT, PARENT, Account, Child, decoy, nobody
+from consent.issuer.accounts import CO_RESIDENT, PARENT, Account, Child, decoy, stand_in
 from consent.issuer.draft_content import read_content, write_content
 from consent.issuer.lists import PublishedLists
 from consent.issuer.notices import ShownNotice, render
@@ -31,7 +31,7 @@ from consent.issuer.store import IssuerStore, StoredGrant
 from consent.passkey import Assertion, verify_assertion
 from consent.revocation import Revocation, sign_revocation
 from gateway.protocol.claims import Role, claim_named
-from gateway.protocol.codec import b64url
+from gateway.protocol.codec import b64url, unb64url
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import ForgedError, MalformedError, NotGrantedError, OverloadedError
 from gateway.protocol.identities import PartyRole
@@ -117,10 +117,10 @@ class ConsentIssuer:
         if self._store.count_drafts() >= self._settings.max_drafts:
             raise OverloadedError(Reason.OVERLOADED, "drafts", retry_after=30.0)
         account, child, approvable = self._find(body)
-        companion = None if body.acting_with is None else self._companion(body, child, now)
-        if body.acting_with is not None and companion is None:
-            approvable = False
-            companion = Companion(self._random_bytes(32), b64url(self._random_bytes(16)))
+        companion = None
+        if body.acting_with is not None:
+            companion, fits = self._companion(body, child, now)
+            approvable = approvable and fits
         expires = min(int(now) + self._settings.grant_lifetime, self._key_end(registry))
         requester = registry.party_in_role(body.requester, PartyRole.REQUESTER)
         notice = render(body.lang, requester=requester.name, purpose=body.purpose, details=details, expires=expires)
@@ -248,24 +248,25 @@ class ConsentIssuer:
         child = account.child(body.child)
         as_guardian = body.acting_with is None
         if child is None or (child.relation == CO_RESIDENT) == as_guardian:
-            return account, Child(nobody(), PARENT if as_guardian else CO_RESIDENT), False
+            nobody = stand_in(self._settings.pseudonym_secret, body.account, body.child)
+            return account, Child(nobody, PARENT if as_guardian else CO_RESIDENT), False
         return account, child, True
 
     def _account(self, account_id: str) -> Account:
         return self._store.account(account_id) or decoy(self._settings.pseudonym_secret, account_id)
 
-    def _companion(self, body: DraftBody, child: Child, now: float) -> Companion | None:
-        """What a co-resident's grant repeats, if the guardian's stands and is for the same child and place."""
-        guardians = self._store.grant(body.acting_with or "")
-        if guardians is None or not guardians.guardian or guardians.revoked is not None or guardians.expires < now:
-            return None
-        if (guardians.requester, guardians.gateway) != (body.requester, body.gateway):
-            return None
-        # `sub` is the same in every grant of one issuer on one child for one requester.
-        expected = pseudonym(self._settings.pseudonym_secret, body.requester, child.subject)
-        if guardians.child_pseudonym != b64url(expected):
-            return None
-        return Companion(guardians.child_commitment, guardians.txn)
+    def _companion(self, body: DraftBody, child: Child, now: float) -> tuple[Companion, bool]:
+        """What a co-resident's grant repeats, and whether it is a standing grant of the same child and place.
+
+        Whoever names a grant gets what that grant says anyway, so that the draft does not tell if the child fits.
+        """
+        grant = self._store.grant(body.acting_with or "")
+        if grant is None or not grant.guardian or (grant.requester, grant.gateway) != (body.requester, body.gateway):
+            return Companion(self._random_bytes(32), self._random_bytes(32), b64url(self._random_bytes(16))), False
+        own = pseudonym(self._settings.pseudonym_secret, body.requester, child.subject)
+        named = unb64url(grant.child_pseudonym, "child_pseudonym")
+        stands = grant.revoked is None and grant.expires >= now
+        return Companion(grant.child_commitment, named, grant.txn), stands and own == named
 
     def _verify(self, assertion: Assertion, account: Account, challenge: bytes, registry: Registry) -> None:
         terms = self._terms(registry)

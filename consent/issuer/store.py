@@ -3,7 +3,8 @@
 - An account holds a person and their children in plain: the issuer knows them anyway, it is their app.
 - A grant's row holds no person: account, requester, digest, status index, and what a co-resident's grant must repeat.
 - A draft holds salts; approving or expiry deletes it, so that no salt outlives the private consent file's making.
-- `take_draft` gives a draft to one caller only. `revoke` is durable (synchronous=FULL) when it returns.
+- `take_draft` gives a draft to one caller only. Accounts, grants and withdrawals are durable when their method
+  returns (synchronous=FULL for their transaction); a draft may be lost with the power, and is then made again.
 
 Not safe for concurrent calls: one thread uses a store at a time. Another process may read and enrol meanwhile (WAL).
 """
@@ -11,7 +12,8 @@ Not safe for concurrent calls: one thread uses a store at a time. Another proces
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +88,7 @@ class IssuerStore:
         connection.row_factory = sqlite3.Row
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")
         self._db = Database(connection)
         migrations.apply(self._db)
 
@@ -94,11 +96,21 @@ class IssuerStore:
         """Close the file."""
         self._db.close()
 
+    @contextmanager
+    def _durable(self) -> Iterator[None]:
+        """One transaction that is on disk, with all before it, when the block ends."""
+        self._db.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._db.atomic():
+                yield
+        finally:
+            self._db.execute("PRAGMA synchronous = NORMAL")
+
     # -- accounts -------------------------------------------------------------------------------------------
 
     def put_accounts(self, accounts: Iterable[Account]) -> None:
         """Enrol accounts, or replace those of the same id, in one transaction."""
-        with self._db.atomic():
+        with self._durable():
             for account in accounts:
                 key = (account.account_id,)
                 self._db.execute("DELETE FROM children WHERE account_id = ?", key)
@@ -179,7 +191,7 @@ class IssuerStore:
 
     def put_grant(self, grant: StoredGrant, draft: str) -> None:
         """Keep a grant that was just signed from `draft`; its status index is taken for good."""
-        with self._db.atomic():
+        with self._durable():
             self._db.execute("UPDATE status_indexes SET draft = NULL WHERE draft = ?", (draft,))
             self._db.table("grants").insert({name: getattr(grant, name) for name in StoredGrant.__slots__})
 
@@ -190,7 +202,8 @@ class IssuerStore:
 
     def revoke(self, jti: str, now: float, statement: str) -> None:
         """Mark a grant withdrawn, with the statement that says so; durable when this returns."""
-        self._db.execute("UPDATE grants SET revoked = ?, statement = ? WHERE jti = ?", (now, statement, jti))
+        with self._durable():
+            self._db.execute("UPDATE grants SET revoked = ?, statement = ? WHERE jti = ?", (now, statement, jti))
 
     def revoked_indexes(self, status_list: int) -> tuple[int, ...]:
         """The indexes of a list whose grants are withdrawn."""

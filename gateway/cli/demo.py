@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import tempfile
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from rich.table import Table
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
 from gateway.cli.sandbox import Asked, Sandbox
+from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start
 from gateway.cli.verify import ask
 from gateway.client import Verification
@@ -32,7 +32,6 @@ FAMILIES = 24
 """Applications of the demonstration: the first sixteen families are one of every kind, all in order; then come
 families that are not."""
 IN_ORDER = 16
-_PORTS_NEEDED = 64
 _SCHOOLS = {
     School.PUBLIC_PRIMARY: "公办小学",
     School.PUBLIC_JUNIOR: "公办初中",
@@ -73,7 +72,7 @@ def demo(*, folder: Path | None = None, families: int = FAMILIES) -> int:
 async def _run(folder: Path, families: int) -> int:
     console = Console(highlight=False)
     began = time.perf_counter()
-    sandbox = open_sandbox(folder, Asked(population=POPULATION, port_base=_free_ports()), console)
+    sandbox = open_sandbox(folder, Asked(population=POPULATION, port_base=free_port_base()), console)
     supervisor = await start(sandbox, console)
     try:
         console.print(
@@ -151,21 +150,3 @@ def _is_exempt(material: Material, result: Verification) -> bool:
     """Whether the answers replace a material: any alternative, all of its claims YES."""
     yes = {answer.check.claim for answer in result.verified.answers if answer.outcome is Outcome.YES}
     return any(yes.issuperset(alternative) for alternative in material.alternatives)
-
-
-def _free_ports() -> int:
-    """The first of enough free ports in a row, below the range that the system hands out by itself."""
-    for base in range(18_400, 32_000, _PORTS_NEEDED):
-        if all(_is_free(port) for port in range(base, base + _PORTS_NEEDED)):
-            return base
-    return 18_400
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from consent.authenticator import derive_authenticator
@@ -44,16 +44,20 @@ class Guardians:
 
     async def consent(self, application: Application, requester: str) -> ConsentFile:
         """The family's consent to just the checks of its application, for `requester` (its id)."""
-        roles = frozenset(application.subjects)
-        claims = [check.claim for check in plan_checks(application.school, application.group, roles)]
-        co_residents = [self._person(application, Role.CO_RESIDENT)] if Role.CO_RESIDENT in roles else []
+        checks = plan_checks(application.school, application.group, frozenset(application.subjects))
+        details = details_of((check.claim for check in checks), application.region)
+        return await self.consent_to(application, requester, details)
+
+    async def consent_to(self, application: Application, requester: str, details: Sequence[Detail]) -> ConsentFile:
+        """The family's consent to `details`, for `requester`."""
+        has_co_resident = Role.CO_RESIDENT in application.subjects
         return await self._app.issue(
-            self._person(application, Role.GUARDIAN),
+            self._account(application.family, Role.GUARDIAN),
             application.subjects[Role.CHILD].id_number,
             requester=Identity(PartyRole.REQUESTER, requester).uri,
             gateway=Identity(PartyRole.GATEWAY, self._endpoints.gateway.id).uri,
-            details=details_of(claims, application.region),
-            co_residents=co_residents,
+            details=details,
+            co_residents=[self._account(application.family, Role.CO_RESIDENT)] if has_co_resident else [],
         )
 
     async def withdraw(self, family: str, consent: ConsentFile) -> int:
@@ -61,9 +65,6 @@ class Guardians:
         for grant in consent.grants:
             await self._app.revoke(self._account(family, grant.claims.actor), grant)
         return len(consent.grants)
-
-    def _person(self, application: Application, role: Role) -> Person:
-        return self._account(application.family, role)
 
     def _account(self, family: str, role: Role) -> Person:
         account = account_id(family, role)

@@ -22,6 +22,7 @@ STOP_SECONDS = 20.0
 """How long a party may take to stop before it is killed; longer than any of them drains."""
 RESTART_DELAY = 1.0
 LOG_FILE = "process.log"
+_FIRST_PORT, _LAST_PORT = 18_400, 32_000
 
 Say = Callable[[str], None]
 
@@ -45,6 +46,10 @@ class Supervisor:
                 self._running[process.name] = await _spawn(process)
             await asyncio.gather(*(self._until_ready(process, on_ready) for process in wave))
         self._keepers = [asyncio.create_task(self._keep(process)) for process in self._processes]
+
+    def pid(self, name: str) -> int:
+        """The process id of a party; KeyError if there is none of that name."""
+        return self._running[name].pid
 
     async def stop(self) -> None:
         """Stop all, the last started first, and wait for them."""
@@ -81,16 +86,30 @@ class Supervisor:
 def require_free(process: Process) -> None:
     """MalformedError naming the port that something else listens on."""
     for port in (process.port, process.probes):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                raise MalformedError.at(
-                    f"port {port}",
-                    f"({process.name}) is busy: stop what listens there, or make a sandbox with another --port-base",
-                    Reason.CONFIGURATION_INVALID,
-                ) from None
+        if not _is_free(port):
+            raise MalformedError.at(
+                f"port {port}",
+                f"({process.name}) is busy: stop what listens there, or make a sandbox with another --port-base",
+                Reason.CONFIGURATION_INVALID,
+            )
+
+
+def free_port_base(count: int = 64) -> int:
+    """The first of `count` free ports in a row, below the range that the system hands out by itself."""
+    for base in range(_FIRST_PORT, _LAST_PORT, count):
+        if all(_is_free(port) for port in range(base, base + count)):
+            return base
+    raise UnreachableError(Reason.INTERNAL, f"no {count} free ports in a row from {_FIRST_PORT} to {_LAST_PORT}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 async def _spawn(process: Process) -> asyncio.subprocess.Process:

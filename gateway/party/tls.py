@@ -215,7 +215,7 @@ async def check_server(target: str, expected: Identity, tls: Watched[TlsMaterial
                 # In TLS 1.3 a refusal of our certificate comes after the handshake, in place of HTTP/2's first frame.
                 accepted = bool(await reader.read(1))
             finally:
-                writer.close()
+                writer.transport.abort()  # a probe says no goodbye, and leaves no socket behind
     except ssl.SSLCertVerificationError as error:
         detail = f"{target} is not {expected.uri}: {error.verify_message}"
         raise UnknownPeerError(Reason.PEER_IDENTITY_MISMATCH, detail) from error

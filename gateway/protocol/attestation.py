@@ -140,6 +140,9 @@ def sign_batch(
 def open_batch(signed: SignedBatch, registry: Registry, now: float) -> OpenedBatch:
     """Verify a batch by its department's answer key at the time it was signed, which may not lie after `now`.
 
+    `now` is when the batch is received, or when the log recorded it: a key that was compromised by then does not
+    count, whatever time the batch itself states.
+
     Raises ForgedError or MalformedError (ATTESTATION_INVALID).
     """
     message = parse_canonical(attestation_pb2.StatementBatch, signed.batch, MAX_MESSAGE)
@@ -148,7 +151,7 @@ def open_batch(signed: SignedBatch, registry: Registry, now: float) -> OpenedBat
         raise ForgedError(_INVALID, "signed in the future")
     if message.size < 1 or len(message.root) != DIGEST_BYTES:
         raise MalformedError.at("batch", "must have a size and a root", _INVALID)
-    key = registry.key(message.department, KeyUse.ANSWER, signed.key_id, sign_time, _INVALID)
+    key = registry.key(message.department, KeyUse.ANSWER, signed.key_id, sign_time, _INVALID, recorded=now)
     key.verify(signed.signature, Kind.STATEMENT_BATCH, signed.batch, _INVALID)
     return OpenedBatch(message.department, message.size, message.root, sign_time)
 

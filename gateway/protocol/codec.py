@@ -1,8 +1,8 @@
 """Strict reading of bytes: protobuf messages, JSON objects, base64url and timestamps.
 
 Signed protobuf messages are read only in canonical form (ascending fields, no unknown ones, no defaults), so
-that one content has one encoding and nothing rides along unread. JSON objects are refused if a name stands
-twice in them (RFC 8259 §4 leaves that open, and two readers then see two documents).
+that one content has one encoding and nothing rides along unread. JSON objects are read as two readers would
+agree on them (I-JSON, RFC 7493): UTF-8 without a byte order mark, no name twice, no number beyond a double's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from typing import Any, NoReturn, TypeVar
 
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -23,6 +24,8 @@ M = TypeVar("M", bound=Message)
 _NANOS = 1_000_000_000
 _MAX_SECONDS = 253_402_300_799
 """9999-12-31T23:59:59Z, the end of protobuf's Timestamp."""
+_MAX_JSON_INTEGER = 2**53 - 1
+"""RFC 7493 §2.2: beyond it readers that know only doubles see another number."""
 
 
 def parse(kind: type[M], data: bytes, limit: int) -> M:
@@ -87,9 +90,21 @@ def unb64url(text: str, field: str) -> bytes:
 
 
 def parse_json_object(data: bytes, field: str) -> dict[str, Any]:
-    """A JSON object without repeated names, NaN or infinities; MalformedError naming `field`."""
+    """A JSON object in UTF-8: no repeated name, NaN, infinity or integer over 2^53 - 1, no lone surrogate.
+
+    Raises MalformedError naming `field`.
+    """
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        text = data.decode()
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+        )
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # an escaped lone surrogate is no text
     except (ValueError, RecursionError):
         raise MalformedError.at(field, "must be a JSON object without repeated names") from None
     if not isinstance(value, dict):
@@ -102,6 +117,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("a name stands twice")
     return value
+
+
+def _integer(digits: str) -> int:
+    number = int(digits)
+    if abs(number) > _MAX_JSON_INTEGER:
+        raise ValueError("an integer that not every reader can hold")
+    return number
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError("beyond the range of a double")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -35,6 +35,9 @@ class CheckStatus(IntEnum):
     WITHHELD = 4
 
 
+_STATUSES = frozenset(int(status) for status in CheckStatus)
+
+
 def derive_leaf_key(evidence_key: bytes) -> bytes:
     """The leaf key of a grant's evidence key (32 bytes each); one way, so that a receipt opens no evidence."""
     return hmac.digest(evidence_key, _LEAF_KEY_LABEL, sha256)
@@ -68,8 +71,8 @@ def read_leaf(data: bytes) -> log_pb2.LogLeaf:
     if leaf.WhichOneof("event") is None:
         raise MalformedError.at("leaf.event", "must be set")
     for check in leaf.verification.checks:
-        if check.status == log_pb2.CHECK_STATUS_UNSPECIFIED:
-            raise MalformedError.at("leaf.verification.checks.status", "must be set")
+        if int(check.status) not in _STATUSES:
+            raise MalformedError.at("leaf.verification.checks.status", "must be set, to a status of the contract")
         has_statement = check.status != log_pb2.CHECK_STATUS_UNAVAILABLE
         if len(check.statement_digest) != (DIGEST_BYTES if has_statement else 0):
             raise MalformedError.at("leaf.verification.checks.statement_digest", "must fit the status")

@@ -25,6 +25,7 @@ from gateway.protocol.attestation import (
     Attestation,
     OpenedBatch,
     Refusal,
+    SignedBatch,
     open_batch,
     open_statement,
     read_proof,
@@ -116,7 +117,7 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
     key.verify(signed.signature, Kind.QUERY, signed.query, Reason.QUERY_SIGNATURE_INVALID)
     parts = match_parts(query, receipt.parts)
-    rows = _rows(receipt, registry, signed.digest, query, parts, now=times[-1])
+    rows = _rows(receipt, registry, signed.digest, query, parts, _recorded(leaves))
     _hold_against_leaves(rows, leaves, parts, tags)
     answers = tuple(rows[check.check_id].answer for part in parts for check in part.part.checks)
     return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version)
@@ -137,7 +138,7 @@ def _open_leaves(
         proof = parse_proof(item.proof.encode())
         verifiers = [
             VerifierKey.of(gateway.log_origin, ED25519, key.public)
-            for key in registry.log_keys(query.gateway, log_time(leaf))
+            for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
         ]
         checkpoint = proof.verify(item.leaf, verifiers, gateway.log_origin)
         if proof.index <= index:
@@ -162,17 +163,36 @@ def _open_leaves(
     return leaves, checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """When the log first recorded each statement, by digest; `last` for one that no leaf names."""
+
+    times: Mapping[bytes, float]
+    last: float
+
+    def of(self, statement_digest: bytes) -> float:
+        return self.times.get(statement_digest, self.last)
+
+
+def _recorded(leaves: Sequence[log_pb2.LogLeaf]) -> _Recorded:
+    times: dict[bytes, float] = {}
+    for leaf in leaves:
+        for entry in leaf.verification.checks:
+            times.setdefault(entry.statement_digest, log_time(leaf))
+    return _Recorded(times, log_time(leaves[-1]))
+
+
 def _rows(
     receipt: receipt_pb2.Receipt,
     registry: Registry,
     query_digest: bytes,
     query: Query,
     parts: Sequence[OpenedPart],
-    now: float,
+    recorded: _Recorded,
 ) -> dict[str, _Row]:
     """What the receipt says of each check, every statement verified; each check exactly once."""
     rows: dict[str, _Row] = {}
-    batches: dict[bytes, OpenedBatch] = {}
+    batches: dict[tuple[SignedBatch, float], OpenedBatch] = {}
     by_part = {part.digest: part for part in parts}
 
     def add(check: Check, part: OpenedPart, outcome: Outcome, step: NextStep, digest: bytes, **more: object) -> None:
@@ -183,7 +203,7 @@ def _rows(
 
     for item in receipt.statements:
         proof = read_proof(item.proof)
-        statement = open_statement(proof, _batch(item, batches, registry, now))
+        statement = open_statement(proof, _batch(item, batches, registry, recorded.of(proof.digest)))
         part_digest = statement.asked.part_digest if isinstance(statement, Attestation) else statement.part_digest
         part = by_part.get(part_digest)
         if part is None:
@@ -210,21 +230,26 @@ def _rows(
         from_timestamp(gap, "ask_time")
         from_timestamp(gap, "end_time")
         check, part = checks[gap.check_id]
-        add(check, part, Outcome.UNAVAILABLE, NextStep(gap.next_step), b"", reason=Reason(gap.reason))
+        step = NextStep(int(gap.next_step))
+        if step not in _STEPS_OF_A_GAP:
+            raise ForgedError(Reason.RECEIPT_INVALID, "unavailable says nothing about a person: it is asked again")
+        add(check, part, Outcome.UNAVAILABLE, step, b"", reason=Reason(gap.reason))
     if rows.keys() != checks.keys():
         raise ForgedError(Reason.RECEIPT_INVALID, "a check without an answer")
     return rows
 
 
 def _batch(
-    item: attestation_pb2.AttestedStatement, opened: dict[bytes, OpenedBatch], registry: Registry, now: float
+    item: attestation_pb2.AttestedStatement,
+    opened: dict[tuple[SignedBatch, float], OpenedBatch],
+    registry: Registry,
+    now: float,
 ) -> OpenedBatch:
     """The verified batch of a statement; statements of one batch verify its signature once."""
     signed = read_signed_batch(item.batch)
-    key = signed.digest + signed.key_id.encode() + signed.signature
-    if key not in opened:
-        opened[key] = open_batch(signed, registry, now)
-    return opened[key]
+    if (signed, now) not in opened:
+        opened[signed, now] = open_batch(signed, registry, now)
+    return opened[signed, now]
 
 
 def _asked_of(statement: Attestation | Refusal, part: OpenedPart, query_digest: bytes, query: Query) -> Asked:
@@ -238,6 +263,8 @@ def _asked_of(statement: Attestation | Refusal, part: OpenedPart, query_digest: 
         raise ForgedError(Reason.RECEIPT_INVALID, "an answer to a check that was not asked")
     return Asked(query_digest, part.digest, sealed, check, query.requester, part.part.department, query.purpose)
 
+
+_STEPS_OF_A_GAP = frozenset({NextStep.RETRY, NextStep.DEFERRED})
 
 _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
     CheckStatus.ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),

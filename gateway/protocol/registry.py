@@ -68,10 +68,19 @@ class Registry:
         """All parties of a role, in the document's order."""
         return tuple(party for party in self.document.parties if parse_identity(party.id).role is role)
 
-    def key(self, party: str, use: KeyUse, kid: str, at: float, reason: Reason = Reason.KEY_UNKNOWN) -> PublicKey:
-        """The key `kid` of a party if it counts at time `at`; ForgedError(reason)."""
+    def key(
+        self,
+        party: str,
+        use: KeyUse,
+        kid: str,
+        at: float,
+        reason: Reason = Reason.KEY_UNKNOWN,
+        *,
+        recorded: float | None = None,
+    ) -> PublicKey:
+        """The key `kid` of a party if it counts at time `at` (see `KeyTerms.counts_at`); ForgedError(reason)."""
         entry = self._keys.get((party, use, kid))
-        if entry is None or not entry[0].counts_at(at):
+        if entry is None or not entry[0].counts_at(at, recorded):
             raise ForgedError(reason, "no such key at that time")
         return entry[1]
 
@@ -86,6 +95,20 @@ class Registry:
     def log_keys(self, gateway: str, at: float) -> tuple[PublicKey, ...]:
         """The Ed25519 log keys of a gateway at time `at`."""
         return self.keys(gateway, KeyUse.LOG, at)
+
+    def checkpoint_keys(self, gateway: str, log_time: float) -> tuple[PublicKey, ...]:
+        """The log keys whose checkpoints prove a leaf of `log_time`: those that counted then, and later ones.
+
+        A proof is made under the newest checkpoint, which a key may have signed that did not exist at that time.
+        """
+        return tuple(
+            key
+            for (owner, use, _), (terms, key) in self._keys.items()
+            if owner == gateway
+            and use is KeyUse.LOG
+            and log_time <= terms.not_after
+            and (terms.compromised is None or log_time < terms.compromised)
+        )
 
     def sealing_keys(self, department: str, at: float) -> tuple[SealingKeyTerms, ...]:
         """The sealing keys of a department node that may be used at `at`, the one that lasts longest first."""

@@ -54,6 +54,10 @@ class Suite(StrEnum):
     X25519 = "X25519/HKDF-SHA256/AES-128-GCM"
 
 
+_SEALING_PUBLIC_BYTES = {Suite.HYBRID: 1184 + 32, Suite.X25519: 32}
+"""Of ML-KEM-768 then X25519, and of X25519 alone."""
+
+
 class _Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all terms: immutable, and strict about unknown fields."""
 
@@ -76,9 +80,14 @@ class KeyTerms(_Terms, frozen=True):
     not_after: int
     compromised: int | None = None
 
-    def counts_at(self, at: float) -> bool:
-        """Whether a signature of time `at` by this key counts."""
-        return self.not_before <= at <= self.not_after and (self.compromised is None or at < self.compromised)
+    def counts_at(self, at: float, recorded: float | None = None) -> bool:
+        """Whether a signature of time `at` by this key counts.
+
+        If that time is the signer's own word, `recorded` is when somebody else had it: whoever stole the key can
+        write any time before the compromise, but cannot have been recorded then.
+        """
+        known = at if recorded is None else max(at, recorded)
+        return self.not_before <= at <= self.not_after and (self.compromised is None or known < self.compromised)
 
 
 class SealingKeyTerms(_Terms, frozen=True):
@@ -202,24 +211,46 @@ _TERMS_OF_ROLE = {
 
 
 def _check_party(party: Party) -> None:
-    role = parse_identity(party.id, "parties.id").role
+    try:
+        role = parse_identity(party.id).role
+    except MalformedError:
+        raise _invalid("parties.id", "must be spiffe://heyan/<role>/<id>") from None
     for owner, attribute in _TERMS_OF_ROLE.items():
         if (getattr(party, attribute) is not None) != (owner is role):
             raise _invalid(f"{party.id}.{attribute}", "must be set for this role and no other")
     _require_unique(f"{party.id}.keys", (key.kid for key in party.keys))
     for key in party.keys:
-        load_public(key.alg, unb64url(key.public, f"{party.id}.keys.{key.kid}"))
-        if key.use is KeyUse.LOG and key.alg is not Algorithm.ED25519:
-            raise _invalid(f"{party.id}.keys.{key.kid}", "a log key must be Ed25519")
+        _check_key(f"{party.id}.keys.{key.kid}", key)
     if party.department is not None:
-        _require_unique(f"{party.id}.sealing_keys", (key.kid for key in party.department.sealing_keys))
-        for coverage in party.department.coverage:
-            _require_claims(f"{party.id}.coverage", coverage.claims)
-            for claim in coverage.claims:
-                if CLAIMS[claim].department is not party.department.kind:
-                    raise _invalid(f"{party.id}.coverage", f"{claim} is of another kind of department")
+        _check_department(party.id, party.department)
     if party.requester is not None:
         _require_claims(f"{party.id}.claims", party.requester.claims)
+
+
+def _check_key(where: str, key: KeyTerms) -> None:
+    try:
+        load_public(key.alg, unb64url(key.public, where))
+    except MalformedError:
+        raise _invalid(where, f"must be a raw {key.alg.value} public key") from None
+    if key.use is KeyUse.LOG and key.alg is not Algorithm.ED25519:
+        raise _invalid(where, "a log key must be Ed25519")
+
+
+def _check_department(party: str, terms: DepartmentTerms) -> None:
+    _require_unique(f"{party}.sealing_keys", (key.kid for key in terms.sealing_keys))
+    for key in terms.sealing_keys:
+        where = f"{party}.sealing_keys.{key.kid}"
+        try:
+            size = len(unb64url(key.public, where))
+        except MalformedError:
+            size = 0
+        if size != _SEALING_PUBLIC_BYTES[key.suite]:
+            raise _invalid(where, f"must be a raw public key of {key.suite.value}")
+    for coverage in terms.coverage:
+        _require_claims(f"{party}.coverage", coverage.claims)
+        for claim in coverage.claims:
+            if CLAIMS[claim].department is not terms.kind:
+                raise _invalid(f"{party}.coverage", f"{claim} is of another kind of department")
 
 
 def _require_claims(where: str, claims: Iterable[str]) -> None:

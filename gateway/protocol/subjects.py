@@ -62,7 +62,9 @@ def canonical_record(subject: Subject) -> bytes:
 
 def normalise_name(name: str) -> str:
     """NFKC, without white space: 「张 三」 and 「张三」 are one name; middle dots of minority names are kept."""
-    return "".join(unicodedata.normalize("NFKC", name).split())
+    joined = "".join(unicodedata.normalize("NFKC", name).split())
+    # Again: what white space kept apart may compose, and a name normalised twice must be the same name.
+    return unicodedata.normalize("NFKC", joined)
 
 
 def commit(subject: Subject, salt: bytes) -> bytes:

@@ -118,7 +118,7 @@ def test_swapped_evidence_digest_in_the_header_is_refused(desk, federation, refu
 
 def test_mirrored_signature_is_refused_so_that_uses_cannot_be_doubled(desk, federation, refused):
     token = federation.issue().grants[0].token
-    header, payload, signature = segments(token)
+    signature = segments(token)[2]
     s = int.from_bytes(signature[32:], "big")
     assert s <= P256_ORDER // 2
     mirrored = signature[:32] + (P256_ORDER - s).to_bytes(32, "big")

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from consent.authenticator import SoftwareAuthenticator, derive_authenticator
@@ -30,7 +29,7 @@ from gateway.protocol.attestation import (
 )
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.claims import DepartmentKind, Role, claim_named
-from gateway.protocol.codec import b64url
+from gateway.protocol.codec import b64url, unb64url
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.identities import Identity, PartyRole
@@ -106,7 +105,7 @@ class Consent:
     salts: Mapping[Role, bytes]
     commitments: Mapping[Role, bytes]
     evidence: bytes
-    txn: str = ""
+    companion: Companion
 
     @property
     def digest(self) -> bytes:
@@ -202,7 +201,6 @@ class World:
     ) -> Consent:
         """The guardian's consent; with `beside`, the co-resident's beside the guardian's."""
         role = Role.GUARDIAN if beside is None else Role.CO_RESIDENT
-        companion = None if beside is None else Companion(beside.commitments[Role.CHILD], beside.txn)
         holder = passkey or self.passkey
         request = Request(
             issuer=ISSUER.uri,
@@ -219,7 +217,7 @@ class World:
             status=StatusReference(7, "https://issuer.example/status/1"),
             issued_at=int(NOW) - 60,
             expires=int(expires),
-            companion=companion,
+            companion=beside.companion if beside is not None else None,
         )
         draft = draft_grant(request, public_key=holder.public_key, secret=SECRET, random_bytes=secrets.token_bytes)
         approval = holder.approve(draft.challenge, rp_id=_RP_ID, origin=_PORTAL)
@@ -228,7 +226,12 @@ class World:
         )
         presentation = Presentation(token, draft.disclosures)
         payload = peek(presentation.grant)
-        return Consent(presentation, draft.salts, payload.commitments, evidence, payload.txn)
+        companion = Companion(
+            child_commitment=payload.commitments[Role.CHILD],
+            child_pseudonym=unb64url(payload.sub, "sub"),
+            txn=payload.txn,
+        )
+        return Consent(presentation, draft.salts, payload.commitments, evidence, companion)
 
     def part(
         self,
@@ -273,6 +276,7 @@ class World:
         people: Mapping[Role, Subject] = PEOPLE,
         evidence: Sequence[bytes] | None = None,
         roles: Sequence[Role] | None = None,
+        id_type: str | None = None,
         kid: str = "seal-police",
         department: Identity = POLICE,
     ) -> Sealed:
@@ -280,7 +284,7 @@ class World:
         subjects = [
             query_pb2.SubjectOpening(
                 role=role.value,
-                id_type=people[role].id_type.value,
+                id_type=id_type or people[role].id_type.value,
                 id_number=people[role].id_number,
                 name=people[role].name,
                 salt=salts.get(role, bytes(32)),
@@ -319,7 +323,7 @@ class World:
         batch: bytes,
         statements: int,
         *,
-        size: int = 100,
+        tree: int = 100,
         root: bytes = b"r" * 32,
         first: int = 0,
         signer: SigningKey | None = None,
@@ -327,10 +331,8 @@ class World:
     ) -> pb.Acknowledgement:
         key = signer or self.log_key
         note_key = SignerKey.from_seed(origin, key.private.private_bytes_raw())  # type: ignore[union-attr]
-        note = sign_checkpoint(Checkpoint(origin, size, root), (note_key,))
-        return pb.Acknowledgement(
-            batch_digest=batch, leaf_indexes=range(first, first + statements), checkpoint=note
-        )
+        note = sign_checkpoint(Checkpoint(origin, tree, root), (note_key,))
+        return pb.Acknowledgement(batch_digest=batch, leaf_indexes=range(first, first + statements), checkpoint=note)
 
 
 class FakeStandings:
@@ -366,7 +368,7 @@ class Desk:
     path: Path
     register: FakeRegister = field(default_factory=FakeRegister)
     standings: FakeStandings = field(default_factory=FakeStandings)
-    budget: Budget = Budget(3, float(DAY))
+    budget: Budget = field(default_factory=lambda: Budget(3, float(DAY)))
     max_owed: int = 10_000
     department: Identity = POLICE
 
@@ -408,9 +410,7 @@ class Desk:
 
 def opened_statements(message: pb.AnswerResponse, world: World) -> list[Attestation | Refusal]:
     batch = open_batch(read_signed_batch(message.batch), world.registry, world.now)
-    return [
-        open_statement(read_proof(proof), batch) for reply in message.replies for proof in reply.statements
-    ]
+    return [open_statement(read_proof(proof), batch) for reply in message.replies for proof in reply.statements]
 
 
 def told(message: pb.AnswerResponse, world: World) -> list[list[str]]:
@@ -424,19 +424,5 @@ def told(message: pb.AnswerResponse, world: World) -> list[list[str]]:
             continue
         assert batch is not None
         stated = [open_statement(read_proof(proof), batch) for proof in reply.statements]
-        result.append(
-            [item.reason.value if isinstance(item, Refusal) else item.outcome.name for item in stated]
-        )
+        result.append([item.reason.value if isinstance(item, Refusal) else item.outcome.name for item in stated])
     return result
-
-
-@pytest.fixture
-def world() -> World:
-    return World()
-
-
-@pytest.fixture
-def desk(world: World, tmp_path: Path):
-    made = Desk(world, tmp_path / "journal.db")
-    yield made
-    made.close()

@@ -1,0 +1,159 @@
+"""Every answer is right, and nobody but the right department learns whom it is about."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from gateway.asking import Question
+from gateway.cli.endpoints import open_client
+from gateway.cli.guardians import Guardians, details_of
+from gateway.cli.verify import ask
+from gateway.protocol.claims import CLAIMS, Role
+from gateway.protocol.outcomes import Outcome
+from gateway.protocol.subjects import Subject
+from sandbox_departments.truth import Truth
+from tests.e2e.conftest import Running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+
+FAMILIES = 500
+AT_ONCE = 8
+
+
+async def test_all_answers_of_500_random_families_equal_truth(running: Running) -> None:
+    chosen = Random(7).sample(running.families, FAMILIES)  # noqa: S311 - a sample, the same each time
+    places = asyncio.Semaphore(AT_ONCE)
+    wrong: list[str] = []
+    seen: set[Outcome] = set()
+
+    async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+
+        async def check(truth: Truth) -> None:
+            async with places:
+                consent = await guardians.consent(truth.application, running.requester)
+                result = await ask(client, truth.application, consent)
+            said = [
+                (answer.check.claim, answer.check.region, dict(answer.check.parameters), answer.outcome)
+                for answer in result.verified.answers
+            ]
+            expected = [
+                (answer.claim, answer.region, dict(answer.parameters), answer.outcome) for answer in truth.answers
+            ]
+            seen.update(answer.outcome for answer in result.verified.answers)
+            if sorted(said, key=str) != sorted(expected, key=str):
+                wrong.append(truth.application.family)
+
+        await asyncio.gather(*(check(truth) for truth in chosen))
+    assert wrong == []
+    assert seen == {Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}
+
+
+async def test_every_claim_of_the_vocabulary_is_answered(running: Running) -> None:
+    """Also those that no plan of annex 2 asks, through the SDK."""
+    application = next(
+        truth.application for truth in running.families if Role.CO_RESIDENT in truth.application.subjects
+    )
+    questions = [
+        Question(f"c{number}", name, application.region, {key: values[0] for key, values in claim.parameters.items()})
+        for number, (name, claim) in enumerate(CLAIMS.items())
+    ]
+    async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+        consent = await guardians.consent_to(application, running.requester, details_of(CLAIMS, application.region))
+        verified = (await client.verify(questions, consent, "enrolment")).verified
+    assert {answer.check.claim for answer in verified.answers} == set(CLAIMS)
+    assert all(answer.outcome in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED) for answer in verified.answers)
+
+
+# Both tests below rest on the applications that the first one sent; alone, they send some of their own.
+
+
+@pytest.fixture
+async def sent(running: Running) -> list[Subject]:
+    """Subjects of applications that went through the gateway just now, and everybody's else besides."""
+    async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+        for truth in running.families[:40]:
+            consent = await guardians.consent(truth.application, running.requester)
+            await ask(client, truth.application, consent)
+    return [subject for truth in running.families for subject in truth.application.subjects.values()]
+
+
+def test_no_file_or_log_line_of_the_gateway_holds_a_subject(running: Running, sent: list[Subject]) -> None:
+    folder = running.folder / "gateway"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"store.db", "process.log", "settings.toml"}
+    found = [path.name for path in files for _ in needles_in(path.read_bytes(), sent)]
+    assert found == []
+
+
+def test_no_log_line_of_any_party_holds_a_subject(running: Running, sent: list[Subject]) -> None:
+    logs = list(running.folder.rglob("process.log"))
+    assert len(logs) == 12
+    assert [path.parent.name for path in logs for _ in needles_in(path.read_bytes(), sent)] == []
+
+
+def test_no_byte_of_the_gateway_process_memory_holds_a_subject(running: Running, sent: list[Subject]) -> None:
+    regions, size, hits = 0, 0, 0
+    for chunk in memory_of(running.pid("gateway")):
+        regions += 1
+        size += len(chunk)
+        hits += sum(1 for _ in needles_in(chunk, sent))
+    assert regions > 100
+    assert size > 20 << 20
+    assert hits == 0
+
+
+def test_the_search_finds_what_is_there(running: Running, sent: list[Subject]) -> None:
+    """The two tests above would find a subject: the same search does, in this process and in a register."""
+    planted = "前" + sent[0].id_number + "后"
+    assert any(True for chunk in memory_of(os.getpid()) for _ in needles_in(chunk, sent))
+    assert planted
+    register = next(running.folder.glob("departments/police-*/register.db"))
+    assert any(True for _ in needles_in(register.read_bytes(), sent))
+
+
+_NUMBER = re.compile(rb"439900\d{11}[\dX]")
+_CHINESE = re.compile(rb"(?:[\xe4-\xe9][\x80-\xbf]{2}){2,}")
+_CHARACTER = 3
+"""Bytes of a Chinese character in UTF-8."""
+
+
+def needles_in(data: bytes, subjects: list[Subject]) -> Iterator[bytes]:
+    """Every subject's number or name in `data`: in UTF-8 all of them, in UTF-16 (how Python holds text) the first."""
+    numbers = {subject.id_number.encode() for subject in subjects}
+    names = {subject.name.encode() for subject in subjects if len(subject.name) > 2}
+    for match in _NUMBER.finditer(data):
+        if match[0] in numbers:
+            yield match[0]
+    for match in _CHINESE.finditer(data):
+        run = match[0]
+        for start in range(0, len(run), _CHARACTER):
+            if run[start : start + 3 * _CHARACTER] in names or run[start : start + 4 * _CHARACTER] in names:
+                yield run
+    for subject in subjects[:30]:
+        for text in (subject.id_number, subject.name):
+            if len(text) > 2 and text.encode("utf-16-le") in data:
+                yield text.encode("utf-16-le")
+
+
+def memory_of(pid: int) -> Iterator[bytes]:
+    """Every readable private region of a process's memory, in pieces that overlap by the longest needle."""
+    with Path(f"/proc/{pid}/maps").open() as maps, Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in maps:
+            fields = line.split()
+            if "r" not in fields[1] or "p" not in fields[1] or fields[-1] in ("[vvar]", "[vsyscall]"):
+                continue
+            if len(fields) > 5 and fields[5].startswith("/") and "w" not in fields[1]:
+                continue  # code and constants of libraries
+            begin, end = (int(part, 16) for part in fields[0].split("-"))
+            try:
+                memory.seek(begin)
+                yield memory.read(end - begin)
+            except OSError:
+                continue

@@ -1,0 +1,144 @@
+"""Fakes of the ports, in one place: a clock, a department node, status lists, and a store that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from consent.verified import VerifiedGrant
+from gateway.departments import Acknowledgement, Ask, Reply
+from gateway.protocol.attestation import (
+    Asked,
+    Attestation,
+    Refusal,
+    SignedBatch,
+    Statement,
+    StatementProof,
+    open_batch,
+    sealed_digest,
+    sign_batch,
+    write_statement,
+)
+from gateway.protocol.errors import HeyanError, LogUnavailableError, NotGrantedError
+from gateway.protocol.keys import SigningKey
+from gateway.protocol.outcomes import Outcome
+from gateway.protocol.query import open_part, read_query
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
+from gateway.stores.port import Committed, Entry, SignCheckpoint
+from gateway.stores.sqlite import SqliteStore
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeStandings:
+    """Status lists: everything stands but what is revoked; `failure` is raised instead if set."""
+
+    revoked: set[bytes] = field(default_factory=set)
+    failure: HeyanError | None = None
+    asked: int = 0
+    revoke_after: int | None = None
+    """Once asked so often, everything is revoked: a withdrawal while departments answer."""
+
+    async def require_standing(self, grant: VerifiedGrant) -> None:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        if grant.digest in self.revoked or (self.revoke_after is not None and self.asked > self.revoke_after):
+            raise NotGrantedError(Reason.GRANT_REVOKED)
+
+
+Bend = Callable[[Statement], Statement]
+
+
+@dataclass
+class FakeDepartment:
+    """A node that answers every check with `outcome`, unless it is bent, broken or refuses."""
+
+    department: str
+    key: SigningKey
+    registry: Callable[[], Registry]
+    clock: Callable[[], float]
+    outcome: Outcome = Outcome.YES
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    refusal: Reason | None = None
+    failure: HeyanError | None = None
+    bend: Bend = lambda statement: statement
+    bend_proof: Callable[[StatementProof], StatementProof] = lambda proof: proof
+    gate: asyncio.Event | None = None
+    on_batch: Callable[[str, SignedBatch, Sequence[StatementProof]], None] = lambda *_: None
+    asks: list[Ask] = field(default_factory=list)
+    acknowledged: list[Acknowledgement] = field(default_factory=list)
+
+    async def ask(self, ask: Ask, timeout: float) -> Reply:  # noqa: ASYNC109
+        self.asks.append(ask)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failure is not None:
+            raise self.failure
+        statements = [write_statement(self.bend(statement)) for statement in self._statements(ask)]
+        signed, proofs = sign_batch(statements, self.department, self.key, self.clock())
+        self.on_batch(self.department, signed, proofs)
+        batch = open_batch(signed, self.registry(), self.clock())
+        return Reply(signed, batch, tuple(self.bend_proof(proof) for proof in proofs))
+
+    def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        self.acknowledged.append(acknowledgement)
+
+    def _statements(self, ask: Ask) -> list[Statement]:
+        query = read_query(ask.signed.query)
+        part = open_part(ask.part.part)
+        sealed = sealed_digest(ask.part.sealed.ciphertext)
+        if self.refusal is not None:
+            return [
+                Refusal(
+                    ask.signed.digest, part.digest, sealed, query.requester, self.department, self.refusal,
+                    self.clock(), bytes(16),
+                )
+            ]
+        return [
+            Attestation(
+                Asked(ask.signed.digest, part.digest, sealed, check, query.requester, self.department, query.purpose),
+                self.outcomes.get(check.claim, self.outcome),
+                "2027-01-01",
+                self.clock(),
+                self.clock() + 86_400,
+                bytes([len(self.asks)]) * 16,
+            )
+            for check in part.part.checks
+        ]
+
+
+def with_outcome(outcome: Outcome) -> Bend:
+    """A department that says something else than it would."""
+
+    def bend(statement: Statement) -> Statement:
+        assert isinstance(statement, Attestation)
+        return replace(statement, outcome=outcome)
+
+    return bend
+
+
+class FailingStore(SqliteStore):
+    """A store whose next commit fails, before or after it is durable."""
+
+    fail_before = False
+    fail_after = False
+
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        if self.fail_before:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted")
+        committed = super().commit(entries, sign)
+        if self.fail_after:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
+        return committed

@@ -1,0 +1,147 @@
+"""A gateway's pipeline over a real store and log, with fake departments and a standing clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent.consent_file import ConsentFile
+from consent.verified import GenuineGrants
+from gateway.acknowledgements import Acknowledgements
+from gateway.asking import Envelope, Question, make_submission
+from gateway.log import Log
+from gateway.pipeline import Pipeline
+from gateway.protocol.claims import CLAIMS
+from gateway.protocol.identities import Identity, parse_identity
+from gateway.protocol.leaf import read_leaf
+from gateway.protocol.note import SignerKey
+from gateway.protocol.presentation import Submission, write_submission
+from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
+from gateway.requests import Requests
+from gateway.vault import Vault
+from heyan.v1 import log_pb2, receipt_pb2
+from tests import federation as fed
+from tests.fakes import Clock, FailingStore, FakeDepartment, FakeStandings
+
+NOW = 1_800_000_000.0
+PEER = parse_identity(fed.REQUESTER)
+QUESTIONS = (
+    Question("c1", "hukou.child_registered@1", fed.REGION, {}),
+    Question("c2", "guardianship.guardian_of@1", fed.REGION, {}),
+    Question("c3", "property.owns_home@1", fed.REGION, {}),
+)
+
+
+@dataclass
+class Gateway:
+    """The pipeline under test and what is around it."""
+
+    federation: fed.Federation
+    clock: Clock
+    store: FailingStore
+    log: Log
+    pipeline: Pipeline
+    requests: Requests
+    departments: dict[str, FakeDepartment]
+    standings: FakeStandings
+
+    def submission(
+        self,
+        consent: ConsentFile | None = None,
+        questions: Sequence[Question] = QUESTIONS,
+        **envelope: Any,
+    ) -> Submission:
+        """A right submission, made now."""
+        values = {
+            "requester": fed.REQUESTER,
+            "gateway": fed.GATEWAY,
+            "purpose": "enrolment",
+            "now": self.clock.now,
+            **envelope,
+        }
+        key = self.federation.signing_keys[values["requester"]]
+        return make_submission(
+            questions,
+            consent or self.federation.issue(),
+            Envelope(**values),
+            self.federation.registry,
+            key,
+            self.federation.random.randbytes,
+        )
+
+    async def verify(self, submission: Submission, peer: Identity = PEER) -> VerifiedReceipt:
+        """Send a submission, and check the receipt as a client would."""
+        return self.check(await self.send(submission, peer))
+
+    async def send(self, submission: Submission, peer: Identity = PEER) -> receipt_pb2.Receipt:
+        return await self.pipeline.verify(write_submission(submission).SerializeToString(), peer, None)
+
+    def check(self, receipt: receipt_pb2.Receipt) -> VerifiedReceipt:
+        receipt.registry = self.federation.registry.token
+        return verify_receipt(receipt, self.federation.operator.public_key())
+
+    def leaves(self) -> list[log_pb2.LogLeaf]:
+        """Everything in the log."""
+        return [read_leaf(data) for data in self.store.leaves(0, 1000)]
+
+    def verification_rows(self) -> list[log_pb2.LoggedCheck]:
+        return [row for leaf in self.leaves() for row in leaf.verification.checks]
+
+    def used(self, consent: ConsentFile) -> list[int]:
+        """How often each element of the guardian's grant is spent."""
+        grant = consent.grants[0]
+        return [self.store.uses(grant.digest, element.index) for element in grant.authorizations]
+
+
+@pytest.fixture(scope="session")
+def federation() -> fed.Federation:
+    return fed.Federation.create(NOW)
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[Gateway]:
+    clock = Clock(NOW)
+    store = FailingStore(tmp_path / "store.db")
+    signer = SignerKey.from_seed(
+        fed.LOG_ORIGIN, federation.signing_keys[fed.GATEWAY].private.private_bytes_raw()  # type: ignore[union-attr]
+    )
+    log = Log(store, fed.LOG_ORIGIN, signer)
+
+    def registry() -> Any:
+        return built.federation.registry
+
+    requests = Requests(store, log, Vault(bytes(32)), registry)
+    standings = FakeStandings()
+    departments = {
+        uri: FakeDepartment(uri, federation.signing_keys[uri], registry, clock) for uri in fed.DEPARTMENTS.values()
+    }
+    find: Callable[[str], FakeDepartment | None] = departments.get
+    acknowledgements = Acknowledgements(find)
+    for department in departments.values():
+        department.on_batch = acknowledgements.expect
+    pipeline = Pipeline(
+        identity=parse_identity(fed.GATEWAY),
+        registry=registry,
+        clock=clock,
+        log=log,
+        requests=requests,
+        status=standings,
+        grant_cache=GenuineGrants(),
+        department=find,
+        acknowledgements=acknowledgements,
+    )
+    built = Gateway(federation, clock, store, log, pipeline, requests, departments, standings)
+    log.start()
+    yield built
+    await pipeline.drain()
+    await log.stop()
+    store.close()
+
+
+def department_of(gateway: Gateway, claim: str) -> FakeDepartment:
+    """The fake node that answers a claim."""
+    return gateway.departments[fed.DEPARTMENTS[CLAIMS[claim].department]]

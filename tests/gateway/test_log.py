@@ -1,0 +1,134 @@
+"""The log: grouped, durable before anyone is told, and provable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.log import Log
+from gateway.protocol.checkpoint import open_checkpoint
+from gateway.protocol.errors import LogUnavailableError, NotFoundError, OverloadedError
+from gateway.protocol.merkle import verify_consistency
+from gateway.protocol.note import SignerKey
+from gateway.protocol.proof import parse_proof
+from gateway.stores.port import Committed, Entry, SignCheckpoint
+from gateway.stores.sqlite import SqliteStore
+from tests.fakes import FailingStore
+
+ORIGIN = "log.example/1"
+SIGNER = SignerKey.from_seed(ORIGIN, bytes(32))
+NEXT_SIGNER = SignerKey.from_seed(ORIGIN, bytes([1]) * 32)
+
+
+async def test_appended_leaf_is_proven_under_the_head_that_covers_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    committed = await asyncio.gather(*(log.append(Entry(b"leaf %d" % number)) for number in range(20)))
+    for item in committed:
+        proof = parse_proof(log.prove(item.leaf_index, item.head).encode())
+        checkpoint = proof.verify(store.leaf(item.leaf_index), [SIGNER.verifier], ORIGIN)
+        assert checkpoint.size == item.head.size
+    await log.stop()
+    store.close()
+
+
+async def test_concurrent_entries_share_a_commit(tmp_path: Path) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    groups: list[int] = []
+    commit = store.commit
+
+    def counted(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        groups.append(len(entries))
+        return commit(entries, sign)
+
+    store.commit = counted  # type: ignore[method-assign]
+    log = Log(store, ORIGIN, SIGNER)
+    waiting = [asyncio.create_task(log.append(Entry(b"%d" % number))) for number in range(100)]
+    await asyncio.sleep(0)
+    log.start()
+    await asyncio.gather(*waiting)
+    assert groups == [100]
+    await log.stop()
+    store.close()
+
+
+async def test_failed_commit_fails_all_its_waiters_and_the_log_goes_on(tmp_path: Path) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    store.fail_before = True
+    outcomes = await asyncio.gather(*(log.append(Entry(b"x")) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(outcome, LogUnavailableError) for outcome in outcomes)
+    assert log.complaint
+    store.fail_before = False
+    assert (await log.append(Entry(b"y"))).leaf_index == 0
+    assert log.complaint is None
+    await log.stop()
+    store.close()
+
+
+async def test_unexpected_failure_of_the_store_is_told_and_not_swallowed(tmp_path: Path) -> None:
+    store = FailingStore(tmp_path / "store.db")
+
+    def explode(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        raise ZeroDivisionError
+
+    store.commit = explode  # type: ignore[method-assign]
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    with pytest.raises(LogUnavailableError):
+        await log.append(Entry(b"x"))
+    await log.stop()
+    store.close()
+
+
+async def test_full_queue_tells_callers_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.log.QUEUE_LIMIT", 2)
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    waiting = [asyncio.create_task(log.append(Entry(b"x"))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError) as caught:
+        await log.append(Entry(b"x"))
+    assert caught.value.retry_after
+    log.start()
+    await asyncio.gather(*waiting)
+    await log.stop()
+    store.close()
+
+
+async def test_rotated_key_signs_the_next_checkpoint(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    first = (await log.append(Entry(b"1"))).head.checkpoint
+    log.use_signer(NEXT_SIGNER)
+    second = (await log.append(Entry(b"2"))).head.checkpoint
+    assert open_checkpoint(first.encode(), [SIGNER.verifier], ORIGIN).size == 1
+    assert open_checkpoint(second.encode(), [NEXT_SIGNER.verifier], ORIGIN).size == 2
+    await log.stop()
+    store.close()
+
+
+async def test_consistency_is_proven_and_larger_trees_are_not_made_up(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    heads = [(await log.append(Entry(b"%d" % number))).head for number in range(7)]
+    for old in heads:
+        verify_consistency(old.size, old.root, 7, heads[-1].root, log.consistency(old.size, 7))
+    with pytest.raises(NotFoundError):
+        log.inclusion(0, 8)
+    await log.stop()
+    store.close()
+
+
+async def test_empty_log_has_no_head(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    with pytest.raises(LogUnavailableError):
+        Log(store, ORIGIN, SIGNER).head()
+    store.close()

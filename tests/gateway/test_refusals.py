@@ -1,0 +1,90 @@
+"""Refusals in the log: each, and beyond a rate as summaries that hold every one of them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from gateway.log import Log
+from gateway.protocol.errors import LogUnavailableError, NotGrantedError
+from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.leaf import read_leaf
+from gateway.protocol.merkle import leaf_hash, root_of
+from gateway.protocol.note import SignerKey
+from gateway.protocol.reasons import Reason
+from gateway.refusals import SINGLE_LEAVES, Refusals
+from tests import federation as fed
+from tests.fakes import Clock, FailingStore
+
+PEER = parse_identity(fed.REQUESTER)
+METHOD = "/heyan.v1.GatewayService/Verify"
+ERROR = NotGrantedError(Reason.GRANT_REVOKED)
+
+
+@pytest.fixture
+def federation() -> fed.Federation:
+    return fed.Federation.create(1_800_000_000.0)
+
+
+async def test_flood_of_refusals_becomes_one_summary_that_proves_each(
+    tmp_path: Path, federation: fed.Federation
+) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
+    clock = Clock(federation.now)
+    refusals = Refusals(log, Identity(PartyRole.GATEWAY, "hunan"), lambda: federation.registry, clock)
+    log.start()
+    messages = [b"message %d" % number for number in range(SINGLE_LEAVES + 40)]
+    for message in messages:
+        await refusals.record(PEER, METHOD, ERROR, message)
+    assert len(store.leaves(0, 1000)) == SINGLE_LEAVES
+    await refusals.flush()
+    assert len(store.leaves(0, 1000)) == SINGLE_LEAVES
+    clock.now += 61
+    await refusals.flush()
+    leaves = [read_leaf(data) for data in store.leaves(0, 1000)]
+    assert leaves[0].refusal.peer == PEER.uri
+    assert (leaves[0].refusal.method, leaves[0].refusal.reason) == (METHOD, "GRANT_REVOKED")
+    assert leaves[0].refusal.message_digest == sha256(messages[0]).digest()
+    summary = leaves[-1].refusal_summary
+    assert [(item.reason, item.count) for item in summary.counts] == [("GRANT_REVOKED", 40)]
+    rest = [leaf_hash(sha256(message).digest()) for message in messages[SINGLE_LEAVES:]]
+    assert summary.digests_root == root_of(rest)
+    await refusals.record(PEER, METHOD, ERROR, b"a new period")
+    assert len(store.leaves(0, 1000)) == SINGLE_LEAVES + 2
+    await log.stop()
+    store.close()
+
+
+async def test_refusal_that_cannot_be_recorded_fails_closed(tmp_path: Path, federation: fed.Federation) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
+    refusals = Refusals(log, PEER, lambda: federation.registry, Clock(federation.now))
+    log.start()
+    store.fail_before = True
+    with pytest.raises(LogUnavailableError):
+        await refusals.record(PEER, METHOD, ERROR, b"message")
+    await log.stop()
+    store.close()
+
+
+async def test_summary_is_not_lost_when_the_log_fails_meanwhile(tmp_path: Path, federation: fed.Federation) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
+    clock = Clock(federation.now)
+    refusals = Refusals(log, PEER, lambda: federation.registry, clock)
+    log.start()
+    for number in range(SINGLE_LEAVES + 5):
+        await refusals.record(PEER, METHOD, ERROR, b"%d" % number)
+    clock.now += 61
+    store.fail_before = True
+    with pytest.raises(LogUnavailableError):
+        await refusals.flush()
+    store.fail_before = False
+    await refusals.flush()
+    leaf = read_leaf(store.leaves(0, 1000)[-1])
+    assert [item.count for item in leaf.refusal_summary.counts] == [5]
+    await log.stop()
+    store.close()

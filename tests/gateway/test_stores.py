@@ -1,0 +1,232 @@
+"""The contract of a store, run against every adapter."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.protocol.errors import LogUnavailableError, NotFoundError
+from gateway.protocol.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
+from gateway.protocol.reasons import Reason
+from gateway.stores.port import Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.stores.sqlite import SqliteStore
+
+GRANT = bytes([1]) * 32
+KEY = RequestKey("spiffe://heyan/requester/edu", bytes(16))
+OTHER_KEY = RequestKey("spiffe://heyan/requester/edu", bytes([7]) * 16)
+USE = Use(GRANT, 0, 2, 1e9)
+
+OpenStore = Callable[[], Store]
+
+
+@pytest.fixture(params=["sqlite"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
+    """Opens the same store again and again."""
+    opened: list[Store] = []
+
+    def open_again() -> Store:
+        opened.append(SqliteStore(tmp_path / "store.db"))
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()
+
+
+def sign(size: int, root: bytes) -> str:
+    return f"checkpoint {size} {root.hex()}"
+
+
+def request(key: RequestKey = KEY, state: bytes = b"state") -> StoredRequest:
+    return StoredRequest(key, b"q" * 32, 2e9, GRANT, state)
+
+
+def test_new_store_has_no_head(open_store: OpenStore) -> None:
+    assert open_store().head() is None
+
+
+def test_leaves_are_where_the_commit_says_and_the_root_is_theirs(open_store: OpenStore) -> None:
+    store = open_store()
+    data = [b"leaf %d" % number for number in range(9)]
+    for group in (data[:1], data[1:4], data[4:]):
+        committed = store.commit([Entry(leaf) for leaf in group], sign)
+        assert [store.leaf(item.leaf_index) for item in committed] == group
+    head = store.head()
+    assert head is not None
+    assert (head.size, head.root) == (9, root_of([leaf_hash(leaf) for leaf in data]))
+    assert head.checkpoint == sign(9, head.root)
+    for index, leaf in enumerate(data):
+        path = inclusion_proof(index, 9, store.node)
+        verify_inclusion(leaf_hash(leaf), index, 9, path, head.root)
+
+
+def test_store_goes_on_after_it_is_opened_again(open_store: OpenStore) -> None:
+    open_store().commit([Entry(b"one"), Entry(b"two")], sign)
+    again = open_store()
+    again.commit([Entry(b"three")], sign)
+    head = again.head()
+    assert head is not None
+    assert head.root == root_of([leaf_hash(leaf) for leaf in (b"one", b"two", b"three")])
+
+
+def test_two_writers_share_one_tree(open_store: OpenStore) -> None:
+    first, second = open_store(), open_store()
+    leaves = []
+    for number in range(6):
+        leaves.append(b"%d" % number)
+        (first, second)[number % 2].commit([Entry(leaves[-1])], sign)
+    head = first.head()
+    assert head is not None
+    assert head.root == root_of([leaf_hash(leaf) for leaf in leaves])
+
+
+def test_failing_signer_commits_nothing(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"one")], sign)
+
+    def refuse(_size: int, _root: bytes) -> str:
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no key")
+
+    with pytest.raises(LogUnavailableError):
+        store.commit([Entry(b"two", request=request(), uses=(USE,))], refuse)
+    assert store.request(KEY) is None
+    assert store.uses(GRANT, 0) == 0
+    store.commit([Entry(b"three")], sign)
+    assert store.leaves(0, 10) == [b"one", b"three"]
+
+
+def test_use_is_counted_once_for_each_request(open_store: OpenStore) -> None:
+    store = open_store()
+    for _ in range(3):
+        store.commit([Entry(b"leaf", request=request(), uses=(USE,))], sign)
+    assert store.uses(GRANT, 0) == 1
+
+
+def test_use_beyond_the_last_is_withheld_and_keeps_no_request(open_store: OpenStore) -> None:
+    store = open_store()
+    last = replace(USE, max_uses=1)
+    entries = [
+        Entry(b"released", withheld=b"withheld", request=request(), uses=(last,)),
+        Entry(b"released too", withheld=b"withheld too", request=request(OTHER_KEY), uses=(last,)),
+    ]
+    committed = store.commit(entries, sign)
+    assert [item.overspent for item in committed] == [False, True]
+    assert store.leaves(0, 10) == [b"released", b"withheld too"]
+    assert store.request(KEY) is not None
+    assert store.request(OTHER_KEY) is None
+    assert store.uses(GRANT, 0) == 1
+
+
+def test_no_use_is_counted_if_one_of_several_is_short(open_store: OpenStore) -> None:
+    store = open_store()
+    spent = replace(USE, authorization=1, max_uses=1)
+    store.commit([Entry(b"1", request=request(), uses=(spent,))], sign)
+    store.commit([Entry(b"2", withheld=b"w", request=request(OTHER_KEY), uses=(USE, spent))], sign)
+    assert store.uses(GRANT, 0) == 0
+
+
+def test_request_keeps_its_newest_state_and_all_its_leaves(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"1", request=request())], sign)
+    store.commit([Entry(b"2")], sign)
+    store.commit([Entry(b"3", request=request(state=b"newer"))], sign)
+    found = store.request(KEY)
+    assert found is not None
+    assert (found.state, found.leaf_indexes) == (b"newer", (0, 2))
+
+
+def test_evidence_is_kept_under_the_first_key_and_the_second_entry_is_not_committed(open_store: OpenStore) -> None:
+    store = open_store()
+    first, second = Evidence(GRANT, b"key 1", b"text 1"), Evidence(GRANT, b"key 2", b"text 2")
+    committed = store.commit([Entry(b"1", evidence=(first,)), Entry(b"2", evidence=(second,))], sign)
+    assert committed[1].foreign_keys == (first,)
+    assert store.evidence(GRANT) == first
+    assert store.leaves(0, 10) == [b"1"]
+    (alone,) = store.commit([Entry(b"3", evidence=(second,))], sign)
+    assert alone.foreign_keys == (first,)
+    assert store.leaves(0, 10) == [b"1"]
+
+
+def test_withdrawal_counts_for_its_own_issuer_only(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"1", withdrawal=Withdrawal("spiffe://heyan/issuer/a", GRANT))], sign)
+    assert store.is_withdrawn(Withdrawal("spiffe://heyan/issuer/a", GRANT))
+    assert not store.is_withdrawn(Withdrawal("spiffe://heyan/issuer/b", GRANT))
+
+
+def test_statements_are_found_at_their_leaves(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"1", statement_digests=(b"a" * 32,)), Entry(b"2", statement_digests=(b"b" * 32,))], sign)
+    assert store.leaf_indexes([b"a" * 32, b"b" * 32, b"c" * 32]) == {b"a" * 32: 0, b"b" * 32: 1}
+
+
+def test_registry_versions_are_remembered(open_store: OpenStore) -> None:
+    store = open_store()
+    assert store.registry_version() == 0
+    store.commit([Entry(b"1", registry_version=3)], sign)
+    assert store.registry_version() == 3
+
+
+def test_what_is_not_there_is_not_found(open_store: OpenStore) -> None:
+    store = open_store()
+    assert store.evidence(GRANT) is None
+    for look in (lambda: store.leaf(0), lambda: store.node(0, 0)):
+        with pytest.raises(NotFoundError):
+            look()
+
+
+# -- SQLite's own ---------------------------------------------------------------------------------------------
+
+
+def test_rolled_back_database_is_refused_for_good(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.commit([Entry(b"1")], sign)
+    store.commit([Entry(b"2")], sign)
+    thief = sqlite3.connect(tmp_path / "store.db")
+    thief.executescript(
+        "UPDATE tree SET size = 1, root = (SELECT hash FROM nodes WHERE level = 0 AND node_index = 0);"
+        "DELETE FROM leaves WHERE leaf_index = 1;"
+    )
+    thief.close()
+    for _ in range(2):
+        with pytest.raises(LogUnavailableError):
+            store.commit([Entry(b"3")], sign)
+    store.close()
+
+
+def test_root_that_does_not_fit_the_nodes_is_refused(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.commit([Entry(b"1")], sign)
+    store.close()
+    thief = sqlite3.connect(tmp_path / "store.db")
+    with thief:
+        thief.execute("UPDATE tree SET root = zeroblob(32)")
+    thief.close()
+    again = SqliteStore(tmp_path / "store.db")
+    with pytest.raises(LogUnavailableError):
+        again.commit([Entry(b"2")], sign)
+    again.close()
+
+
+def test_locked_database_is_unavailable_and_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stores.sqlite._BUSY_TIMEOUT_MS", 1)
+    store = SqliteStore(tmp_path / "store.db")
+    other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LogUnavailableError):
+        store.commit([Entry(b"1")], sign)
+    other.execute("ROLLBACK")
+    other.close()
+    store.commit([Entry(b"1")], sign)
+    store.close()
+
+
+def test_store_file_is_private(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    store.commit([Entry(b"1")], sign)
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
+    store.close()
