@@ -31,7 +31,7 @@ class Acknowledgements:
     def __init__(self, department: Callable[[str], DepartmentPort | None]) -> None:
         self._department = department
         self._open: dict[bytes, _OpenBatch] = {}
-        self._batch_of: dict[bytes, bytes] = {}
+        self._batches_of: dict[bytes, set[bytes]] = {}
 
     def expect(self, department: str, signed: SignedBatch, proofs: Sequence[StatementProof]) -> None:
         """A verified batch has arrived: `proofs` are all its statements, in any order."""
@@ -40,16 +40,16 @@ class Acknowledgements:
         if len(self._open) >= MAX_OPEN_BATCHES:
             self._forget(next(iter(self._open)))
         self._open[digest] = _OpenBatch(department, digest, statements)
-        self._batch_of.update(dict.fromkeys(statements, digest))
+        for statement in statements:  # a statement that is repeated stands in several batches
+            self._batches_of.setdefault(statement, set()).add(digest)
 
     def logged(self, indexes: Mapping[bytes, int], checkpoint: str) -> None:
         """Statements (by digest) are durable at these leaf indexes, under `checkpoint`."""
         touched = set()
         for statement, index in indexes.items():
-            batch = self._open.get(self._batch_of.get(statement, b""))
-            if batch is not None:
-                batch.indexes[statement] = index
-                touched.add(batch.digest)
+            for digest in self._batches_of.get(statement, ()):
+                self._open[digest].indexes[statement] = index
+                touched.add(digest)
         for digest in touched:
             batch = self._open[digest]
             if batch.indexes.keys() >= set(batch.statements):
@@ -62,4 +62,7 @@ class Acknowledgements:
 
     def _forget(self, digest: bytes) -> None:
         for statement in self._open.pop(digest).statements:
-            self._batch_of.pop(statement, None)
+            batches = self._batches_of.get(statement, set())
+            batches.discard(digest)
+            if not batches:
+                self._batches_of.pop(statement, None)

@@ -52,6 +52,8 @@ MAX_REPLY = 16 << 20
 """Bytes of one reply batch: 256 asks of 16 checks at about 1,500 bytes, with room."""
 MESSAGE_BUDGET = MAX_MESSAGE * 3 // 4
 """Bytes of asks in one message, below the node's limit for a message."""
+OPEN_TIMEOUT = 10.0
+"""Seconds for a node to answer that the stream is open."""
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 """Seconds between attempts to open a stream, doubling."""
@@ -201,7 +203,8 @@ class DepartmentLink:
             stream = channel.stream_stream(ANSWER_METHOD)()  # type: ignore[call-arg]
             writer: asyncio.Task[None] | None = None
             try:
-                await stream.wait_for_connection()
+                async with asyncio.timeout(OPEN_TIMEOUT):
+                    await stream.wait_for_connection()
                 self._outgoing = asyncio.Queue()
                 self._connected = True
                 _log.info("department stream open", department=self.department)

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, TypeVar
 
-from consent.verified import GenuineGrants, VerifiedGrant
+from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.party.service import internal_error
 from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnreachableError
 from gateway.protocol.keys import SigningKey
@@ -65,14 +65,6 @@ class Keys(Protocol):
 
     def signing(self, registry: Registry, now: float) -> SigningKey:
         """The answer key to sign with; ForgedError (KEY_UNKNOWN) if none counts."""
-        ...
-
-
-class Standings(Protocol):
-    """Whether grants still stand: `consent.status_follower.StatusFollower` knows."""
-
-    async def require_standing(self, grant: VerifiedGrant) -> None:
-        """Raise NotGrantedError (GRANT_REVOKED), or UnreachableError (STATUS_UNAVAILABLE) if it cannot be told."""
         ...
 
 

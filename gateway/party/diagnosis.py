@@ -201,7 +201,7 @@ async def check_port(address: str, topic: str, us: Identity | None, tls: Watched
     if us is None or tls is None:
         return Finding(Level.OK, topic, f"{address} is in use, by this party if it runs")
     try:
-        await check_server(address, us, tls)
+        await check_server(address, us, tls, speaks_first=us.role is not PartyRole.ISSUER)
     except HeyanError as error:
         remedy = f"see who listens (ss -ltnp 'sport = :{port}'), stop it, or choose another port"
         return Finding(Level.PROBLEM, topic, f"{address} is busy, not with {us.uri}: {error.detail}", remedy)

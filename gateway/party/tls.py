@@ -194,15 +194,19 @@ class RenewingChannel:
         await asyncio.gather(self._channel.close(grace), *self._closing, return_exceptions=True)
 
 
-async def check_server(target: str, expected: Identity, tls: Watched[TlsMaterial]) -> x509.Certificate:
-    """Shake hands with the gRPC server at `target` (host:port) once, and hold its certificate against `expected`.
+async def check_server(
+    target: str, expected: Identity, tls: Watched[TlsMaterial], *, speaks_first: bool = True
+) -> x509.Certificate:
+    """Shake hands with the server at `target` (host:port) once, and hold its certificate against `expected`.
 
-    Returns the server's certificate. Raises UnreachableError (DEPARTMENT_UNREACHABLE), or UnknownPeerError:
-    PEER_IDENTITY_MISMATCH (an unknown CA, expired, or another party's), PEER_UNAUTHENTICATED (it refuses ours).
+    A gRPC server speaks first, and so shows that it takes our certificate; an HTTPS server does not, and with
+    `speaks_first` unset is not waited for. Returns the server's certificate. Raises UnreachableError
+    (DEPARTMENT_UNREACHABLE), or UnknownPeerError: PEER_IDENTITY_MISMATCH (an unknown CA, expired, or another
+    party's), PEER_UNAUTHENTICATED (it refuses ours).
     """
     host, _, port = target.rpartition(":")
     context = client_ssl_context(tls.value)
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(["h2"] if speaks_first else ["http/1.1"])
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             reader, writer = await asyncio.open_connection(
@@ -213,7 +217,7 @@ async def check_server(target: str, expected: Identity, tls: Watched[TlsMaterial
                     writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
                 )
                 # In TLS 1.3 a refusal of our certificate comes after the handshake, in place of HTTP/2's first frame.
-                accepted = bool(await reader.read(1))
+                accepted = not speaks_first or bool(await reader.read(1))
             finally:
                 writer.transport.abort()  # a probe says no goodbye, and leaves no socket behind
     except ssl.SSLCertVerificationError as error:

@@ -47,7 +47,7 @@ class Running:
 
 def heyan(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)  # noqa: S603
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
 @pytest.fixture(scope="session")

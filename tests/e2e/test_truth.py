@@ -28,7 +28,7 @@ AT_ONCE = 8
 
 
 async def test_all_answers_of_500_random_families_equal_truth(running: Running) -> None:
-    chosen = Random(7).sample(running.families, FAMILIES)  # noqa: S311 - a sample, the same each time
+    chosen = Random(7).sample(running.families, FAMILIES)
     places = asyncio.Semaphore(AT_ONCE)
     wrong: list[str] = []
     seen: set[Outcome] = set()

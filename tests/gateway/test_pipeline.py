@@ -495,9 +495,13 @@ async def test_evidence_and_requests_are_not_readable_in_the_store(gateway: Gate
     held = gateway.store.evidence(submission.grants[0].digest)
     assert held is not None
     assert submission.grants[0].grant.encode() not in held.ciphertext
-    content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    content = b"".join(file.read_bytes() for file in list_files(tmp_path))
     assert submission.signed.query not in content
     assert submission.grants[0].disclosures[0].encode() not in content
+
+
+def list_files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
 
 
 def same_request_id(gateway: Gateway, first: Submission) -> Submission:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
@@ -32,6 +33,7 @@ from gateway.protocol.claims import DepartmentKind, Role, claim_named
 from gateway.protocol.codec import b64url, unb64url
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import HeyanError
+from gateway.protocol.identifiers import resident_id
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import SigningKey, raw_public
 from gateway.protocol.note import SignerKey
@@ -87,9 +89,9 @@ REGISTERED, GUARDIAN_OF, HOUSEHOLD = (
     "guardianship.guardian_of@1",
     "kinship.same_household@1",
 )
-CHILD = Subject(IdType.RESIDENT_ID, "430102201901011239", "李小明")
-GUARDIAN = Subject(IdType.RESIDENT_ID, "430102198901011238", "李明")
-GRANDMOTHER = Subject(IdType.RESIDENT_ID, "430102195901011226", "王芳")
+CHILD = Subject(IdType.RESIDENT_ID, resident_id("439900", date(2019, 1, 1), 123), "李小明")
+GUARDIAN = Subject(IdType.RESIDENT_ID, resident_id("439900", date(1989, 1, 1), 123), "李明")
+GRANDMOTHER = Subject(IdType.RESIDENT_ID, resident_id("439900", date(1959, 1, 1), 122), "王芳")
 PEOPLE: Mapping[Role, Subject] = {Role.CHILD: CHILD, Role.GUARDIAN: GUARDIAN, Role.CO_RESIDENT: GRANDMOTHER}
 SECRET = bytes(range(32))
 

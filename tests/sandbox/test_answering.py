@@ -195,9 +195,10 @@ async def test_a_claim_of_another_department_or_region_is_refused(world, desk):
 async def test_a_part_that_rests_on_a_grant_outside_its_query_is_refused(world, desk):
     consent, other = world.consent(), world.consent()
     part = world.part(consent)
-    assert await desk.outcomes(world.ask(consent, query=world.query(part, other), part=part)) == [
-        "QUERY_PARTS_MISMATCH"
-    ]
+    query = world.query(part, other)
+    for shown in ([consent], [consent, other]):
+        ask = world.ask(consent, query=query, part=part, shown=shown)
+        assert await desk.outcomes(ask) == ["QUERY_PARTS_MISMATCH"]
 
 
 @pytest.mark.parametrize("spoil", ["query", "part", "ciphertext", "signature", "grants", "everything"])

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from gateway.protocol.attestation import read_signed_batch
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError, NotFoundError
 from gateway.protocol.keys import SigningKey
+from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2 as pb
@@ -284,10 +285,9 @@ async def test_a_rolled_back_log_is_refused_but_replicas_may_overtake_each_other
 
 async def test_an_overlong_checkpoint_is_refused_and_not_kept_whole(desk):
     batch, size = await answered(desk)
-    item = read_acknowledgement(
-        pb.Acknowledgement(batch_digest=batch, leaf_indexes=range(size), checkpoint="x" * 20_000)
-    )
-    settlement = await desk.answerer.acknowledge(GATEWAY.uri, [item])
+    item = desk.world.acknowledgement(batch, size)
+    item.checkpoint += "".join(f"— witness-{number} {encode_base64(bytes(300))}\n" for number in range(50))
+    settlement = await desk.answerer.acknowledge(GATEWAY.uri, [read_acknowledgement(item)])
     assert refusals(settlement) == [Reason.MESSAGE_MALFORMED]
     *_, entry = desk.journal.entries()
     assert len(entry.checkpoint) == 16_384
