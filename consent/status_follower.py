@@ -46,6 +46,8 @@ FETCH_TIMEOUT = 1.0
 """Seconds for one fetch, connecting included; a request under a deadline may be waiting for it."""
 FORGET_SECONDS = 600.0
 """After which a list that no grant asked for is no longer fetched, nor remembered."""
+RESIGN_SECONDS = 2.0
+"""Within which an issuer signs a list anew that is asked for, with room for the fetch."""
 MAX_LISTS = 4096
 """Lists followed at once: 2**29 grants. The one least lately asked for is given up."""
 
@@ -87,6 +89,7 @@ class StatusFollower:
         self._poll_seconds = poll_seconds
         self._fetch_timeout = fetch_timeout
         self._followed: dict[tuple[str, str], _Followed] = {}
+        self._clock_ahead = 0.0
         self._session: aiohttp.ClientSession | None = None
         self._poller: asyncio.Task[None] | None = None
 
@@ -109,6 +112,17 @@ class StatusFollower:
             raise NotGrantedError(Reason.GRANT_INVALID, error.detail) from None
         if revoked:
             raise NotGrantedError(Reason.GRANT_REVOKED)
+
+    @property
+    def clock_complaint(self) -> str | None:
+        """Why this process should want no work: its clock is off, as the issuer that signed last would say.
+
+        A list is signed within RESIGN_SECONDS of being fetched, so its `iat` shows the issuer's clock.
+        """
+        ahead = self._clock_ahead
+        if -MAX_CLOCK_SKEW <= ahead <= MAX_CLOCK_SKEW + RESIGN_SECONDS:
+            return None
+        return f"the clock differs by {abs(ahead):.0f} s from an issuer's; see `heyan doctor`"
 
     async def close(self) -> None:
         """Stop fetching."""
@@ -216,6 +230,7 @@ class StatusFollower:
 
     def _take(self, followed: _Followed, token: str, began: float) -> None:
         opened = open_status_list(token, uri=followed.uri, issuer=followed.issuer, registry=self._registry(), now=began)
+        self._clock_ahead = began - opened.issued
         if began - opened.issued > STATUS_LIST_MAX_AGE + MAX_CLOCK_SKEW:
             raise NotCurrentError(Reason.STATUS_UNAVAILABLE, "signed too long ago")
         if followed.held is not None:

@@ -156,6 +156,8 @@ class GatewayProcess:
             self._keeper.current().require_current(self._clock())
         except HeyanError as error:
             found.append(str(error))
+        if self._status.clock_complaint:
+            found.append(self._status.clock_complaint)
         if self._links.untried():
             found.append("connecting to departments")
         return found + (["draining"] if self._draining else [])

@@ -158,7 +158,8 @@ class NodeProcess:
             self._keys.look_after(self._keeper.current(), self._clock())
         except OSError as error:
             _log.error("keys_not_looked_after", error=error.strerror)
-        self._complaints = await self._answerer.complaints()
+        skewed = ("CLOCK_SKEWED",) if self._follower.clock_complaint else ()
+        self._complaints = (*await self._answerer.complaints(), *skewed)
         status = health_pb2.HealthCheckResponse
         serving = status.NOT_SERVING if self.complaints() else status.SERVING
         for service in ("", SERVICE):

@@ -102,8 +102,14 @@ class FakeDepartment:
         if self.refusal is not None:
             return [
                 Refusal(
-                    ask.signed.digest, part.digest, sealed, query.requester, self.department, self.refusal,
-                    self.clock(), bytes(16),
+                    ask.signed.digest,
+                    part.digest,
+                    sealed,
+                    query.requester,
+                    self.department,
+                    self.refusal,
+                    self.clock(),
+                    bytes(16),
                 )
             ]
         return [

@@ -54,7 +54,7 @@ def doctor(
     Looks at files and certificates, and reaches the servers that the party calls; it changes nothing. Exits with 0
     if there is no problem (warnings allowed), else with 1.
 
-    Examples: `heyan doctor --config gateway/gateway.toml`, `heyan doctor --dir demo --json`
+    Examples: `heyan doctor --config run/gateway/settings.toml`, `heyan doctor --dir demo --json`
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ class DepartmentEndpoint(msgspec.Struct, frozen=True):
 
 
 class RequesterFiles(msgspec.Struct, frozen=True):
-    """What a requester asks with. `signing_key` is its folder of query keys, or one key file."""
+    """What a requester asks with. `signing_key` is its newest query key when this was written."""
 
     cert: str
     key: str
@@ -102,7 +102,7 @@ def open_client(folder: Path, requester: str) -> Client:
         RegistryFiles(source=folder / endpoints.registry, operator_vkey=endpoints.operator_vkey, seen=seen), time.time
     )
     identity = Identity(PartyRole.REQUESTER, requester)
-    keys = load_signing_keys(folder / files.signing_key)
+    keys = load_signing_keys((folder / files.signing_key).parent)  # a key rotated in since lies beside it
     settings = ClientSettings(
         requester=identity.uri,
         gateway=Identity(PartyRole.GATEWAY, endpoints.gateway.id).uri,

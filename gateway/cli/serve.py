@@ -14,7 +14,7 @@ department = App(name="department", help="Run a department node.")
 def serve_gateway(*, config: Path) -> None:
     """Serve one gateway until SIGTERM or Ctrl-C; work under way is finished first.
 
-    Example: `heyan gateway serve --config run/gateway/gateway.toml`
+    Example: `heyan gateway serve --config run/gateway/settings.toml`
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def serve_gateway(*, config: Path) -> None:
 def serve_department(*, config: Path) -> None:
     """Serve one department node until SIGTERM or Ctrl-C; what was asked is answered first.
 
-    Example: `heyan department serve --config run/departments/police-4301/node.toml`
+    Example: `heyan department serve --config run/departments/police-4301/settings.toml`
 
     Parameters
     ----------

@@ -322,3 +322,11 @@ async def ask_for(follower, grant, seconds):
 
 def _fields(document):
     return {name: getattr(document, name) for name in document.__struct_fields__}
+
+
+@pytest.mark.parametrize(("ahead", "off"), [(0, False), (4, False), (6.9, False), (9, True), (-4, False), (-8, True)])
+async def test_clock_that_is_off_by_more_than_five_seconds_is_reported(follower, grant, clock, ahead, off):
+    issued = NOW
+    follower._clock = lambda: issued + ahead
+    await follower.require_standing(grant())
+    assert (follower.clock_complaint is not None) == off

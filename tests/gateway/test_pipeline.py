@@ -284,9 +284,7 @@ async def test_part_that_the_query_does_not_name_is_refused(gateway: Gateway) ->
 
 async def test_dropped_part_is_refused(gateway: Gateway) -> None:
     submission = gateway.submission()
-    await refused(
-        gateway, replace(submission, parts=submission.parts[:1]), ForgedError, Reason.QUERY_PARTS_MISMATCH
-    )
+    await refused(gateway, replace(submission, parts=submission.parts[:1]), ForgedError, Reason.QUERY_PARTS_MISMATCH)
 
 
 async def test_expired_registry_stops_new_work(gateway: Gateway) -> None:
@@ -304,9 +302,7 @@ async def test_grant_of_another_requester_is_refused_before_anything_else_of_it_
 
 
 async def test_expired_grant_is_refused(gateway: Gateway) -> None:
-    consent = gateway.federation.issue(
-        issued_at=int(gateway.clock.now) - 1000, expires=int(gateway.clock.now) - 10
-    )
+    consent = gateway.federation.issue(issued_at=int(gateway.clock.now) - 1000, expires=int(gateway.clock.now) - 10)
     await refused(gateway, gateway.submission(consent), NotCurrentError, Reason.GRANT_EXPIRED)
 
 
@@ -371,9 +367,7 @@ async def test_assurance_too_low_is_refused(gateway: Gateway) -> None:
 async def test_undisclosed_authorization_is_refused(gateway: Gateway) -> None:
     submission = gateway.submission()
     hidden = Presentation(submission.grants[0].grant, ())
-    await refused(
-        gateway, replace(submission, grants=(hidden,)), NotGrantedError, Reason.AUTHORIZATION_NOT_DISCLOSED
-    )
+    await refused(gateway, replace(submission, grants=(hidden,)), NotGrantedError, Reason.AUTHORIZATION_NOT_DISCLOSED)
 
 
 async def test_claim_that_the_registry_does_not_allow_is_refused(gateway: Gateway) -> None:

@@ -153,7 +153,7 @@ class Case:
     def opened(self) -> Mapping[str, OpenedPart]:
         return {part.part.department: part for part in map(open_part, self.parts)}
 
-    def asked(self, department: str, check_id: str, **changes: Any) -> Asked:
+    def asked(self, department: str, check_id: str, /, **changes: Any) -> Asked:
         """What a department was asked as one check."""
         part = self.opened[department]
         check = next(check for check in part.part.checks if check.check_id == check_id)
@@ -168,13 +168,13 @@ class Case:
         )
         return replace(asked, **changes)
 
-    def attest(self, department: str, check_id: str, outcome: Outcome = Outcome.YES, **changes: Any) -> bytes:
+    def attest(self, department: str, check_id: str, outcome: Outcome = Outcome.YES, /, **changes: Any) -> bytes:
         """An attestation's bytes; `changes` bend what it says it was asked."""
         asked = self.asked(department, check_id, **changes)
         nonce = sha256(check_id.encode()).digest()[:16]
         return write_statement(Attestation(asked, outcome, "2027-01-15", SIGNED_AT, SIGNED_AT + 2_592_000, nonce))
 
-    def refuse(self, department: str, reason: Reason = Reason.BUDGET_EXHAUSTED, **changes: Any) -> bytes:
+    def refuse(self, department: str, reason: Reason = Reason.BUDGET_EXHAUSTED, /, **changes: Any) -> bytes:
         """A refusal's bytes."""
         part = self.opened[department]
         refusal = Refusal(
@@ -197,7 +197,7 @@ class Case:
         batch = write_signed_batch(signed)
         return [attestation_pb2.AttestedStatement(proof=write_proof(proof), batch=batch) for proof in proofs]
 
-    def row(self, department: str, check_id: str, status: CheckStatus, **changes: Any) -> log_pb2.LoggedCheck:
+    def row(self, department: str, check_id: str, status: int, **changes: Any) -> log_pb2.LoggedCheck:
         """How a leaf records a check; `statement` gives the digest."""
         part = self.opened[department]
         check = self.asked(department, check_id).check
@@ -208,7 +208,7 @@ class Case:
             "department": department,
             "claim": check.claim,
             "region": check.region,
-            "status": int(status),
+            "status": status,
             "check_tag": self.tags.check(part.digest, check_id),
         }
         return log_pb2.LoggedCheck(**{**values, **changes})

@@ -80,7 +80,7 @@ def test_malformed_leaf_is_refused(data):
     [(0, 32), (0, 0), (5, 32), (99, 32), (-1, 32), (1, 0), (2, 31), (3, 32), (4, 0), (4, 33)],
 )
 def test_row_of_unknown_status_or_with_an_unfit_digest_is_refused(status, size):
-    row = CASE.row(POLICE, "hukou", CheckStatus.ANSWERED, status=status, statement_digest=bytes(size))
+    row = CASE.row(POLICE, "hukou", status, statement_digest=bytes(size))
     with refused(MalformedError, Reason.MESSAGE_MALFORMED):
         read_leaf(CASE.leaf([row]))
 

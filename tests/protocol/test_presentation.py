@@ -1,4 +1,4 @@
-"""What is shown along with a query: read into values, each field within its bound, before any signature is looked at."""
+"""What is shown along with a query: read into values, each field within its bound, before anything is verified."""
 
 import pytest
 
