@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from gateway.operator import document as editing
 from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
@@ -241,22 +240,21 @@ def show(
     state = "EXPIRED: heyan registry sign" if expired else "in force"
     _say(f"{document.federation}, version {registry.version}, digest {registry.digest.hex()}")
     _say(f"Issued {_when(document.issued)}, expires {_when(document.expires)}: {state}")
-    Console().print(_table(registry, now))
+    _say_parties(registry, now)
 
 
-def _table(registry: Registry, now: float) -> Table:
-    table = Table("party", "key", "use", "from", "until", "state")
+def _say_parties(registry: Registry, now: float) -> None:
+    """Every party and its keys, whole: a key's id is what `compromise` asks for."""
     for party in registry.document.parties:
-        table.add_row(party.id, "", "", "", "", f"{party.name.zh} / {party.name.en}")
+        _say(f"\n{party.id}  {party.name.zh} / {party.name.en}")
         for key in party.keys:
             state = "counts" if key.counts_at(now) else "does not count now"
             if key.compromised is not None:
                 state = f"compromised since {_when(key.compromised)}"
-            table.add_row("", key.kid, key.use.value, _when(key.not_before), _when(key.not_after), state)
+            _say(f"  {key.kid}  {key.use.value}, {_when(key.not_before)} to {_when(key.not_after)}: {state}")
         for seal in party.department.sealing_keys if party.department else ():
             state = "counts" if seal.not_before <= now <= seal.not_after else "does not count now"
-            table.add_row("", seal.kid, "sealing", _when(seal.not_before), _when(seal.not_after), state)
-    return table
+            _say(f"  {seal.kid}  sealing, {_when(seal.not_before)} to {_when(seal.not_after)}: {state}")
 
 
 def _verified(desk: Path | None, file: Path | None, vkey: str | None) -> Registry:

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from gateway.cli.sandbox import Sandbox
 from gateway.cli.sandbox_make import write_endpoints
-from gateway.operator.desk import Desk
+from gateway.operator.desk import START_DELAY, Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.protocol.identities import Identity, PartyRole
 
@@ -42,11 +42,16 @@ def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -
     use = USE_OF_ROLE.get(identity.role)
     ends = [key.not_after for key in party.keys if key.use is use and key.compromised is None]
     if use is not None and (not ends or max(ends) - now < RENEW_BEFORE):
-        desk.rotate_signing_key(identity.uri, use, folder, now)
+        desk.rotate_signing_key(identity.uri, use, folder, now, delay=_delay(ends, now))
         done.append(f"{use.value} key of {identity.name}")
     if identity.role is PartyRole.DEPARTMENT and party.department is not None:
         ends = [key.not_after for key in party.department.sealing_keys]
         if not ends or max(ends) - now < RENEW_BEFORE:
-            desk.rotate_sealing_key(identity.uri, folder, now)
+            desk.rotate_sealing_key(identity.uri, folder, now, delay=_delay(ends, now))
             done.append(f"sealing key of {identity.name}")
     return done
+
+
+def _delay(ends: list[int], now: float) -> int:
+    """Seconds until the new key begins: none if no old one still counts, as in a folder left alone for long."""
+    return START_DELAY if any(end > now for end in ends) else 0

@@ -35,7 +35,6 @@ class Reason(StrEnum):
     QUERY_PARTS_MISMATCH = "QUERY_PARTS_MISMATCH"
     PART_OTHER_DEPARTMENT = "PART_OTHER_DEPARTMENT"
     REQUEST_ID_CONFLICT = "REQUEST_ID_CONFLICT"
-    REQUEST_IN_PROGRESS = "REQUEST_IN_PROGRESS"
     REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
     # consent
     GRANT_OTHER_REQUESTER = "GRANT_OTHER_REQUESTER"
@@ -60,7 +59,6 @@ class Reason(StrEnum):
     CLAIM_NOT_ALLOWED = "CLAIM_NOT_ALLOWED"
     PURPOSE_NOT_ALLOWED = "PURPOSE_NOT_ALLOWED"
     REGION_NOT_SERVED = "REGION_NOT_SERVED"
-    OUTSIDE_WINDOW = "OUTSIDE_WINDOW"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     OVERLOADED = "OVERLOADED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
@@ -164,10 +162,6 @@ _TEXTS: dict[Reason, Text] = {
         "同一请求编号已用于不同内容。请使用新的随机编号。",
         "The request_id was used for other content. Use a fresh random one.",
     ),
-    Reason.REQUEST_IN_PROGRESS: Text(
-        "同一请求正在处理中。请稍后重试。",
-        "The same request is being worked on. Try again shortly.",
-    ),
     Reason.REQUEST_NOT_FOUND: Text(
         "没有找到该请求编号。请核对编号。",
         "There is no such request_id. Check it.",
@@ -255,10 +249,6 @@ _TEXTS: dict[Reason, Text] = {
     Reason.REGION_NOT_SERVED: Text(
         "没有部门节点负责该行政区的此核验事项。",
         "No department node answers this claim in this region.",
-    ),
-    Reason.OUTSIDE_WINDOW: Text(
-        "当前不在报名时间内。",
-        "It is outside the enrolment window.",
     ),
     Reason.BUDGET_EXHAUSTED: Text(
         "对同一人的查询过于频繁。请稍后再试。",

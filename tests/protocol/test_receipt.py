@@ -45,7 +45,6 @@ from tests.protocol.casework import (
     OPERATOR,
     PARTS,
     POLICE,
-    SIGNED_AT,
     Case,
     flip,
     gap,
@@ -444,15 +443,10 @@ def test_changed_leaf_or_proof_is_refused(change):
 
 
 def test_changed_checkpoint_is_refused():
-    change = {"\n3\n": "\n4\n"}
+    def change(receipt):
+        receipt.leaves[0].proof = receipt.leaves[0].proof.replace("\n3\n", "\n4\n")
 
-    def edit(receipt):
-        for old, new in change.items():
-            receipt.leaves[0].proof = receipt.leaves[0].proof.replace(old, new)
-
-    with pytest.raises(ForgedError) as refusal:
-        verify(tampered(edit))
-    assert refusal.value.reason is Reason.SIGNATURE_INVALID
+    refuse(tampered(change), reason=Reason.SIGNATURE_INVALID)
 
 
 def test_foreign_checkpoint_is_refused():
@@ -470,7 +464,7 @@ def test_checkpoint_of_another_log_is_refused():
             document, GATEWAY, gateway=msgspec.structs.replace(gateway_terms(document), log_origin="other.test/log")
         )
     )
-    refuse(tampered(lambda receipt: setattr(receipt, "registry", other.registry.token)), reason=Reason.PROOF_INVALID)
+    refuse(tampered(lambda receipt: setattr(receipt, "registry", other.registry.token)), reason=Reason.KEY_UNKNOWN)
 
 
 def gateway_terms(document):
@@ -525,7 +519,7 @@ def retried(later=CheckStatus.ANSWERED):
     case = pieces.case
     answer = case.attest(HRSS, "months")
     pieces.unavailable = []
-    pieces.statements += case.batch(HRSS, answer, at=SIGNED_AT + 100)
+    pieces.statements += case.batch(HRSS, answer)
     second = case.leaf([case.row(HRSS, "months", later, statement=answer)], LOGGED_AT + 100)
     return pieces, case.record(pieces.leaf(), second)
 

@@ -29,11 +29,11 @@ def test_file_is_the_json_of_the_contract_with_its_field_names():
 
 
 def test_file_written_by_another_protobuf_library_is_read():
-    """ProtoJSON allows lowerCamelCase names and either alphabet of base64."""
-    other = json_format.MessageToJson(RECEIPT).replace("+", "-").replace("/", "_")
-    other = other.replace("spiffe:__heyan_", "spiffe://heyan/")
-    assert receipt_from_json(json_format.MessageToJson(RECEIPT)) == RECEIPT
-    assert "registryDigest" in other
+    """ProtoJSON readers must take lowerCamelCase names and either alphabet of base64."""
+    camel = json.loads(json_format.MessageToJson(RECEIPT))
+    assert "registryDigest" in camel
+    camel["registryDigest"] = camel["registryDigest"].replace("+", "-").replace("/", "_")
+    assert receipt_from_json(json.dumps(camel)) == RECEIPT
 
 
 def with_field(name, value):

@@ -1,0 +1,100 @@
+"""A sandbox's folder: made whole, refused with other values, and fresh again however long it was left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from gateway.cli.endpoints import read_endpoints
+from gateway.cli.sandbox import GATEWAY, ISSUER, Asked, Sandbox, held, settle
+from gateway.cli.sandbox_make import make
+from gateway.cli.sandbox_renew import renew
+from gateway.cli.supervisor import free_port_base
+from gateway.operator.desk import Desk
+from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
+from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import PartyRole
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sandbox") / "run"
+    asked = Asked(seed=3, population=20, prefectures=("4301",), port_base=free_port_base())
+    make(Sandbox(folder, settle(folder, asked)))
+    return folder
+
+
+def sandbox_of(folder: Path) -> Sandbox:
+    return Sandbox(folder, settle(folder, Asked()))
+
+
+def test_every_file_of_endpoints_exists_and_secrets_are_private(folder: Path) -> None:
+    endpoints = read_endpoints(folder)
+    files = [endpoints.ca, endpoints.registry, endpoints.truth, endpoints.guardians]
+    for requester in endpoints.requesters.values():
+        files += [requester.cert, requester.key, requester.signing_key]
+    for auditor in endpoints.auditors.values():
+        files += [auditor.cert, auditor.key]
+    assert [file for file in files if not (folder / file).is_file()] == []
+    assert endpoints.gateway.log_url is None
+    secrets = [*folder.rglob("*.key"), *folder.rglob("key.pem"), *folder.rglob("keys/*.pem"), folder / "gateway/kek"]
+    assert len(secrets) > 20
+    assert [path.name for path in secrets if path.stat().st_mode & 0o077] == []
+
+
+def test_sandbox_goes_on_with_what_it_was_made_with(folder: Path) -> None:
+    made = settle(folder, Asked())
+    assert (made.seed, made.population, made.prefectures) == (3, 20, ("4301",))
+    assert settle(folder, Asked(seed=3)) == made
+
+
+@pytest.mark.parametrize(
+    "asked", [Asked(seed=4), Asked(population=21), Asked(prefectures=("4303",)), Asked(port_base=1)]
+)
+def test_sandbox_of_other_values_is_refused(folder: Path, asked: Asked) -> None:
+    with pytest.raises(MalformedError):
+        settle(folder, asked)
+
+
+def test_folder_that_is_no_sandbox_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(MalformedError):
+        held(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("codes", [("9999",), ("4301", "4301"), ("430102",)])
+def test_unknown_prefectures_are_refused(tmp_path: Path, codes: tuple[str, ...]) -> None:
+    with pytest.raises(MalformedError):
+        settle(tmp_path / "run", Asked(prefectures=codes))
+
+
+def test_fresh_sandbox_needs_no_renewal(folder: Path) -> None:
+    assert renew(sandbox_of(folder), time.time()) == []
+
+
+@pytest.mark.parametrize("days", [8, 26, 60, 500])
+def test_sandbox_left_alone_for_days_is_fresh_at_once(tmp_path: Path, days: int) -> None:
+    folder = tmp_path / "run"
+    asked = Asked(seed=3, population=5, prefectures=("4301",), port_base=free_port_base())
+    sandbox = Sandbox(folder, settle(folder, asked))
+    make(sandbox)
+    now = time.time() + days * DAY
+    assert renew(sandbox, now)
+    registry = Desk.open(sandbox.desk_folder).published()
+    assert registry is not None
+    registry.require_current(now)
+    for identity in (GATEWAY, ISSUER, *sandbox.nodes.values(), *sandbox.requesters):
+        own = PartyFolder(sandbox.folder_of(identity))
+        assert newest_usable(load_signing_keys(own.keys), registry, identity.uri, USE_OF_ROLE[identity.role], now)
+        certificate = x509.load_pem_x509_certificate(own.tls.certificate.read_bytes())
+        assert certificate.not_valid_after_utc.timestamp() > now
+        if identity.role is PartyRole.DEPARTMENT:
+            assert registry.sealing_keys(identity.uri, now)
+    assert renew(sandbox, now) == []
