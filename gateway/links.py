@@ -6,7 +6,8 @@ import asyncio
 
 import grpc
 
-from gateway.departments import DepartmentLink, OnBatch, OnOrphans
+from gateway.department_link import DepartmentLink
+from gateway.departments import OnBatch, OnOrphans
 from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock
 from gateway.party.registry_keeper import RegistryKeeper

@@ -17,21 +17,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from consent.revocation import Revocation
 from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
-from gateway.acknowledgements import Acknowledgements
-from gateway.departments import Ask, DepartmentPort, Orphans
-from gateway.log import Log
+from gateway.departments import Ask, DepartmentPort
+from gateway.events import Events
 from gateway.party.process import Clock
 from gateway.protocol.attestation import sealed_digest
-from gateway.protocol.codec import parse, to_timestamp
-from gateway.protocol.digests import DIGEST_BYTES
+from gateway.protocol.codec import parse
 from gateway.protocol.errors import (
     BadDataError,
     ConflictError,
@@ -42,7 +38,7 @@ from gateway.protocol.errors import (
     UnreachableError,
 )
 from gateway.protocol.identities import Identity
-from gateway.protocol.leaf import Tags, log_time, write_leaf
+from gateway.protocol.leaf import Tags
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import PresentedPart, Submission, read_submission
 from gateway.protocol.query import Check, OpenedPart, Query, read_query
@@ -51,8 +47,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import LeafFrame, PartResult, Settlement, merge, settle, verification_leaf
-from gateway.stores.port import Committed, Entry, RequestKey, Use, Withdrawal
-from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
+from gateway.stores.port import RequestKey, Use
+from heyan.v1 import gateway_service_pb2, receipt_pb2
 
 DEADLINE_MARGIN = 0.25
 """Seconds of the caller's deadline kept back for commit and response."""
@@ -84,28 +80,26 @@ class Granted:
 class Pipeline:
     """Carries queries through the gateway. One instance for each process; safe for concurrent calls."""
 
-    def __init__(  # noqa: PLR0913 - the ports of the whole way, by keyword
+    def __init__(
         self,
         *,
         identity: Identity,
         registry: Callable[[], Registry],
         clock: Clock,
-        log: Log,
         requests: Requests,
         status: Standings,
         grant_cache: GenuineGrants,
         department: Callable[[str], DepartmentPort | None],
-        acknowledgements: Acknowledgements,
+        events: Events,
     ) -> None:
         self._identity = identity
         self._registry = registry
         self._clock = clock
-        self._log = log
         self._requests = requests
         self._status = status
         self._grant_cache = grant_cache
         self._department = department
-        self._acknowledgements = acknowledgements
+        self._events = events
         self._under_way: dict[RequestKey, tuple[bytes, asyncio.Task[receipt_pb2.Receipt]]] = {}
 
     async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
@@ -243,8 +237,9 @@ class Pipeline:
             keep=withheld is None,
         )
         committed, resumed = await self._requests.commit(record)
-        self._acknowledge(settlement.statement_digests, committed)
-        await self._log_strays(settlement)
+        self._events.acknowledge(settlement.statement_digests, committed)
+        for department, strays in settlement.strays.items():
+            await self._events.recover(department, strays)
         if withheld is not None:
             raise withheld
         if committed.overspent:
@@ -289,14 +284,6 @@ class Pipeline:
             query_digest=granted.work.submission.signed.digest,
         )
 
-    def _acknowledge(self, statement_digests: tuple[bytes, ...], committed: Committed) -> None:
-        indexes = dict.fromkeys(statement_digests, committed.leaf_index)
-        self._acknowledgements.logged(indexes, committed.head.checkpoint)
-
-    async def _log_strays(self, settlement: Settlement) -> None:
-        for department, digests in settlement.strays.items():
-            await self._record_recovery(department, digests)
-
     def _deadline(self, time_left: float | None) -> float:
         budget = DEFAULT_DEADLINE if time_left is None else min(time_left, DEFAULT_DEADLINE)
         return asyncio.get_running_loop().time() + max(0.0, budget - DEADLINE_MARGIN)
@@ -314,46 +301,6 @@ class Pipeline:
         if resumed is None:
             raise NotFoundError(Reason.REQUEST_NOT_FOUND)
         return self._requests.receipt(resumed)
-
-    async def take_orphans(self, orphans: Orphans) -> None:
-        """Log statements that nobody waits for, unless they are logged already, and acknowledge them."""
-        digests = tuple(proof.digest for proof in orphans.proofs)
-        known = self._requests.logged_statements(digests)
-        self._acknowledgements.logged(known, self._log.head().checkpoint if known else "")
-        missing = tuple(digest for digest in digests if digest not in known)
-        if missing:
-            await self._record_recovery(orphans.department, missing)
-
-    async def revoke(self, revocation: Revocation) -> float:
-        """Log a withdrawal that the grant's issuer reports; honoured from now on. When it was recorded."""
-        tags = self._requests.leaf_tags(revocation.grant_digest)
-        tag = tags.grant(revocation.grant_digest) if tags else os.urandom(DIGEST_BYTES)
-        event = log_pb2.RevocationEvent(issuer=revocation.issuer, grant_tag=tag)
-        withdrawal = Withdrawal(revocation.issuer, revocation.grant_digest)
-        if self._requests.is_withdrawn(revocation.issuer, revocation.grant_digest):
-            return self._clock()
-        leaf = self._event_leaf(log_pb2.LogLeaf(revocation=event))
-        await self._log.append(Entry(write_leaf(leaf), withdrawal=withdrawal))
-        return log_time(leaf)
-
-    async def record_registry(self, registry: Registry) -> None:
-        """Log that a registry version is adopted, once for each version."""
-        if registry.version > self._requests.registry_version():
-            event = log_pb2.RegistryEvent(version=registry.version, digest=registry.digest)
-            leaf = write_leaf(self._event_leaf(log_pb2.LogLeaf(registry=event)))
-            await self._log.append(Entry(leaf, registry_version=registry.version))
-
-    async def _record_recovery(self, department: str, digests: tuple[bytes, ...]) -> None:
-        event = log_pb2.RecoveryEvent(department=department, statement_digests=digests)
-        leaf = write_leaf(self._event_leaf(log_pb2.LogLeaf(recovery=event)))
-        committed = await self._log.append(Entry(leaf, statement_digests=digests))
-        self._acknowledge(digests, committed)
-
-    def _event_leaf(self, leaf: log_pb2.LogLeaf) -> log_pb2.LogLeaf:
-        leaf.log_time.CopyFrom(to_timestamp(self._clock()))
-        leaf.gateway = self._identity.uri
-        leaf.registry_version = self._registry().version
-        return leaf
 
     async def drain(self) -> None:
         """Wait for all work that is under way, also where its caller has gone."""

@@ -8,19 +8,16 @@ digests, and becomes one leaf when the minute ends. The quota is apart from answ
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.party.process import Clock
-from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import HeyanError, OverloadedError
 from gateway.protocol.identities import Identity
-from gateway.protocol.leaf import write_leaf
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.reasons import Reason
-from gateway.protocol.registry import Registry
 from gateway.stores.port import Entry
 from heyan.v1 import log_pb2
 
@@ -46,10 +43,9 @@ class _Period:
 class Refusals:
     """Records refusals. `record` is awaited before the refusal is sent; `flush` on a timer and at the end."""
 
-    def __init__(self, log: Log, gateway: Identity, registry: Callable[[], Registry], clock: Clock) -> None:
+    def __init__(self, log: Log, stamp: LeafStamp, clock: Clock) -> None:
         self._log = log
-        self._gateway = gateway
-        self._registry = registry
+        self._stamp = stamp
         self._clock = clock
         self._periods: dict[str, _Period] = {}
 
@@ -65,7 +61,7 @@ class Refusals:
         if period.singles < SINGLE_LEAVES:
             period.singles += 1
             event = log_pb2.RefusalEvent(peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest)
-            await self._log.append(Entry(self._leaf(refusal=event)))
+            await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal=event))))
             return
         if len(period.summarised) >= MAX_SUMMARISED:
             await self._summarise(peer.uri, period)
@@ -91,20 +87,5 @@ class Refusals:
             counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(counts.items())],
             digests_root=root_of([leaf_hash(digest) for _, digest in taken]),
         )
-        await self._log.append(Entry(self._leaf(refusal_summary=event)))
+        await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal_summary=event))))
         del period.summarised[: len(taken)]  # more may have come while the log was written
-
-    def _leaf(
-        self,
-        refusal: log_pb2.RefusalEvent | None = None,
-        refusal_summary: log_pb2.RefusalSummaryEvent | None = None,
-    ) -> bytes:
-        return write_leaf(
-            log_pb2.LogLeaf(
-                log_time=to_timestamp(self._clock()),
-                gateway=self._gateway.uri,
-                registry_version=self._registry().version,
-                refusal=refusal,
-                refusal_summary=refusal_summary,
-            )
-        )

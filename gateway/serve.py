@@ -17,6 +17,8 @@ from consent.verified import GenuineGrants
 from gateway.acknowledgements import Acknowledgements
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
+from gateway.events import Events
+from gateway.leaves import LeafStamp
 from gateway.links import DepartmentLinks
 from gateway.log import Log
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private
@@ -84,18 +86,19 @@ class GatewayProcess:
         )
         self._links = DepartmentLinks(keeper, self._tls, clock)
         self._acknowledgements = Acknowledgements(self._links.link)
+        stamp = LeafStamp(config.identity, keeper.current, clock)
+        self._events = Events(self._log, requests, self._acknowledgements, stamp)
         self._pipeline = Pipeline(
             identity=config.identity,
             registry=keeper.current,
             clock=clock,
-            log=self._log,
             requests=requests,
             status=self._status,
             grant_cache=GenuineGrants(),
             department=self._links.link,
-            acknowledgements=self._acknowledgements,
+            events=self._events,
         )
-        self._refusals = Refusals(self._log, config.identity, keeper.current, clock)
+        self._refusals = Refusals(self._log, stamp, clock)
         self._admission = Admission(config.max_requests, config.max_requests_per_requester)
         metrics = CollectorRegistry()
         self._probes = Probes(config.probes, self.complaints, metrics)
@@ -103,7 +106,7 @@ class GatewayProcess:
         self._server = grpc.aio.server(options=SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
-                GatewayMethods(self._pipeline, keeper.current, self._admission, clock),
+                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, clock),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
                 Metrics(metrics, self._admission, self._links),
@@ -173,8 +176,8 @@ class GatewayProcess:
     async def _follow_registry(self) -> None:
         """Log the adoption of each version, and keep the links in step."""
         current = self._keeper.current()
-        await self._pipeline.record_registry(current)
-        self._links.reconcile(current, self._acknowledgements.expect, self._pipeline.take_orphans)
+        await self._events.adopt(current)
+        self._links.reconcile(current, self._acknowledgements.expect, self._events.take_orphans)
 
     def _signer(self) -> SignerKey:
         registry, now = self._keeper.current(), self._clock()

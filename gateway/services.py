@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
 from gateway.admission import Admission
+from gateway.events import Events
 from gateway.links import DepartmentLinks
 from gateway.log import Log
 from gateway.party.process import Clock
@@ -49,9 +50,15 @@ class GatewayMethods:
     """`heyan.v1.GatewayService`."""
 
     def __init__(
-        self, pipeline: Pipeline, registry: Callable[[], Registry], admission: Admission, clock: Clock
+        self,
+        pipeline: Pipeline,
+        events: Events,
+        registry: Callable[[], Registry],
+        admission: Admission,
+        clock: Clock,
     ) -> None:
         self._pipeline = pipeline
+        self._events = events
         self._registry = registry
         self._admission = admission
         self._clock = clock
@@ -91,7 +98,7 @@ class GatewayMethods:
         revocation = open_revocation(request.statement, self._registry(), self._clock())
         if revocation.issuer != peer.uri:
             raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
-        log_time = await self._pipeline.revoke(revocation)
+        log_time = await self._events.withdraw(revocation)
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
 
 

@@ -13,6 +13,8 @@ from consent.consent_file import ConsentFile
 from consent.verified import GenuineGrants
 from gateway.acknowledgements import Acknowledgements
 from gateway.asking import Envelope, Question, make_submission
+from gateway.events import Events
+from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
 from gateway.protocol.claims import CLAIMS
@@ -46,6 +48,7 @@ class Gateway:
     log: Log
     pipeline: Pipeline
     requests: Requests
+    events: Events
     departments: dict[str, FakeDepartment]
     standings: FakeStandings
 
@@ -124,18 +127,18 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
     acknowledgements = Acknowledgements(find)
     for department in departments.values():
         department.on_batch = acknowledgements.expect
+    events = Events(log, requests, acknowledgements, LeafStamp(parse_identity(fed.GATEWAY), registry, clock))
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),
         registry=registry,
         clock=clock,
-        log=log,
         requests=requests,
         status=standings,
         grant_cache=GenuineGrants(),
         department=find,
-        acknowledgements=acknowledgements,
+        events=events,
     )
-    built = Gateway(federation, clock, store, log, pipeline, requests, departments, standings)
+    built = Gateway(federation, clock, store, log, pipeline, requests, events, departments, standings)
     log.start()
     yield built
     await pipeline.drain()

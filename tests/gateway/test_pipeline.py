@@ -477,7 +477,7 @@ async def test_late_answers_that_nobody_waits_for_are_logged_and_acknowledged(ga
     batch = open_batch(signed, gateway.federation.registry, gateway.clock.now)
     for _ in range(2):
         land.on_batch(land.department, signed, proofs)
-        await gateway.pipeline.take_orphans(Orphans(land.department, signed, batch, proofs))
+        await gateway.events.take_orphans(Orphans(land.department, signed, batch, proofs))
     (leaf,) = gateway.leaves()
     assert list(leaf.recovery.statement_digests) == [proofs[0].digest]
     assert [item.leaf_indexes for item in land.acknowledged] == [(0,), (0,)]

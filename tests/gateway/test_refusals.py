@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.protocol.errors import LogUnavailableError, NotGrantedError
-from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.identities import parse_identity
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.note import SignerKey
@@ -23,6 +24,10 @@ METHOD = "/heyan.v1.GatewayService/Verify"
 ERROR = NotGrantedError(Reason.GRANT_REVOKED)
 
 
+def stamp(federation: fed.Federation, clock: Clock) -> LeafStamp:
+    return LeafStamp(parse_identity(fed.GATEWAY), lambda: federation.registry, clock)
+
+
 @pytest.fixture
 def federation() -> fed.Federation:
     return fed.Federation.create(1_800_000_000.0)
@@ -34,7 +39,7 @@ async def test_flood_of_refusals_becomes_one_summary_that_proves_each(
     store = FailingStore(tmp_path / "store.db")
     log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
     clock = Clock(federation.now)
-    refusals = Refusals(log, Identity(PartyRole.GATEWAY, "hunan"), lambda: federation.registry, clock)
+    refusals = Refusals(log, stamp(federation, clock), clock)
     log.start()
     messages = [b"message %d" % number for number in range(SINGLE_LEAVES + 40)]
     for message in messages:
@@ -59,9 +64,10 @@ async def test_flood_of_refusals_becomes_one_summary_that_proves_each(
 
 
 async def test_refusal_that_cannot_be_recorded_fails_closed(tmp_path: Path, federation: fed.Federation) -> None:
+    clock = Clock(federation.now)
     store = FailingStore(tmp_path / "store.db")
     log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
-    refusals = Refusals(log, PEER, lambda: federation.registry, Clock(federation.now))
+    refusals = Refusals(log, stamp(federation, clock), clock)
     log.start()
     store.fail_before = True
     with pytest.raises(LogUnavailableError):
@@ -74,7 +80,7 @@ async def test_summary_is_not_lost_when_the_log_fails_meanwhile(tmp_path: Path, 
     store = FailingStore(tmp_path / "store.db")
     log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
     clock = Clock(federation.now)
-    refusals = Refusals(log, PEER, lambda: federation.registry, clock)
+    refusals = Refusals(log, stamp(federation, clock), clock)
     log.start()
     for number in range(SINGLE_LEAVES + 5):
         await refusals.record(PEER, METHOD, ERROR, b"%d" % number)
