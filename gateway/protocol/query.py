@@ -171,6 +171,8 @@ def open_part(data: bytes) -> OpenedPart:
     if len(message.checks) > MAX_CHECKS_PER_PART:
         raise MalformedError(Reason.TOO_MANY_CHECKS, f"{len(message.checks)} checks in one part")
     checks = tuple(read_check(check) for check in message.checks)
+    if len({check.check_id for check in checks}) != len(checks):
+        raise MalformedError.at("part.checks.check_id", "must be unique")
     return OpenedPart(Part(message.salt, message.department, checks), data, digest(Kind.PART, data))
 
 

@@ -161,8 +161,11 @@ def open_registry(token: str, operator: PublicKey, now: float | None = None) -> 
             raise ForgedError(Reason.REGISTRY_INVALID, "signed by another key than the pinned one")
         return operator
 
-    opened = jws.open_jws(token, TYP, operator_key, MAX_REGISTRY, reason=Reason.REGISTRY_INVALID)
-    document = read_document(parse_json_object(opened.payload, "registry"))
+    try:
+        opened = jws.open_jws(token, TYP, operator_key, MAX_REGISTRY, reason=Reason.REGISTRY_INVALID)
+        document = read_document(parse_json_object(opened.payload, "registry"))
+    except MalformedError as error:
+        raise MalformedError(Reason.REGISTRY_INVALID, error.detail, violations=error.violations) from None
     if now is not None and document.issued > now + EARLY_TOLERANCE:
         raise NotCurrentError(Reason.REGISTRY_INVALID, "issued in the future")
     return Registry(document, token)

@@ -7,6 +7,7 @@ restriction that a reader does not understand must not be skipped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum, unique
 
@@ -20,6 +21,7 @@ from gateway.protocol.keys import Algorithm, load_public
 from gateway.protocol.reasons import Reason
 
 FORMAT = 1
+_REGION_PREFIX = re.compile(r"\d{2}|\d{4}|\d{6}", re.ASCII)
 
 
 @unique
@@ -225,6 +227,7 @@ def _check_party(party: Party) -> None:
         _check_department(party.id, party.department)
     if party.requester is not None:
         _require_claims(f"{party.id}.claims", party.requester.claims)
+        _require_regions(f"{party.id}.regions", party.requester.regions)
 
 
 def _check_key(where: str, key: KeyTerms) -> None:
@@ -248,6 +251,7 @@ def _check_department(party: str, terms: DepartmentTerms) -> None:
             raise _invalid(where, f"must be a raw public key of {key.suite.value}")
     for coverage in terms.coverage:
         _require_claims(f"{party}.coverage", coverage.claims)
+        _require_regions(f"{party}.coverage", coverage.regions)
         for claim in coverage.claims:
             if CLAIMS[claim].department is not terms.kind:
                 raise _invalid(f"{party}.coverage", f"{claim} is of another kind of department")
@@ -257,6 +261,12 @@ def _require_claims(where: str, claims: Iterable[str]) -> None:
     for claim in claims:
         if claim not in CLAIMS:
             raise _invalid(where, "names a claim that the vocabulary does not have")
+
+
+def _require_regions(where: str, regions: Iterable[str]) -> None:
+    for region in regions:
+        if not _REGION_PREFIX.fullmatch(region):
+            raise _invalid(where, "must be prefixes of GB/T 2260 codes: 2, 4 or 6 digits")
 
 
 def _require_unique(where: str, values: Iterable[str]) -> None:

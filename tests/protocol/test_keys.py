@@ -1,10 +1,11 @@
 """Signature keys: one size, one kind, the registry's algorithm, and no signature that covers something else."""
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gateway.protocol.digests import Kind
+from gateway.protocol.digests import Kind, octets
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.keys import (
     SIGNATURE_BYTES,
@@ -84,6 +85,17 @@ def test_signature_of_another_length_is_refused(key, size):
 def test_halves_out_of_range_are_refused(signature):
     with refused(ForgedError, Reason.SIGNATURE_INVALID):
         ES256.public_key().verify(signature, Kind.QUERY, DATA)
+
+
+def test_leading_zero_left_out_is_no_second_form_of_a_signature():
+    def sign(data):
+        der = ES256.private.sign(octets(Kind.QUERY, data), ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+        return b"".join(half.to_bytes(32, "big") for half in decode_dss_signature(der))
+
+    data = next(data for number in range(5000) if sign(data := bytes([number >> 8, number & 255]))[32] == 0)
+    ES256.public_key().verify(sign(data), Kind.QUERY, data)
+    with refused(ForgedError, Reason.SIGNATURE_INVALID):
+        ES256.public_key().verify(sign(data)[:32] + sign(data)[33:], Kind.QUERY, data)
 
 
 def test_signature_by_another_key_is_refused():

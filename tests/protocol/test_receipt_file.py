@@ -78,4 +78,4 @@ def test_file_that_is_no_receipt_is_refused(text):
 
 def test_file_over_its_limit_is_refused_unread():
     with refused(MalformedError, Reason.RECEIPT_INVALID):
-        receipt_from_json(" " * (2 * MAX_RECEIPT + 1))
+        receipt_from_json("{}" + " " * (2 * MAX_RECEIPT - 1))

@@ -95,7 +95,8 @@ def test_unsigned_registry_is_refused():
 
 def test_registry_by_another_key_is_refused():
     thief = FEDERATION.signing_keys[GATEWAY]
-    for key in (thief, SigningKey(OPERATOR.key_id, thief.private)):
+    renamed = SigningKey("another name", FEDERATION.operator.private)
+    for key in (thief, SigningKey(OPERATOR.key_id, thief.private), renamed):
         with refused(ForgedError, Reason.REGISTRY_INVALID):
             adopt(REGISTRY, signed(version(2), key), OPERATOR, NOW)
 
@@ -116,12 +117,12 @@ def test_registry_from_the_future_is_refused():
 
 def test_another_kind_of_token_is_refused():
     token = sign_jws(msgspec.json.encode(DOCUMENT), "heyan-grant+jwt", FEDERATION.operator)
-    with refused(MalformedError, Reason.MESSAGE_MALFORMED):
+    with refused(MalformedError, Reason.REGISTRY_INVALID):
         adopt(None, token, OPERATOR, NOW)
 
 
 def test_registry_over_its_limit_is_refused():
-    with refused(MalformedError, Reason.MESSAGE_TOO_LARGE):
+    with refused(MalformedError, Reason.REGISTRY_INVALID):
         adopt(None, "A" * (MAX_REGISTRY + 1), OPERATOR, NOW)
 
 
@@ -421,3 +422,17 @@ def test_document_survives_its_json():
 
 def test_assurance_is_ranked():
     assert [level.rank for level in (Assurance.LOW, Assurance.SUBSTANTIAL, Assurance.HIGH)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("prefix", ["", "4", "430", "43010", "4301020", "湖南", "４３", "43*"])
+def test_region_that_is_no_prefix_of_a_code_is_refused(prefix):
+    """An empty one would cover the whole country."""
+    terms = REGISTRY.party(REQUESTER).requester
+    node = REGISTRY.party(POLICE).department
+    narrowed = msgspec.structs.replace(node.coverage[0], regions=(prefix,))
+    for party, change in (
+        (REQUESTER, {"requester": msgspec.structs.replace(terms, regions=(prefix,))}),
+        (POLICE, {"department": msgspec.structs.replace(node, coverage=(narrowed,))}),
+    ):
+        with refused(MalformedError, Reason.REGISTRY_INVALID):
+            registry_with(party, **change)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.protocol.codec import b64url
+from gateway.protocol.codec import b64url, encode
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.limits import ENVELOPE_SIZE
 from gateway.protocol.reasons import Reason
@@ -143,6 +143,22 @@ def test_same_key_under_another_id_opens_nothing(suite):
     for sealed in (sealed_for(suite), replace(sealed_for(suite), key_id="seal-2")):
         with refused(ForgedError, Reason.SUBJECT_UNDECIPHERABLE):
             open_sealed(sealed, renamed, POLICE, QUERY)
+
+
+@SUITES
+def test_sealed_subject_that_names_another_key_is_refused(suite):
+    with refused(ForgedError, Reason.SUBJECT_UNDECIPHERABLE):
+        open_sealed(replace(sealed_for(suite), key_id="seal-2"), keys(suite)[1], POLICE, QUERY)
+
+
+@SUITES
+def test_subject_sealed_without_padding_is_refused(suite):
+    _, private = keys(suite)
+    info = _info(suite, "seal-1", POLICE, QUERY)
+    for plaintext in (b"", encode(envelope()), pad_envelope(envelope())[:-1] + b"\x00\x00"):
+        ciphertext = _hpke(suite).encrypt(plaintext, private.private.public_key(), info=info)
+        with refused(ForgedError, Reason.SUBJECT_UNDECIPHERABLE):
+            open_sealed(Sealed(1, "seal-1", ciphertext), private, POLICE, QUERY)
 
 
 @SUITES
