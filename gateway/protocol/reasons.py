@@ -20,6 +20,7 @@ class Reason(StrEnum):
     PEER_UNKNOWN = "PEER_UNKNOWN"
     PEER_ROLE_NOT_ALLOWED = "PEER_ROLE_NOT_ALLOWED"
     PEER_IDENTITY_MISMATCH = "PEER_IDENTITY_MISMATCH"
+    PEER_UNREACHABLE = "PEER_UNREACHABLE"
     MESSAGE_MALFORMED = "MESSAGE_MALFORMED"
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     TOO_MANY_CHECKS = "TOO_MANY_CHECKS"
@@ -36,6 +37,7 @@ class Reason(StrEnum):
     PART_OTHER_DEPARTMENT = "PART_OTHER_DEPARTMENT"
     REQUEST_ID_CONFLICT = "REQUEST_ID_CONFLICT"
     REQUEST_NOT_FOUND = "REQUEST_NOT_FOUND"
+    NOT_FOUND = "NOT_FOUND"
     # consent
     GRANT_OTHER_REQUESTER = "GRANT_OTHER_REQUESTER"
     GRANT_INVALID = "GRANT_INVALID"
@@ -106,6 +108,10 @@ _TEXTS: dict[Reason, Text] = {
         "对方证书的身份与登记册不符。请核对地址和证书。",
         "The peer's certificate names another party than the registry. Check the address and the certificate.",
     ),
+    Reason.PEER_UNREACHABLE: Text(
+        "无法连接对方。请检查网络和地址后重试。",
+        "The other party cannot be reached. Check network and address, and try again.",
+    ),
     Reason.MESSAGE_MALFORMED: Text(
         "消息格式不正确。请按字段说明修改后重发。",
         "The message is malformed. Mend the named fields and send it again.",
@@ -161,6 +167,10 @@ _TEXTS: dict[Reason, Text] = {
     Reason.REQUEST_ID_CONFLICT: Text(
         "同一请求编号已用于不同内容。请使用新的随机编号。",
         "The request_id was used for other content. Use a fresh random one.",
+    ),
+    Reason.NOT_FOUND: Text(
+        "没有找到所指的内容。请核对后重试。",
+        "What was named does not exist. Check it.",
     ),
     Reason.REQUEST_NOT_FOUND: Text(
         "没有找到该请求编号。请核对编号。",

@@ -629,7 +629,7 @@ def test_registry_of_another_operator_is_refused():
 @pytest.mark.parametrize("token", ["", "a.b.c"])
 def test_receipt_without_a_registry_is_refused(token):
     receipt = tampered(lambda receipt: setattr(receipt, "registry", token))
-    refuse(receipt, MalformedError, Reason.MESSAGE_MALFORMED)
+    refuse(receipt, MalformedError, Reason.REGISTRY_INVALID)
 
 
 def test_expired_registry_still_verifies():
