@@ -1,12 +1,12 @@
 """The client SDK for education systems: plan → seal → sign → verify → check the receipt.
 
-    async with Client(settings, registry=keeper.current, clock=time.time) as client:
+    async with Client(settings, keeper.current, time.time, keeper.refresh) as client:
         plan = await client.plan("430102", School.PUBLIC_PRIMARY, Group.HOME_AND_HUKOU)
         result = await client.verify(plan.questions(consent.roles), consent, plan.purpose)
 
 Every key comes from the client's own verified registry. A result is returned only if its receipt verifies: what
 the gateway says is believed because departments signed it and the log has it, not because the gateway says so.
-A call that ends without an answer may be repeated with `resend`: same request_id, same bytes, no second use.
+A call that ends without an answer may be repeated: `send` the same submission again, and no use is spent twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock
 from gateway.party.service import CLIENT_OPTIONS
 from gateway.party.statuses import from_rpc_error
-from gateway.party.tls import TlsMaterial, check_server, open_channel
+from gateway.party.tls import RenewingChannel, TlsMaterial, check_server
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import ForgedError, UnreachableError
@@ -47,13 +47,16 @@ DEADLINE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Who the client is and whom it asks. `target` is the gateway's host:port; ids are SPIFFE IDs."""
+    """Who the client is and whom it asks. `target` is the gateway's host:port; ids are SPIFFE IDs.
+
+    `signing_key` gives the query key to sign with now, so that a rotated one is used without a restart.
+    """
 
     requester: str
     gateway: str
     target: str
     tls: Watched[TlsMaterial]
-    signing_key: SigningKey
+    signing_key: Callable[[], SigningKey]
     operator: PublicKey
 
 
@@ -104,7 +107,7 @@ class Client:
         settings: ClientSettings,
         registry: Callable[[], Registry],
         clock: Clock,
-        refresh_registry: Callable[[], bool] = lambda: False,
+        refresh_registry: Callable[[], bool],
         randomness: Randomness = os.urandom,
     ) -> None:
         self._settings = settings
@@ -112,21 +115,21 @@ class Client:
         self._refresh_registry = refresh_registry
         self._clock = clock
         self._randomness = randomness
-        self._channel: grpc.aio.Channel | None = None
+        self._connection: RenewingChannel | None = None
 
     async def __aenter__(self) -> Self:
         """Check who answers at the target, and open the channel."""
         expected = parse_identity(self._settings.gateway)
         await check_server(self._settings.target, expected, self._settings.tls)
-        self._channel = open_channel(self._settings.target, expected, self._settings.tls, CLIENT_OPTIONS)
+        self._connection = RenewingChannel(self._settings.target, expected, self._settings.tls, CLIENT_OPTIONS)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close(None)
+        if self._connection is not None:
+            await self._connection.close()
 
     async def plan(self, region: str, school: School, group: Group) -> Plan:
         """The plan for an application in `region` (county code)."""
@@ -137,11 +140,11 @@ class Client:
     def prepare(
         self, questions: Sequence[Question], consent: ConsentFile, purpose: str, answer_until: float | None = None
     ) -> Submission:
-        """A signed and sealed submission, to `send` now and to `resend` if no answer comes."""
+        """A signed and sealed submission, to `send` now, and again if no answer comes."""
         registry, now = self._registry(), self._clock()
         registry.require_current(now)
         envelope = Envelope(self._settings.requester, self._settings.gateway, purpose, now, answer_until)
-        return make_submission(questions, consent, envelope, registry, self._settings.signing_key, self._randomness)
+        return make_submission(questions, consent, envelope, registry, self._settings.signing_key(), self._randomness)
 
     async def verify(self, questions: Sequence[Question], consent: ConsentFile, purpose: str) -> Verification:
         """Ask `questions` on the strength of `consent`; the verified result.
@@ -154,31 +157,37 @@ class Client:
         """Send a submission, for the first time or again, and check the receipt that comes back."""
         data = await self._call("Verify", write_submission(submission).SerializeToString())
         response = parse(pb.VerifyResponse, data, MAX_RECEIPT)
-        return self._checked(response.receipt, submission.signed.digest)
+        result = self._checked(response.receipt)
+        if result.verified.query_digest != submission.signed.digest:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
+        return result
 
     async def get(self, request_id: bytes) -> Verification:
         """What became of an earlier query of ours."""
         request = pb.GetVerificationRequest(request_id=request_id)
         data = await self._call("GetVerification", request.SerializeToString())
-        return self._checked(parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt, None)
+        result = self._checked(parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt)
+        if result.verified.query.request_id != request_id:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another request")
+        return result
 
-    def _checked(self, receipt: receipt_pb2.Receipt, query_digest: bytes | None) -> Verification:
+    def _checked(self, receipt: receipt_pb2.Receipt) -> Verification:
         needed = max((read_leaf(item.leaf).registry_version for item in receipt.leaves), default=0)
         if self._registry().version < needed:
             self._refresh_registry()
         receipt.registry = self._registry().token
         verified = verify_receipt(receipt, self._settings.operator)
-        if query_digest is not None and verified.query_digest != query_digest:
-            raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
         if verified.query.requester != self._settings.requester:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another requester")
         return Verification(verified, receipt)
 
     async def _call(self, method: str, message: bytes) -> bytes:
-        if self._channel is None:
+        if self._connection is None:
             raise UnreachableError(Reason.INTERNAL, "the client is not open")
+        self._connection.renew()
+        call = self._connection.channel.unary_unary(_SERVICE + method)  # type: ignore[call-arg]
         try:
-            data = await self._channel.unary_unary(_SERVICE + method)(message, timeout=DEADLINE)  # type: ignore[call-arg]
+            data = await call(message, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)

@@ -12,6 +12,7 @@ whatever a department answered must be logged.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 import grpc
@@ -20,10 +21,10 @@ import structlog
 from gateway.departments import Acknowledgement, Ask, OnBatch, OnOrphans, Orphans, Reply
 from gateway.party.process import Clock
 from gateway.protocol.attestation import (
-    StatementProof,
     open_batch,
     read_proof,
     read_signed_batch,
+    require_in_batch,
 )
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, UnreachableError
@@ -127,17 +128,19 @@ class DepartmentLink:
         """Keep the stream open until cancelled."""
         delay = FIRST_DELAY
         while True:
-            began = self._clock()
+            began = asyncio.get_running_loop().time()
             try:
                 await self._converse()
             except (HeyanError, grpc.RpcError, OSError) as error:
                 detail = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)
-                _log.warning("department stream ended", department=self.department, detail=detail)
+                _log.warning("department_stream_ended", department=self.department, detail=detail)
             finally:
                 self._tried = True
                 self._fail_pending()
-            delay = FIRST_DELAY if self._clock() - began > LONGEST_DELAY else min(delay * 2, LONGEST_DELAY)
-            await asyncio.sleep(delay)
+            if asyncio.get_running_loop().time() - began > LONGEST_DELAY:
+                delay = FIRST_DELAY
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - so that links do not move in step
+            delay = min(delay * 2, LONGEST_DELAY)
 
     async def _converse(self) -> None:
         channel = await self._open_channel()
@@ -149,7 +152,7 @@ class DepartmentLink:
                     await stream.wait_for_connection()
                 self._outgoing = asyncio.Queue(QUEUE_LIMIT)
                 self._connected = True
-                _log.info("department stream open", department=self.department)
+                _log.info("department_stream_open", department=self.department)
                 writer = asyncio.create_task(self._write(stream))
                 await self._read(stream)
             finally:
@@ -198,29 +201,28 @@ class DepartmentLink:
 
     def _deliver(self, message: pb.AnswerResponse) -> None:
         signed = read_signed_batch(message.batch)
-        proofs = tuple(read_proof(proof) for reply in message.replies for proof in reply.statements)
+        statements = {reply.ask_id: tuple(read_proof(proof) for proof in reply.statements) for reply in message.replies}
+        proofs = tuple(proof for found in statements.values() for proof in found)
         try:
             batch = open_batch(signed, self._registry(), self._clock())
-            if batch.department != self.department or sorted(proof.index for proof in proofs) != list(
-                range(batch.size)
-            ):
+            if batch.department != self.department or sorted(proof.index for proof in proofs) != [*range(batch.size)]:
                 raise ForgedError(Reason.ATTESTATION_INVALID, "not the whole batch of this node")
+            for proof in proofs:
+                require_in_batch(proof, batch)
         except BadDataError as error:
-            _log.error("a reply batch does not verify", department=self.department, detail=error.detail)
-            for reply in message.replies:
-                self._settle(reply.ask_id, error)
+            _log.error("batch_refused", department=self.department, detail=error.detail)
+            for ask_id in statements:
+                self._settle(ask_id, error)
             return
         self._on_batch(self.department, signed, proofs)
-        orphans: list[StatementProof] = []
-        for reply in message.replies:
-            if not reply.statements:
-                continue
-            statements = tuple(read_proof(proof) for proof in reply.statements)
-            waited_for = not message.recovered and self._settle(reply.ask_id, Reply(signed, batch, statements))
-            if not waited_for:
-                orphans.extend(statements)
+        orphans = [
+            proof
+            for ask_id, found in statements.items()
+            if found and (message.recovered or not self._settle(ask_id, Reply(signed, batch, found)))
+            for proof in found
+        ]
         if orphans:
-            task = asyncio.create_task(self._hand_over(Orphans(self.department, signed, batch, tuple(orphans))))
+            task = asyncio.create_task(self._hand_over(Orphans(self.department, tuple(orphans))))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -229,7 +231,7 @@ class DepartmentLink:
             await self._on_orphans(orphans)
         except HeyanError as error:
             # Not acknowledged, so the node sends them again when the stream next opens.
-            _log.warning("orphaned statements not logged", department=self.department, detail=error.detail)
+            _log.warning("orphans_not_logged", department=self.department, detail=error.detail)
 
     def _settle(self, ask_id: int, outcome: Reply | HeyanError) -> bool:
         """Hand an outcome to its waiter; False if nobody waits."""

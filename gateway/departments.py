@@ -31,11 +31,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """A verified reply batch of which some statements have no waiter."""
+    """Statements of verified reply batches that nobody waits for."""
 
     department: str
-    signed: SignedBatch
-    batch: OpenedBatch
     proofs: tuple[StatementProof, ...]
 
 

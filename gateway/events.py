@@ -49,13 +49,14 @@ class Events:
         self.acknowledge(digests, committed)
 
     async def withdraw(self, revocation: Revocation) -> float:
-        """Log a withdrawal that the grant's issuer reports; honoured once this returns. When it was recorded."""
-        tags = self._requests.leaf_tags(revocation.grant_digest)
-        tag = tags.grant(revocation.grant_digest) if tags else os.urandom(DIGEST_BYTES)
-        event = log_pb2.RevocationEvent(issuer=revocation.issuer, grant_tag=tag)
-        leaf = self._stamp(log_pb2.LogLeaf(revocation=event))
-        if not self._requests.is_withdrawn(revocation.issuer, revocation.grant_digest):
-            await self._log.append(Entry(leaf, withdrawal=Withdrawal(revocation.issuer, revocation.grant_digest)))
+        """Log a withdrawal that the grant's issuer reports, once; honoured when this returns. When it was recorded."""
+        issuer, grant_digest = revocation.issuer, revocation.grant_digest
+        leaf = self._requests.withdrawal_leaf(issuer, grant_digest)
+        if leaf is None:
+            tags = self._requests.leaf_tags(grant_digest)
+            tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
+            leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))
+            await self._log.append(Entry(leaf, withdrawal=Withdrawal(issuer, grant_digest)))
         return log_time(read_leaf(leaf))
 
     async def adopt(self, registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import grpc
 
@@ -22,7 +23,12 @@ from gateway.protocol.registry import Registry
 class DepartmentLinks:
     """One link for each department node that the registry lists; `reconcile` after each change of the registry."""
 
-    def __init__(self, keeper: RegistryKeeper, tls: Watched[TlsMaterial], clock: Clock) -> None:
+    def __init__(
+        self,
+        keeper: RegistryKeeper,
+        tls: Watched[TlsMaterial],
+        clock: Clock,
+    ) -> None:
         self._keeper = keeper
         self._tls = tls
         self._clock = clock
@@ -46,7 +52,7 @@ class DepartmentLinks:
         listed = {party.id for party in registry.parties(PartyRole.DEPARTMENT)}
         for department in listed - self._links.keys():
             link = DepartmentLink(
-                department, self._opener(department), self._keeper.current, self._clock, on_batch, on_orphans
+                department, partial(self._open, department), self._keeper.current, self._clock, on_batch, on_orphans
             )
             self._links[department] = (link, asyncio.create_task(link.run()))
         for department in self._links.keys() - listed:
@@ -60,23 +66,12 @@ class DepartmentLinks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _opener(self, department: str) -> _Opener:
-        return _Opener(department, self._keeper, self._tls)
-
-
-class _Opener:
-    """Opens a channel to a node where the registry now says that it listens, after checking who answers there."""
-
-    def __init__(self, department: str, keeper: RegistryKeeper, tls: Watched[TlsMaterial]) -> None:
-        self._department = department
-        self._keeper = keeper
-        self._tls = tls
-
-    async def __call__(self) -> grpc.aio.Channel:
-        terms = self._keeper.current().party(self._department).department
+    async def _open(self, department: str) -> grpc.aio.Channel:
+        """A channel to a node where the registry now says that it listens, after checking who answers there."""
+        terms = self._keeper.current().party(department).department
         if terms is None or not terms.channels:
             raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "the registry lists no channel")
         self._tls.refresh()
-        expected = parse_identity(self._department)
+        expected = parse_identity(department)
         await check_server(terms.channels[0], expected, self._tls)
         return open_channel(terms.channels[0], expected, self._tls, CLIENT_OPTIONS)

@@ -106,11 +106,11 @@ class Log:
         except HeyanError as error:
             outcome = error
         except Exception as error:  # noqa: BLE001 - whatever happened, the waiters must be told, not left
-            _logger.error("the log writer failed", kind=type(error).__name__)
+            _logger.error("log_writer_failed", kind=type(error).__name__)
             outcome = LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__)
         if isinstance(outcome, HeyanError):
             self._failing = str(outcome)
-            _logger.error("the log cannot record", detail=outcome.detail, entries=len(group))
+            _logger.error("log_cannot_record", detail=outcome.detail, entries=len(group))
         self._loop.call_soon_threadsafe(_release, group, outcome)
 
     def _sign(self, size: int, root: bytes) -> str:
@@ -142,7 +142,7 @@ class Log:
 
     def _require_size(self, size: int) -> None:
         if size > self.head().size:
-            raise NotFoundError(Reason.REQUEST_NOT_FOUND, "the log is not that large yet")
+            raise NotFoundError(Reason.NOT_FOUND, "the log is not that large yet")
 
 
 def _release(group: Sequence[_Waiting], outcome: Sequence[Committed] | HeyanError) -> None:

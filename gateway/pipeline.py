@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
-from gateway.departments import Ask, DepartmentPort
+from gateway.departments import Ask, DepartmentPort, Reply
 from gateway.events import Events
 from gateway.party.process import Clock
 from gateway.protocol.attestation import sealed_digest
@@ -65,6 +65,11 @@ class Work:
     query: Query
     key: RequestKey
     resumed: Resumed | None
+
+    @property
+    def answered(self) -> frozenset[str]:
+        """Ids of the checks that a department's statement answers already."""
+        return self.resumed.answered if self.resumed is not None else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +195,12 @@ class Pipeline:
                 raise NotGrantedError(Reason.GRANT_USED_UP)
 
     async def _fan_out(self, granted: Granted, until: float) -> list[PartResult]:
-        answered = granted.work.resumed.answered if granted.work.resumed else frozenset()
+        answered = granted.work.answered
         unanswered = [part for part in granted.parts if not {check.check_id for check in part.part.checks} <= answered]
         return await asyncio.gather(*(self._ask(granted, part, until) for part in unanswered))
 
     def _hold_against_asked(self, granted: Granted, results: list[PartResult]) -> Settlement:
-        answered = granted.work.resumed.answered if granted.work.resumed else frozenset()
-        return settle(results, granted.work.submission.signed, granted.work.query, answered)
+        return settle(results, granted.work.submission.signed, granted.work.query, granted.work.answered)
 
     async def _recheck_revocation(self, granted: Granted, settlement: Settlement) -> HeyanError | None:
         """Why the statements may not be released after all, if so."""
@@ -211,7 +215,8 @@ class Pipeline:
     async def _commit(self, granted: Granted, settlement: Settlement, withheld: HeyanError | None) -> Resumed:
         """Log the settlement and keep the request, in one transaction; raises `withheld` once that is durable."""
         work = granted.work
-        if work.resumed is not None and not settlement.settled and withheld is None:
+        if work.resumed is not None and not settlement.settled:
+            await self._log_strays(settlement)
             return work.resumed
         receipt = merge(
             work.resumed.receipt if work.resumed else None,
@@ -238,8 +243,7 @@ class Pipeline:
         )
         committed, resumed = await self._requests.commit(record)
         self._events.acknowledge(settlement.statement_digests, committed)
-        for department, strays in settlement.strays.items():
-            await self._events.recover(department, strays)
+        await self._log_strays(settlement)
         if withheld is not None:
             raise withheld
         if committed.overspent:
@@ -260,19 +264,27 @@ class Pipeline:
 
     async def _ask(self, granted: Granted, part: OpenedPart, until: float) -> PartResult:
         presented = granted.presented[part.digest]
-        result = PartResult(part, sealed_digest(presented.sealed.ciphertext), self._clock(), self._clock())
-        port = self._department(part.part.department)
+        began = self._clock()
         try:
-            if port is None:
-                raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "no channel to the node")
-            shown = presentations_for(part.part, granted.work.query, granted.work.submission.grants)
-            ask = Ask(granted.work.submission.signed, presented, shown)
-            reply = await port.ask(ask, max(0.0, until - asyncio.get_running_loop().time()))
+            outcome: Reply | Reason = await self._reply(granted, part, presented, until)
         except UnreachableError as error:
-            return replace(result, end_time=self._clock(), reason=error.reason)
+            outcome = error.reason
         except BadDataError:
-            return replace(result, end_time=self._clock(), reason=Reason.ATTESTATION_INVALID)
-        return replace(result, end_time=self._clock(), reply=reply)
+            outcome = Reason.ATTESTATION_INVALID
+        return PartResult(part, sealed_digest(presented.sealed.ciphertext), began, self._clock(), outcome)
+
+    async def _reply(self, granted: Granted, part: OpenedPart, presented: PresentedPart, until: float) -> Reply:
+        port = self._department(part.part.department)
+        if port is None:
+            raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "no channel to the node")
+        shown = presentations_for(part.part, granted.work.query, granted.work.submission.grants)
+        ask = Ask(granted.work.submission.signed, presented, shown)
+        return await port.ask(ask, max(0.0, until - asyncio.get_running_loop().time()))
+
+    async def _log_strays(self, settlement: Settlement) -> None:
+        """Log what departments signed though it answers nothing that was asked."""
+        for department, strays in settlement.strays.items():
+            await self._events.recover(department, strays)
 
     def _frame(self, granted: Granted, tags: Tags) -> LeafFrame:
         return LeafFrame(

@@ -18,7 +18,6 @@ from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.settlement import write_state
 from gateway.stores.port import Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
 from gateway.vault import Vault
 from heyan.v1 import receipt_pb2
@@ -90,9 +89,14 @@ class Requests:
         """Whether a use is left, as far as is known before the commit decides; a resumed request has spent its own."""
         return earlier is not None or self._store.uses(use.grant_digest, use.authorization) < use.max_uses
 
+    def withdrawal_leaf(self, issuer: str, grant_digest: bytes) -> bytes | None:
+        """The leaf that records the withdrawal of a grant by its issuer, if that was reported."""
+        index = self._store.withdrawn_at(Withdrawal(issuer, grant_digest))
+        return self._store.leaf(index) if index is not None else None
+
     def is_withdrawn(self, issuer: str, grant_digest: bytes) -> bool:
         """Whether the grant's issuer reported its withdrawal."""
-        return self._store.is_withdrawn(Withdrawal(issuer, grant_digest))
+        return self._store.withdrawn_at(Withdrawal(issuer, grant_digest)) is not None
 
     def logged_statements(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Which statements are logged, and at which leaf."""
@@ -117,7 +121,7 @@ class Requests:
             evidence_key = self._vault.unwrap(first.wrapped_key, first.grant_digest)
             leaf_key = derive_leaf_key(evidence_key)
             tags = Tags(leaf_key)
-            state = self._vault.encrypt(evidence_key, write_state(receipt), _bound_to(record.key))
+            state = self._vault.encrypt(evidence_key, encode(receipt), _bound_to(record.key))
             entry = Entry(leaf=record.leaf(tags), statement_digests=record.statement_digests, evidence=evidence)
             if record.keep:
                 until = record.query.answer_until_time

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import grpc
@@ -131,34 +132,45 @@ class GatewayProcess:
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
         ]
-        _logger.info("gateway serves", listen=self._config.listen, port=port, probes=probe_port)
+        _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port)
         return Ports(port, probe_port)
 
     async def drain(self) -> None:
-        """Let nobody in, finish what is under way, record what is owed, and close."""
+        """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
         self._draining = True
         self._admission.close()
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._config.drain_seconds)
-        await self._pipeline.drain()
+        async with AsyncExitStack() as steps:  # run in the opposite order
+            steps.push_async_callback(self._probes.stop)
+            steps.callback(self._store.close)
+            steps.push_async_callback(self._log.stop)
+            steps.push_async_callback(self._status.close)
+            steps.push_async_callback(self._links.close)
+            steps.push_async_callback(self._flush_refusals)
+            steps.push_async_callback(self._cancel_tasks)
+            steps.push_async_callback(self._pipeline.drain)
+            steps.push_async_callback(self._server.stop, self._config.drain_seconds)
+            await self._health.enter_graceful_shutdown()
+        _logger.info("gateway_stopped")
+
+    async def _cancel_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._refusals.flush(everything=True)
-        await self._links.close()
-        await self._status.close()
-        await self._log.stop()
-        self._store.close()
-        await self._probes.stop()
-        _logger.info("gateway stopped")
+
+    async def _flush_refusals(self) -> None:
+        try:
+            await self._refusals.flush(everything=True)
+        except HeyanError as error:
+            _logger.error("refusals_not_summarised", detail=error.detail)
 
     def complaints(self) -> list[str]:
         """Why the gateway wants no work now."""
         found = [self._log.complaint] if self._log.complaint else []
-        try:
-            self._keeper.current().require_current(self._clock())
-        except HeyanError as error:
-            found.append(str(error))
+        for check in (self._signer, lambda: self._keeper.current().require_current(self._clock())):
+            try:
+                check()
+            except HeyanError as error:
+                found.append(str(error))
         if self._status.clock_complaint:
             found.append(self._status.clock_complaint)
         if self._links.untried():
@@ -169,9 +181,9 @@ class GatewayProcess:
         """What a second brings: renewed keys and certificates, health."""
         self._tls.refresh()
         self._log_keys.refresh()
-        self._log.use_signer(self._signer())
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
+        self._log.use_signer(self._signer())
 
     async def _follow_registry(self) -> None:
         """Log the adoption of each version, and keep the links in step."""

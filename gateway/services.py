@@ -160,9 +160,11 @@ def _measured(method: Method, metrics: Metrics) -> Method:
 
     async def call(message: bytes, peer: Identity, context: Context) -> bytes:
         began = time.perf_counter()
-        reason = "OK"
+        reason = Reason.INTERNAL.value  # also of a call that is cancelled
         try:
-            return await method.handler(message, peer, context)
+            answer = await method.handler(message, peer, context)
+            reason = "OK"
+            return answer
         except HeyanError as error:
             reason = error.reason.value
             raise

@@ -20,28 +20,29 @@ from gateway.protocol.attestation import (
     StatementProof,
     open_statement,
     require_answer_to,
+    require_in_batch,
     write_proof,
     write_signed_batch,
 )
-from gateway.protocol.codec import encode, to_timestamp
-from gateway.protocol.errors import BadDataError
+from gateway.protocol.codec import to_timestamp
+from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
 from gateway.protocol.presentation import write_signed_query
 from gateway.protocol.query import Check, OpenedPart, Query, SignedQuery
 from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt import VERSION
 from heyan.v1 import attestation_pb2, check_pb2, log_pb2, receipt_pb2
 
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """What became of asking one part: a reply, or the reason why there is none. Times in seconds since the epoch."""
+    """What became of asking one part: the reply, or why there is none. Times in seconds since the epoch."""
 
     part: OpenedPart
     sealed_digest: bytes
     ask_time: float
     end_time: float
-    reply: Reply | None = None
-    reason: Reason = Reason.DEPARTMENT_UNREACHABLE
+    outcome: Reply | Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +107,21 @@ def _verified_statements(
     """The statement of each check by check_id, and the statements that are the department's but unfit."""
     fit: dict[str, tuple[Statement, SignedStatement]] = {}
     unfit: list[StatementProof] = []
-    if result.reply is None:
+    if isinstance(result.outcome, Reason):
         return fit, unfit
-    part = result.part
+    part, reply = result.part, result.outcome
     checks = {check.check_id: check for check in part.part.checks}
-    for proof in result.reply.proofs:
+    for proof in reply.proofs:
         try:
-            statement = open_statement(proof, result.reply.batch)
+            require_in_batch(proof, reply.batch)
         except BadDataError:
-            continue
-        named = [statement.asked.check.check_id] if isinstance(statement, Attestation) else list(checks)
+            continue  # nobody signed it
         try:
+            statement = open_statement(proof, reply.batch)
+            named = [statement.asked.check.check_id] if isinstance(statement, Attestation) else list(checks)
             for check_id in named:
                 if check_id not in checks or check_id in fit:
-                    raise BadDataError(Reason.ATTESTATION_INVALID)
+                    raise ForgedError(Reason.ATTESTATION_INVALID, "answers another check, or one twice")
                 asked = Asked(
                     signed.digest,
                     part.digest,
@@ -134,14 +136,14 @@ def _verified_statements(
             unfit.append(proof)
             continue
         for check_id in named:
-            fit[check_id] = (statement, SignedStatement(proof, result.reply.signed))
+            fit[check_id] = (statement, SignedStatement(proof, reply.signed))
     return fit, unfit
 
 
 def _row(result: PartResult, check: Check, statements: dict[str, tuple[Statement, SignedStatement]]) -> Row:
     found = statements.get(check.check_id)
     if found is None:
-        reason = result.reason if result.reply is None else Reason.ATTESTATION_INVALID
+        reason = result.outcome if isinstance(result.outcome, Reason) else Reason.ATTESTATION_INVALID
         return Row(result, check, CheckStatus.UNAVAILABLE, reason=reason)
     statement, signed_statement = found
     if isinstance(statement, Refusal):
@@ -203,7 +205,7 @@ def merge(
     earlier: receipt_pb2.Receipt | None, settlement: Settlement, signed: SignedQuery, parts: Iterable[bytes]
 ) -> receipt_pb2.Receipt:
     """The receipt of all that is known now, without leaves: earlier statements stay, earlier gaps are replaced."""
-    receipt = receipt_pb2.Receipt(version=1, query=write_signed_query(signed), parts=list(parts))
+    receipt = receipt_pb2.Receipt(version=VERSION, query=write_signed_query(signed), parts=list(parts))
     if earlier is not None:
         receipt.statements.extend(earlier.statements)
         asked_again = {row.check.check_id for row in settlement.rows}
@@ -231,8 +233,3 @@ def _gap(row: Row) -> log_pb2.UnavailableCheck:
         ask_time=to_timestamp(row.result.ask_time),
         end_time=to_timestamp(row.result.end_time),
     )
-
-
-def write_state(receipt: receipt_pb2.Receipt) -> bytes:
-    """A receipt as the store keeps it."""
-    return encode(receipt)

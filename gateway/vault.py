@@ -13,7 +13,7 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.errors import LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
 
 KEY_BYTES = 32
@@ -41,7 +41,7 @@ class Vault:
         return nonce + self._kek.encrypt(nonce, key, b"key\x00" + grant_digest)
 
     def unwrap(self, wrapped: bytes, grant_digest: bytes) -> bytes:
-        """The evidence key of a grant; ForgedError if the row was changed or moved."""
+        """The evidence key of a grant; LogUnavailableError if the row was changed or moved."""
         return _open(self._kek, wrapped, b"key\x00" + grant_digest)
 
     def encrypt(self, key: bytes, data: bytes, bound_to: bytes) -> bytes:
@@ -50,7 +50,7 @@ class Vault:
         return nonce + AESGCM(key).encrypt(nonce, data, bound_to)
 
     def decrypt(self, key: bytes, ciphertext: bytes, bound_to: bytes) -> bytes:
-        """What `encrypt` made; ForgedError if it was changed or moved."""
+        """What `encrypt` made; LogUnavailableError if it was changed or moved."""
         return _open(AESGCM(key), ciphertext, bound_to)
 
 
@@ -58,4 +58,4 @@ def _open(cipher: AESGCM, ciphertext: bytes, bound_to: bytes) -> bytes:
     try:
         return cipher.decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], bound_to)
     except (InvalidTag, ValueError):
-        raise ForgedError(Reason.INTERNAL, "an evidence row does not open") from None
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "an evidence row was changed or moved") from None

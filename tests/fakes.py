@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from consent.verified import VerifiedGrant
 from gateway.departments import Acknowledgement, Ask, Reply
@@ -74,6 +74,7 @@ class FakeDepartment:
     refusal: Reason | None = None
     failure: HeyanError | None = None
     bend: Bend = lambda statement: statement
+    encode: Callable[[Statement], bytes] = write_statement
     bend_proof: Callable[[StatementProof], StatementProof] = lambda proof: proof
     gate: asyncio.Event | None = None
     on_batch: Callable[[str, SignedBatch, Sequence[StatementProof]], None] = lambda *_: None
@@ -86,7 +87,7 @@ class FakeDepartment:
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        statements = [write_statement(self.bend(statement)) for statement in self._statements(ask)]
+        statements = [self.encode(self.bend(statement)) for statement in self._statements(ask)]
         signed, proofs = sign_batch(statements, self.department, self.key, self.clock())
         self.on_batch(self.department, signed, proofs)
         batch = open_batch(signed, self.registry(), self.clock())
@@ -123,16 +124,6 @@ class FakeDepartment:
             )
             for check in part.part.checks
         ]
-
-
-def with_outcome(outcome: Outcome) -> Bend:
-    """A department that says something else than it would."""
-
-    def bend(statement: Statement) -> Statement:
-        assert isinstance(statement, Attestation)
-        return replace(statement, outcome=outcome)
-
-    return bend
 
 
 class FailingStore(SqliteStore):

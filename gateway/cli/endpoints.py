@@ -12,11 +12,12 @@ import msgspec
 
 from gateway.client import Client, ClientSettings
 from gateway.party.config import RegistryFiles, TlsFiles
-from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable
 from gateway.party.registry_keeper import RegistryKeeper, operator_key
 from gateway.party.tls import watch_tls
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.keys import SigningKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
 
@@ -102,13 +103,19 @@ def open_client(folder: Path, requester: str) -> Client:
         RegistryFiles(source=folder / endpoints.registry, operator_vkey=endpoints.operator_vkey, seen=seen), time.time
     )
     identity = Identity(PartyRole.REQUESTER, requester)
-    keys = load_signing_keys((folder / files.signing_key).parent)  # a key rotated in since lies beside it
+    key_folder = (folder / files.signing_key).parent  # a key rotated in since lies beside it
+    keys = Watched([key_folder], lambda: load_signing_keys(key_folder))
+
+    def signing_key() -> SigningKey:
+        keys.refresh()
+        return newest_usable(keys.value, keeper.current(), identity.uri, KeyUse.QUERY, time.time())
+
     settings = ClientSettings(
         requester=identity.uri,
         gateway=Identity(PartyRole.GATEWAY, endpoints.gateway.id).uri,
         target=endpoints.gateway.grpc,
         tls=tls,
-        signing_key=newest_usable(keys, keeper.current(), identity.uri, KeyUse.QUERY, time.time()),
+        signing_key=signing_key,
         operator=operator_key(endpoints.operator_vkey),
     )
     return Client(settings, keeper.current, time.time, keeper.refresh)

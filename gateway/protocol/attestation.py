@@ -156,12 +156,17 @@ def open_batch(signed: SignedBatch, registry: Registry, now: float) -> OpenedBat
     return OpenedBatch(message.department, message.size, message.root, sign_time)
 
 
+def require_in_batch(proof: StatementProof, batch: OpenedBatch) -> None:
+    """Hold a statement against the root that its department signed; ForgedError (PROOF_INVALID)."""
+    merkle.verify_inclusion(merkle.leaf_hash(proof.statement), proof.index, batch.size, proof.path, batch.root)
+
+
 def open_statement(proof: StatementProof, batch: OpenedBatch) -> Statement:
     """The statement of a proof, if its path leads to the batch's root and its department signed the batch.
 
     Raises ForgedError or MalformedError (ATTESTATION_INVALID, PROOF_INVALID).
     """
-    merkle.verify_inclusion(merkle.leaf_hash(proof.statement), proof.index, batch.size, proof.path, batch.root)
+    require_in_batch(proof, batch)
     statement = read_statement(proof.statement)
     department = statement.department if isinstance(statement, Refusal) else statement.asked.department
     if department != batch.department:

@@ -126,8 +126,8 @@ class Store(Protocol):
         """A grant's evidence."""
         ...
 
-    def is_withdrawn(self, withdrawal: Withdrawal) -> bool:
-        """Whether this withdrawal was reported."""
+    def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
+        """Index of the leaf that records this withdrawal, or None if it was not reported."""
         ...
 
     def registry_version(self) -> int:
@@ -135,7 +135,7 @@ class Store(Protocol):
         ...
 
     def leaf(self, index: int) -> bytes:
-        """One leaf; NotFoundError."""
+        """One leaf; NotFoundError if the log is not that large."""
         ...
 
     def leaves(self, start: int, count: int) -> Sequence[bytes]:
@@ -143,7 +143,7 @@ class Store(Protocol):
         ...
 
     def node(self, level: int, index: int) -> bytes:
-        """A complete node of the tree; NotFoundError."""
+        """A complete node of the tree; LogUnavailableError if the store has lost it."""
         ...
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:

@@ -169,8 +169,8 @@ class SqliteStore:
         )
         if entry.withdrawal is not None:
             self._writer.execute(
-                "INSERT INTO withdrawals VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (entry.withdrawal.issuer, entry.withdrawal.grant_digest),
+                "INSERT INTO withdrawals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (entry.withdrawal.issuer, entry.withdrawal.grant_digest, index),
             )
         if entry.registry_version is not None:
             self._writer.execute(
@@ -230,10 +230,11 @@ class SqliteStore:
         with self._reading, _as_unavailable():
             return self._evidence(self._reader, grant_digest)
 
-    def is_withdrawn(self, withdrawal: Withdrawal) -> bool:
+    def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """See the port."""
-        query = "SELECT 1 FROM withdrawals WHERE issuer = ? AND grant_digest = ?"
-        return self._one(query, (withdrawal.issuer, withdrawal.grant_digest)) is not None
+        query = "SELECT leaf_index FROM withdrawals WHERE issuer = ? AND grant_digest = ?"
+        row = self._one(query, (withdrawal.issuer, withdrawal.grant_digest))
+        return int(row[0]) if row is not None else None
 
     def registry_version(self) -> int:
         """See the port."""
@@ -244,7 +245,7 @@ class SqliteStore:
         """See the port."""
         row = self._one("SELECT data FROM leaves WHERE leaf_index = ?", (index,))
         if row is None:
-            raise NotFoundError(Reason.REQUEST_NOT_FOUND, "no such leaf")
+            raise NotFoundError(Reason.NOT_FOUND, "no such leaf")
         data: bytes = row[0]
         return data
 
@@ -285,7 +286,7 @@ class SqliteStore:
     def _node(connection: sqlite3.Connection, level: int, index: int) -> bytes:
         row = connection.execute("SELECT hash FROM nodes WHERE level = ? AND node_index = ?", (level, index)).fetchone()
         if row is None:
-            raise NotFoundError(Reason.PROOF_INVALID, "no such node")
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the store has lost a node of the tree")
         node: bytes = row[0]
         return node
 

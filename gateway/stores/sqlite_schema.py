@@ -24,7 +24,7 @@ CREATE TABLE request_uses (requester TEXT NOT NULL, request_id BLOB NOT NULL, gr
     authorization INTEGER NOT NULL,
     PRIMARY KEY (requester, request_id, grant_digest, authorization)) STRICT, WITHOUT ROWID;
 CREATE TABLE evidence (grant_digest BLOB PRIMARY KEY, wrapped_key BLOB NOT NULL, ciphertext BLOB NOT NULL) STRICT;
-CREATE TABLE withdrawals (issuer TEXT NOT NULL, grant_digest BLOB NOT NULL,
+CREATE TABLE withdrawals (issuer TEXT NOT NULL, grant_digest BLOB NOT NULL, leaf_index INTEGER NOT NULL,
     PRIMARY KEY (issuer, grant_digest)) STRICT, WITHOUT ROWID;
 CREATE TABLE registries (version INTEGER PRIMARY KEY, leaf_index INTEGER NOT NULL) STRICT;
 """

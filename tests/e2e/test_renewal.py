@@ -197,5 +197,5 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
         await asyncio.gather(*calls)
     assert outcomes.count("answered") == 6
     log = (running.folder / "gateway" / "process.log").read_text()
-    stopped = [line for line in log.splitlines() if json.loads(line).get("message") == "gateway stopped"]
+    stopped = [line for line in log.splitlines() if json.loads(line).get("message") == "gateway_stopped"]
     assert stopped

@@ -13,11 +13,10 @@ from gateway.asking import Question
 from gateway.client import Client, ClientSettings, Plan
 from gateway.plans import make_plan
 from gateway.protocol.claims import Role
-from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, NotGrantedError
+from gateway.protocol.errors import ForgedError, MalformedError, NotGrantedError
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
-from gateway.protocol.presentation import write_submission
-from gateway.protocol.query import open_part
+from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.sealing import open_sealed
 from gateway.protocol.subjects import IdType, Subject
@@ -27,11 +26,18 @@ from tests import federation as fed
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway
 
 
-class LyingChannel:
-    """A channel to a gateway that says whatever it is told to say."""
+class LyingConnection:
+    """A connection to a gateway that says whatever it is told to say."""
 
     def __init__(self, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
         self._answer = answer
+
+    def renew(self) -> None:
+        """Nothing to renew."""
+
+    @property
+    def channel(self) -> LyingConnection:
+        return self
 
     def unary_unary(self, _path: str) -> Callable[..., Awaitable[bytes]]:
         async def call(message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
@@ -46,11 +52,11 @@ def client_of(gateway: Gateway, answer: Callable[[bytes], Awaitable[bytes]]) -> 
         gateway=fed.GATEWAY,
         target="127.0.0.1:1",
         tls=None,  # type: ignore[arg-type] # no connection is made
-        signing_key=gateway.federation.signing_keys[fed.REQUESTER],
+        signing_key=lambda: gateway.federation.signing_keys[fed.REQUESTER],
         operator=gateway.federation.operator.public_key(),
     )
-    client = Client(settings, lambda: gateway.federation.registry, gateway.clock)
-    client._channel = LyingChannel(answer)  # type: ignore[assignment]
+    client = Client(settings, lambda: gateway.federation.registry, gateway.clock, lambda: False)
+    client._connection = LyingConnection(answer)  # type: ignore[assignment]
     return client
 
 
@@ -76,8 +82,9 @@ async def test_gateway_that_turns_a_yes_into_a_no_is_caught(gateway: Gateway) ->
         statement.attestation.outcome = check_pb2.OUTCOME_NO
         receipt.statements[0].proof.statement = statement.SerializeToString()
 
-    with pytest.raises(BadDataError):
+    with pytest.raises(ForgedError) as caught:
         await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+    assert caught.value.reason is Reason.PROOF_INVALID
 
 
 async def test_gateway_that_hides_an_answer_as_unavailable_is_caught(gateway: Gateway) -> None:
@@ -174,9 +181,31 @@ async def test_question_without_footing_in_the_consent_stops_in_the_client(gatew
 
 
 async def test_resent_submission_is_the_same_request(gateway: Gateway) -> None:
-    client = client_of(gateway, honest(gateway))
+    sent: list[bytes] = []
+    answer = honest(gateway)
+
+    async def listen(message: bytes) -> bytes:
+        sent.append(message)
+        return await answer(message)
+
+    client = client_of(gateway, listen)
     submission = client.prepare(QUESTIONS, gateway.federation.issue(), "enrolment")
     first, second = await client.send(submission), await client.send(submission)
     assert first.verified.answers == second.verified.answers
-    assert write_submission(submission) == write_submission(submission)
+    assert sent[0] == sent[1]
     assert len(gateway.leaves()) == 1
+
+
+async def test_receipt_of_another_request_is_not_taken_for_the_one_asked_for(gateway: Gateway) -> None:
+    mine, other = gateway.submission(), gateway.submission()
+    held = await gateway.send(mine)
+    await gateway.send(other)
+
+    async def answer(_message: bytes) -> bytes:
+        return pb.GetVerificationResponse(receipt=held).SerializeToString()
+
+    client = client_of(gateway, answer)
+    assert (await client.get(read_query(mine.signed.query).request_id)).verified.answers
+    with pytest.raises(ForgedError) as caught:
+        await client.get(read_query(other.signed.query).request_id)
+    assert caught.value.reason is Reason.RECEIPT_INVALID

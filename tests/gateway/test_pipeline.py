@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from consent.revocation import Revocation
 from gateway.departments import Orphans
-from gateway.protocol.attestation import Attestation, Statement, open_batch, sign_batch
+from gateway.protocol.attestation import Attestation, Statement, sign_batch
 from gateway.protocol.claims import DepartmentKind
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import (
@@ -402,11 +403,7 @@ async def test_co_resident_is_answered_on_a_grant_of_their_own(gateway: Gateway)
 
 
 async def test_answer_to_another_question_counts_as_unavailable_and_is_logged(gateway: Gateway) -> None:
-    def other_requester(statement: Statement) -> Statement:
-        assert isinstance(statement, Attestation)
-        return replace(statement, asked=replace(statement.asked, requester=fed.OTHER_REQUESTER))
-
-    department_of(gateway, LAND).bend = other_requester
+    department_of(gateway, LAND).bend = of_another_requester
     verified = await gateway.verify(gateway.submission())
     assert verified.answers[2].outcome is Outcome.UNAVAILABLE
     assert verified.answers[2].reason is Reason.ATTESTATION_INVALID
@@ -418,6 +415,69 @@ async def test_statement_outside_the_signed_batch_counts_as_unavailable(gateway:
     department_of(gateway, LAND).bend_proof = lambda proof: replace(proof, statement=proof.statement + b"\x00")
     verified = await gateway.verify(gateway.submission())
     assert verified.answers[2].outcome is Outcome.UNAVAILABLE
+    assert [leaf.WhichOneof("event") for leaf in gateway.leaves()] == ["verification"]
+
+
+async def test_stray_on_a_retry_is_logged(gateway: Gateway) -> None:
+    land = department_of(gateway, LAND)
+    land.failure = UnreachableError(Reason.DEPARTMENT_UNREACHABLE)
+    submission = gateway.submission()
+    await gateway.verify(submission)
+    land.failure = None
+    land.bend = of_another_requester
+    await gateway.verify(submission)
+    assert [leaf.WhichOneof("event") for leaf in gateway.leaves()] == ["verification", "recovery"]
+
+
+async def test_statement_that_this_version_cannot_read_is_logged_as_signed(gateway: Gateway) -> None:
+    """A node of a later version may know a reason that we do not; what it signed is owed an entry all the same."""
+    land = department_of(gateway, LAND)
+    land.encode = lambda _: b"of a later version"
+    verified = await gateway.verify(gateway.submission())
+    assert verified.answers[2].outcome is Outcome.UNAVAILABLE
+    assert [leaf.WhichOneof("event") for leaf in gateway.leaves()] == ["verification", "recovery"]
+    assert land.acknowledged
+
+
+async def test_withdrawal_reported_twice_is_recorded_once_and_says_when(gateway: Gateway) -> None:
+    grant = gateway.federation.issue().grants[0]
+    revocation = Revocation(fed.ISSUER, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+    first = await gateway.events.withdraw(revocation)
+    gateway.clock.now += 100
+    assert await gateway.events.withdraw(revocation) == first
+    assert len(gateway.leaves()) == 1
+
+
+async def test_withdrawal_by_another_issuer_withdraws_nothing(gateway: Gateway) -> None:
+    consent = gateway.federation.issue()
+    grant = consent.grants[0]
+    await gateway.events.withdraw(
+        Revocation(fed.OTHER_ISSUER, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+    )
+    assert (await gateway.verify(gateway.submission(consent))).answers
+
+
+async def test_reported_withdrawal_is_honoured_at_once(gateway: Gateway) -> None:
+    consent = gateway.federation.issue()
+    grant = consent.grants[0]
+    await gateway.events.withdraw(
+        Revocation(fed.ISSUER, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+    )
+    with pytest.raises(NotGrantedError) as caught:
+        await gateway.send(gateway.submission(consent))
+    assert caught.value.reason is Reason.GRANT_REVOKED
+
+
+async def test_adopted_registry_is_logged_once(gateway: Gateway) -> None:
+    for _ in range(2):
+        await gateway.events.adopt(gateway.federation.registry)
+    (leaf,) = gateway.leaves()
+    assert leaf.registry.digest == gateway.federation.registry.digest
+
+
+def of_another_requester(statement: Statement) -> Statement:
+    assert isinstance(statement, Attestation)
+    return replace(statement, asked=replace(statement.asked, requester=fed.OTHER_REQUESTER))
 
 
 # -- revocation and the log ---------------------------------------------------------------------------------
@@ -474,10 +534,9 @@ async def test_caller_that_goes_away_does_not_keep_an_answer_from_the_log(gatewa
 async def test_late_answers_that_nobody_waits_for_are_logged_and_acknowledged(gateway: Gateway) -> None:
     land = department_of(gateway, LAND)
     signed, proofs = sign_batch([b"late"], land.department, land.key, gateway.clock.now)
-    batch = open_batch(signed, gateway.federation.registry, gateway.clock.now)
     for _ in range(2):
         land.on_batch(land.department, signed, proofs)
-        await gateway.events.take_orphans(Orphans(land.department, signed, batch, proofs))
+        await gateway.events.take_orphans(Orphans(land.department, proofs))
     (leaf,) = gateway.leaves()
     assert list(leaf.recovery.statement_digests) == [proofs[0].digest]
     assert [item.leaf_indexes for item in land.acknowledged] == [(0,), (0,)]

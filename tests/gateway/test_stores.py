@@ -154,8 +154,8 @@ def test_evidence_is_kept_under_the_first_key_and_the_second_entry_is_not_commit
 def test_withdrawal_counts_for_its_own_issuer_only(open_store: OpenStore) -> None:
     store = open_store()
     store.commit([Entry(b"1", withdrawal=Withdrawal("spiffe://heyan/issuer/a", GRANT))], sign)
-    assert store.is_withdrawn(Withdrawal("spiffe://heyan/issuer/a", GRANT))
-    assert not store.is_withdrawn(Withdrawal("spiffe://heyan/issuer/b", GRANT))
+    assert store.withdrawn_at(Withdrawal("spiffe://heyan/issuer/a", GRANT)) == 0
+    assert store.withdrawn_at(Withdrawal("spiffe://heyan/issuer/b", GRANT)) is None
 
 
 def test_statements_are_found_at_their_leaves(open_store: OpenStore) -> None:
@@ -174,9 +174,13 @@ def test_registry_versions_are_remembered(open_store: OpenStore) -> None:
 def test_what_is_not_there_is_not_found(open_store: OpenStore) -> None:
     store = open_store()
     assert store.evidence(GRANT) is None
-    for look in (lambda: store.leaf(0), lambda: store.node(0, 0)):
-        with pytest.raises(NotFoundError):
-            look()
+    with pytest.raises(NotFoundError):
+        store.leaf(0)
+
+
+def test_node_that_the_store_lost_is_its_own_fault_and_nobodys_refusal(open_store: OpenStore) -> None:
+    with pytest.raises(LogUnavailableError):
+        open_store().node(0, 0)
 
 
 # -- SQLite's own ---------------------------------------------------------------------------------------------
