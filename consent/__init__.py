@@ -1,6 +1,8 @@
 """What a person allowed: the grant, its signing and verification, passkey evidence, status lists, and the issuer.
 
-Imports `gateway.protocol` (the ground floor) and, where a process is run or a file kept, `gateway.party`; nothing
-else of the gateway. `disclosures`, `grant`, `drafting`, `passkey`, `authenticator`, `status_list`, `revocation` and
-`verification` are pure: time, nonces and keys are arguments.
+Stands on two floors of the gateway, and knows nothing else of it: `gateway.protocol`, the pure rules and formats;
+and `gateway.party`, what every process needs, where a process is run or a file kept.
+
+`disclosures`, `grant`, `drafting`, `passkey`, `authenticator`, `status_list`, `revocation`, `selection`, `verified`
+and `verification` are pure: time, nonces and keys are arguments.
 """

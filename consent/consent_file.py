@@ -78,6 +78,11 @@ class ConsentFile:
 
     grants: tuple[GrantConsent, ...]
 
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Whom the grants open: of whom a plan may ask."""
+        return frozenset(role for grant in self.grants for role in grant.subjects)
+
     def footing(self, claim: str, region: str, *, purpose: str, gateway: str, co_resident: int = 0) -> Footing:
         """What a check must rest on, as `verification.authorize` demands it; for the co-resident of that place.
 

@@ -92,7 +92,7 @@ class GuardianApp:
         """The consent of a guardian, and of co-residents, to `details` about the child with that ID number.
 
         Details are shared out: claims on a co-resident go into the co-residents' grants, the rest into the
-        guardian's. Raises what the issuer refuses with, or UnreachableError.
+        guardian's. Raises what the issuer refuses with, or UnreachableError (PEER_UNREACHABLE).
         """
         request = {
             "child": child,
@@ -163,7 +163,7 @@ class GuardianApp:
                 if response.status >= 400:  # noqa: PLR2004 - RFC 9110 §15.5
                     raise _refusal(response.status, data)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise UnreachableError(Reason.STATUS_UNAVAILABLE, f"{self._url}: {type(error).__name__}") from error
+            raise UnreachableError(Reason.PEER_UNREACHABLE, f"{self._url}: {type(error).__name__}") from error
         return parse_json_object(data, "response")
 
 

@@ -13,7 +13,6 @@ from typing import Annotated
 import msgspec
 
 from consent.grant import Time, Token
-from consent.verified import VerifiedGrant
 from gateway.protocol.codec import b64url, parse_json_object, unb64url
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import ForgedError, MalformedError, NotCurrentError, UnknownPeerError
@@ -39,10 +38,6 @@ class Revocation:
     grant_digest: bytes
     issued: int
     expires: int
-
-    def covers(self, grant: VerifiedGrant) -> bool:
-        """Whether this withdraws `grant`: the same digest, and by the issuer who made it."""
-        return self.grant_digest == grant.digest and self.issuer == grant.issuer
 
 
 class _Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -34,7 +34,6 @@ from consent import grant as grants_format
 from consent.disclosures import Authorization, disclosure_digest, read_disclosure
 from consent.grant import GrantPayload
 from consent.passkey import commit_key, read_evidence, verify_assertion
-from consent.selection import presentations_for, select_disclosures
 from consent.verified import Genuine, GenuineGrants, VerifiedGrant
 from gateway.protocol import jws
 from gateway.protocol.claims import Role
@@ -56,17 +55,6 @@ from gateway.protocol.query import Check, Part, Query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import IssuerTerms, KeyUse
-
-__all__ = [
-    "GenuineGrants",
-    "VerifiedGrant",
-    "authorize",
-    "open_grant",
-    "presentations_for",
-    "require_evidence",
-    "select_disclosures",
-    "verify_evidence",
-]
 
 _GUARDED = frozenset({Role.CHILD, Role.GUARDIAN})
 """Whose data the guardian consents to."""

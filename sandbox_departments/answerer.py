@@ -112,7 +112,8 @@ class Answerer:
             lost = await self._lost_standings(admitted)
             return await self._on_thread(lambda: self._decide_all(incoming, admitted, lost, situation, key))
         except HeyanError as fault:
-            self._journal_failed = isinstance(fault, LogUnavailableError)
+            if isinstance(fault, LogUnavailableError):
+                self._journal_failed = True  # until `complaints` has probed it
             return faults(incoming, fault.reason)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is no statement about a person
             return faults(incoming, internal_error("answer", error).reason)

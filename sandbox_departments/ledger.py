@@ -154,7 +154,7 @@ class Ledger:
         """
         row = self._one("SELECT size, message IS NULL FROM batches WHERE digest = ? AND gateway = ?", (batch, gateway))
         if row is None:
-            raise NotFoundError(Reason.REQUEST_NOT_FOUND, "no such batch was signed for this gateway")
+            raise NotFoundError(Reason.NOT_FOUND, "no such batch was signed for this gateway")
         size, settled = row
         return None if settled else int(size)
 

@@ -23,14 +23,17 @@ from gateway.party.keyfiles import (
     write_private,
 )
 from gateway.protocol.codec import b64url, unb64url
+from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.limits import EARLY_TOLERANCE
+from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyUse
 from gateway.protocol.sealing import OpeningKey
 
 SECRET_BYTES = 32
+_FORM = f"must be base64url of {SECRET_BYTES} bytes"
 
 _log = structlog.get_logger(__name__)
 
@@ -74,7 +77,10 @@ def load_secret(path: Path, *, journal: Path) -> bytes:
         if journal.exists():
             raise unusable(path, f"is missing, but the journal {journal} was kept under it: restore it")
         write_private(path, b64url(secrets.token_bytes(SECRET_BYTES)).encode() + b"\n")
-    secret = unb64url(read_private(path).decode("ascii", "replace").strip(), "secret")
+    try:
+        secret = unb64url(read_private(path).decode("ascii", "replace").strip(), "secret")
+    except MalformedError as error:
+        raise error if error.reason is Reason.CONFIGURATION_INVALID else unusable(path, _FORM) from None
     if len(secret) != SECRET_BYTES:
-        raise unusable(path, f"must be base64url of {SECRET_BYTES} bytes")
+        raise unusable(path, _FORM)
     return secret

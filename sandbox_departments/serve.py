@@ -18,13 +18,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from consent.status_follower import StatusFollower
-from gateway.party.keyfiles import unusable
 from gateway.party.probes import Probes
-from gateway.party.process import Clock, repeat
+from gateway.party.process import Clock, cancel_all, close_all, repeat
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.service import SERVER_OPTIONS, Guard
 from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
+from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
+from gateway.protocol.reasons import Reason
 from sandbox_departments.answerer import Answerer, Sources, Terms
 from sandbox_departments.answering import Budget
 from sandbox_departments.config import NodeConfig
@@ -73,7 +74,7 @@ class NodeProcess:
 
     def __init__(self, config: NodeConfig, *, register: Register, clock: Clock) -> None:
         if config.identity.role is not PartyRole.DEPARTMENT:
-            raise unusable(config.journal, "is of a node: spiffe_id must be a department's")
+            raise MalformedError.at("spiffe_id", "must be a department's", Reason.CONFIGURATION_INVALID)
         self._config = config
         self._clock = clock
         self._complaints: tuple[str, ...] = ("STARTING",)
@@ -134,22 +135,25 @@ class NodeProcess:
 
     async def stop(self) -> None:
         """Take nothing new, answer what was asked, and close."""
-        await self._health.enter_graceful_shutdown()
-        if self._tasks:
-            await self._node.stop()
-        await self._server.stop(self._config.stop_grace)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._follower.close()
-        await self._probes.stop()
-        self._thread.shutdown()
-        self._journal.close()
+        await close_all(
+            self._health.enter_graceful_shutdown,
+            self._stop_answering,
+            lambda: self._server.stop(self._config.stop_grace),
+            lambda: cancel_all(self._tasks),
+            self._follower.close,
+            self._probes.stop,
+            self._thread.shutdown,
+            self._journal.close,
+        )
         _log.info("node_stopped", department=self._config.spiffe_id)
 
     def complaints(self) -> tuple[str, ...]:
         """Why the node wants no work now, as reasons; as of the last look."""
         return (*self._complaints, "SHUTTING_DOWN") if self._node.stopping else self._complaints
+
+    async def _stop_answering(self) -> None:
+        if self._tasks:
+            await self._node.stop()
 
     async def _look_after(self) -> None:
         """What a second brings: renewed keys and certificates, ended sealing keys, health."""

@@ -109,7 +109,7 @@ def find_truth(path: Path, family: str) -> Truth:
                 truth = _from_line(line, number)
                 if truth.application.family == family:
                     return truth
-    raise NotFoundError(Reason.REQUEST_NOT_FOUND, "the truth file has no such family")
+    raise NotFoundError(Reason.NOT_FOUND, "the truth file has no such family")
 
 
 # -- answers ------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from consent.issuer.requests import MAX_BODY, ApprovalBody, DraftBody, Revocatio
 from consent.issuer.service import ConsentIssuer, Draft
 from consent.passkey import assertion_from_json
 from consent.status_list import MEDIA_TYPE, TTL
+from gateway.party.process import place_of
 from gateway.protocol.codec import b64url
 from gateway.protocol.errors import (
     ForgedError,
@@ -167,7 +168,7 @@ async def _answer_problems(request: web.Request, handler: _Handler) -> web.Strea
     except web.HTTPException as error:
         return problem(MalformedError(Reason.MESSAGE_MALFORMED), status=error.status)
     except Exception as error:  # noqa: BLE001 - the last line before the client: nothing internal may leave
-        _log.error("internal error", path=_route(request), kind=type(error).__name__)
+        _log.error("internal_error", path=_route(request), kind=type(error).__name__, place=place_of(error))
         return problem(UnreachableError(Reason.INTERNAL), status=500)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -58,7 +58,7 @@ class PublishedLists:
         if held is not None and 0 <= now - held[0] < RESIGN_SECONDS:
             return held[1]
         if not 0 <= number <= self._store.newest_status_list():
-            raise NotFoundError(Reason.STATUS_UNAVAILABLE, "no such status list")
+            raise NotFoundError(Reason.NOT_FOUND, "no such status list")
         statuses = StatusList.of(self._store.revoked_indexes(number))
         token = sign_status_list(statuses, self._uri(number), int(now), self._signing_key())
         self._signed[number] = (now, token)

@@ -20,7 +20,7 @@ from consent.issuer.store import IssuerStore
 from gateway.party.addresses import split_address
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private, unusable
 from gateway.party.probes import Probes
-from gateway.party.process import Clock, repeat
+from gateway.party.process import Clock, cancel_all, close_all, repeat
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.tls import server_ssl_context, watch_tls
 from gateway.protocol.errors import HeyanError
@@ -86,20 +86,23 @@ class IssuerServer:
             loop.create_task(repeat(LOOK_SECONDS, self._look_at_keys, "keys")),
         ]
         bound: int = self._runner.addresses[0][1]
-        _log.info("consent issuer listens", identity=self._config.spiffe_id, host=host, port=bound, probes=probes)
+        _log.info("issuer_serves", identity=self._config.spiffe_id, host=host, port=bound, probes=probes)
         return bound
 
     async def stop(self) -> None:
         """Take no new requests, end those under way, bring reported withdrawals to their end, close the store."""
+        await close_all(
+            self._stop_listening,
+            self._probes.stop,
+            lambda: cancel_all(self._tasks),
+            self._reporter.close,
+            self._app.close,
+            self._store.close,
+        )
+
+    async def _stop_listening(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
-        await self._probes.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._reporter.close()
-        self._app.close()
-        self._store.close()
 
     def _signing_key(self) -> SigningKey:
         now = self._clock()
@@ -124,10 +127,10 @@ class IssuerServer:
 async def serve(config: IssuerConfig, stop: asyncio.Event, on_start: Callable[[int], None] | None = None) -> None:
     """Serve until `stop` is set (`gateway.party.process.run_until_signal` sets it); `on_start` is told the port."""
     server = IssuerServer(config)
-    port = await server.start()
-    if on_start is not None:
-        on_start(port)
     try:
+        port = await server.start()
+        if on_start is not None:
+            on_start(port)
         await stop.wait()
     finally:
         await server.stop()

@@ -109,7 +109,7 @@ class IssuerStore:
     # -- accounts -------------------------------------------------------------------------------------------
 
     def put_accounts(self, accounts: Iterable[Account]) -> None:
-        """Enrol accounts, or replace those of the same id, in one transaction."""
+        """Enrol accounts, or renew those of the same id (another passkey, another child), in one transaction."""
         with self._durable():
             for account in accounts:
                 key = (account.account_id,)
@@ -218,11 +218,6 @@ class IssuerStore:
 
     def _count(self, sql: str, *values: Any) -> int:
         return int(self._db.execute(sql, values).fetchone()[0])
-
-
-def enrol(store: IssuerStore, accounts: Iterable[Account]) -> None:
-    """Enrol accounts with an issuer, or renew them (another passkey, another child)."""
-    store.put_accounts(accounts)
 
 
 def _columns(subject: Subject) -> tuple[str, str, str]:

@@ -10,20 +10,17 @@ Tracebacks appear only with `--debug`. Commands are imported when they are calle
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from gateway.cli.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
 from gateway.party.process import configure_logging
-from gateway.protocol.errors import HeyanError, MalformedError, UnreachableError
+from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.reasons import Reason, text_of
-
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_UNREACHABLE = 3
-_INTERRUPTED = 130
 
 app = App(
     name="heyan",
@@ -36,19 +33,25 @@ app = App(
     help_format="markdown",
     version=lambda: version("heyan"),
 )
-app.command("gateway.cli.demo:demo", name="demo")
-app.command("gateway.cli.up:up", name="up")
-app.command("gateway.cli.verify:verify", name="verify")
-app.command("gateway.cli.consent:app", name="consent")
-app.command("gateway.cli.log:app", name="log")
-app.command("gateway.cli.registry:app", name="registry")
-app.command("gateway.cli.doctor:doctor", name="doctor")
-app.command("gateway.cli.serve:gateway", name="gateway")
-app.command("gateway.cli.serve:department", name="department")
+for _name, _target, _help in (
+    ("demo", "gateway.cli.demo:demo", "Start a federation, send applications, check everything, stop."),
+    ("up", "gateway.cli.up:up", "Run a federation of fictional people until Ctrl-C."),
+    ("verify", "gateway.cli.verify:verify", "Ask one application, and check the receipt."),
+    ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
+    ("log", "gateway.cli.log:app", "Check receipts, offline."),
+    ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
+    ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
+    ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),
+    ("department", "gateway.cli.serve:department", "Serve a department node."),
+):
+    app.command(_target, name=_name, help=_help)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Chinese shows question marks, not an error
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in tokens
     if debug:
@@ -61,7 +64,7 @@ def _run(tokens: list[str], *, debug: bool) -> int:
     try:
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; nothing is left to say
         return 0
@@ -100,9 +103,6 @@ def exit_code_of(error: HeyanError) -> int:
     """The exit code of a domain error."""
     if isinstance(error, UnreachableError):
         return EXIT_UNREACHABLE
-    if isinstance(error, MalformedError) and error.reason in (
-        Reason.CONFIGURATION_INVALID,
-        Reason.IDENTIFIER_MALFORMED,
-    ):
+    if error.reason in (Reason.CONFIGURATION_INVALID, Reason.IDENTIFIER_MALFORMED):
         return EXIT_USAGE
     return EXIT_REFUSED

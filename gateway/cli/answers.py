@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
-from rich.table import Table
 
 from gateway.protocol.claims import claim_named
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.outcomes import Outcome
+from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.receipt import Answer, VerifiedReceipt
 
 _STYLES = {
@@ -17,6 +18,9 @@ _STYLES = {
     Outcome.UNAVAILABLE: "magenta",
     Outcome.REFUSED: "magenta",
 }
+
+
+_WHOLE: dict[str, Any] = {"soft_wrap": True, "highlight": False}
 
 
 def answer_row(answer: Answer) -> dict[str, object]:
@@ -36,20 +40,12 @@ def answer_row(answer: Answer) -> dict[str, object]:
 
 
 def print_answers(verified: VerifiedReceipt, console: Console | None = None) -> None:
-    """The answers as a table, in both languages."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("outcome", no_wrap=True)
-    table.add_column("next", no_wrap=True)
-    table.add_column("claim", no_wrap=True)
-    table.add_column("department", no_wrap=True)
-    table.add_column("核验事项", overflow="fold")
+    """The answers, two lines each, in both languages; nothing is cut, however narrow the terminal."""
+    shown = console or Console()
     for answer in verified.answers:
-        step = answer.next_step.name if answer.reason is None else f"{answer.next_step.name} ({answer.reason.value})"
-        table.add_row(
-            f"[{_STYLES[answer.outcome]}]{answer.outcome.name}[/]",
-            step,
-            answer.check.claim,
-            parse_identity(answer.department).name,
-            claim_named(answer.check.claim).text.zh,
-        )
-    (console or Console()).print(table)
+        style = _STYLES[answer.outcome]
+        department = parse_identity(answer.department).name
+        shown.print(f"[{style}]{answer.outcome.name:12}[/] {answer.check.claim}  {department}", **_WHOLE)
+        reason = f" ({answer.reason.value})" if answer.reason is not None else ""
+        step = "" if answer.next_step is NextStep.NONE and not reason else f"; next: {answer.next_step.name}{reason}"
+        shown.print(f"{'':12} {claim_named(answer.check.claim).text.zh}{step}", markup=False, **_WHOLE)

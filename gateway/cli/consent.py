@@ -13,7 +13,7 @@ from cyclopts import App
 
 from consent.consent_file import ConsentFile, GrantConsent, read_consent_file, write_consent_file
 from consent.disclosures import Authorization
-from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 
 app = App(name="consent", help="Consents: issue, inspect and revoke them; serve an issuer.")
 
@@ -57,6 +57,7 @@ def issue(*, folder: RequiredFolder, family: str, requester: str, out: Path) -> 
     """
     from gateway.cli.guardians import Guardians, find_family  # noqa: PLC0415 - only this command needs a sandbox
 
+    require_writable(out, "--out")
     application = find_family(folder, family).application
 
     async def run() -> ConsentFile:

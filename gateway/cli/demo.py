@@ -14,15 +14,18 @@ from rich.table import Table
 
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.cli.sandbox import Asked, Sandbox
+from gateway.cli.options import FolderOption
+from gateway.cli.sandbox import MADE_FILE, Asked, Sandbox
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start
 from gateway.cli.verify import ask
 from gateway.client import Verification
 from gateway.party.registry_keeper import operator_key
+from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.matrix import Group, Material, School, materials_of
 from gateway.protocol.outcomes import Outcome
+from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from sandbox_departments.truth import Truth, read_truth
@@ -32,6 +35,8 @@ FAMILIES = 24
 """Applications of the demonstration: the first sixteen families are one of every kind, all in order; then come
 families that are not."""
 IN_ORDER = 16
+MOST_FAMILIES = 40
+"""Among POPULATION families there are always so many of interest."""
 _SCHOOLS = {
     School.PUBLIC_PRIMARY: "公办小学",
     School.PUBLIC_JUNIOR: "公办初中",
@@ -48,10 +53,10 @@ _GROUPS = {
 }
 
 
-def demo(*, folder: Path | None = None, families: int = FAMILIES) -> int:
+def demo(*, folder: FolderOption = None, families: int = FAMILIES) -> int:
     """Start a federation, send applications of every group of the matrix, check every answer and every receipt.
 
-    Everything runs on loopback with fictional people, in a temporary folder unless --folder keeps it, and stops at
+    Everything runs on loopback with fictional people, in a temporary folder unless --dir keeps it, and stops at
     the end. Exit code 0 if every answer is right and every receipt verifies offline, 1 otherwise.
 
     Example: `heyan demo`
@@ -63,6 +68,10 @@ def demo(*, folder: Path | None = None, families: int = FAMILIES) -> int:
     families
         How many applications to send.
     """
+    if not 1 <= families <= MOST_FAMILIES:
+        raise MalformedError.at("--families", f"must be 1 to {MOST_FAMILIES}", Reason.CONFIGURATION_INVALID)
+    if folder is not None and (folder / MADE_FILE).exists():
+        raise MalformedError.at("--dir", f"{folder} is a sandbox already: name a new one", Reason.CONFIGURATION_INVALID)
     if folder is not None:
         return asyncio.run(_run(folder, families))
     with tempfile.TemporaryDirectory(prefix="heyan-demo-") as made:
@@ -118,8 +127,8 @@ async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Cons
             )
     console.print(table)
     console.print(
-        f"\n{families} applications, {wrong} wrong. Exempt: materials that the answers replace. Every receipt was "
-        "verified offline, from its file and the operator's key alone."
+        f"\n{table.row_count} applications, {wrong} wrong. Exempt: materials that the answers replace. "
+        "Every receipt was verified offline, from its file and the operator's key alone."
     )
     return wrong
 

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 
+from gateway.cli.endpoints import Endpoints, read_endpoints
+from gateway.cli.options import FolderOption, JsonOption
 from gateway.party.config import TlsFiles
 from gateway.party.diagnosis import (
     AnyPartyConfig,
@@ -30,11 +31,10 @@ from gateway.party.diagnosis import (
     check_signing_keys,
     peers_of,
 )
-from gateway.party.keyfiles import Watched, read_public, unusable
+from gateway.party.keyfiles import Watched
 from gateway.party.tls import TlsMaterial, watch_tls
-from gateway.protocol.codec import parse_json_object
 from gateway.protocol.errors import HeyanError, MalformedError
-from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
@@ -46,8 +46,8 @@ app = App(name="doctor", help="Explain what keeps a party from working.")
 def doctor(
     *,
     config: Path | None = None,
-    dir_: Annotated[Path | None, Parameter(name="--dir")] = None,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
 ) -> int:
     """Explain a failing handshake, a skewed clock, an expired key or registry, an unreachable node, a busy port.
 
@@ -60,19 +60,17 @@ def doctor(
     ----------
     config
         A party's configuration file.
-    dir_
+    folder
         The folder of `heyan up`: every party in it, and what endpoints.json names.
-    json_
-        Print one JSON object: findings of level, party, topic, text and remedy.
     """
-    if (config is None) == (dir_ is None):
+    if (config is None) == (folder is None):
         raise MalformedError.at("--config", "give either --config or --dir", Reason.CONFIGURATION_INVALID)
     if config is not None:
         findings = asyncio.run(examine_party(config, time.time))
     else:
-        assert dir_ is not None  # noqa: S101 - one of the two is given
-        findings = asyncio.run(examine_folder(dir_, time.time))
-    _print_json(findings) if json_ else _print(findings)
+        assert folder is not None  # noqa: S101 - one of the two is given
+        findings = asyncio.run(examine_folder(folder, time.time))
+    _print_json(findings) if as_json else _print(findings)
     return int(any(finding.level is Level.PROBLEM for _, finding in findings))
 
 
@@ -110,33 +108,25 @@ async def examine_folder(folder: Path, clock: Callable[[], float]) -> Findings:
     findings: Findings = []
     for path in _configurations(folder):
         findings += await examine_party(path, clock)
-    endpoints_file = folder / "endpoints.json"
     try:
-        endpoints = parse_json_object(read_public(endpoints_file), str(endpoints_file))
-        return findings + await _examine_endpoints(folder, endpoints, clock)
+        endpoints = read_endpoints(folder)
     except HeyanError as error:
         remedy = f"start the federation once: heyan up {folder}"
-        return [*findings, (str(endpoints_file), Finding(Level.PROBLEM, "endpoints", error.detail, remedy))]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise unusable(endpoints_file, f"does not have the fields of heyan up: {error!r}") from error
+        return [*findings, (str(folder), Finding(Level.PROBLEM, "endpoints", error.detail, remedy))]
+    return findings + await _examine_endpoints(folder, endpoints, clock)
 
 
 def _configurations(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.toml"))
 
 
-async def _examine_endpoints(folder: Path, endpoints: dict[str, Any], clock: Callable[[], float]) -> Findings:
-    servers: list[tuple[str, Identity]] = []
-    gateway = endpoints.get("gateway") or {}
-    if gateway.get("grpc"):
-        servers.append((gateway["grpc"], _identity(PartyRole.GATEWAY, gateway["id"])))
-    for name, department in (endpoints.get("departments") or {}).items():
-        if department.get("grpc"):
-            servers.append((department["grpc"], _identity(PartyRole.DEPARTMENT, name)))
+async def _examine_endpoints(folder: Path, endpoints: Endpoints, clock: Callable[[], float]) -> Findings:
+    servers = [(endpoints.gateway.grpc, Identity(PartyRole.GATEWAY, endpoints.gateway.id))]
+    servers += [(node.grpc, Identity(PartyRole.DEPARTMENT, name)) for name, node in endpoints.departments.items()]
     findings: Findings = []
-    for name, files in (endpoints.get("requesters") or {}).items():
-        us = _identity(PartyRole.REQUESTER, name).uri
-        tls_files = TlsFiles(certificate=folder / files["cert"], key=folder / files["key"], ca=folder / endpoints["ca"])
+    for name, files in endpoints.requesters.items():
+        us = Identity(PartyRole.REQUESTER, name).uri
+        tls_files = TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca)
         try:
             tls = watch_tls(tls_files)
         except HeyanError as error:
@@ -146,11 +136,6 @@ async def _examine_endpoints(folder: Path, endpoints: dict[str, Any], clock: Cal
         for reached in await asyncio.gather(*(check_peer(target, peer, tls, clock()) for target, peer in servers)):
             findings += [(us, finding) for finding in reached]
     return findings
-
-
-def _identity(role: PartyRole, name: str) -> Identity:
-    """An identity of endpoints.json, which names parties by id or by SPIFFE ID."""
-    return parse_identity(name) if "://" in name else parse_identity(Identity(role, name).uri)
 
 
 def _watch(files: TlsFiles) -> Watched[TlsMaterial] | None:

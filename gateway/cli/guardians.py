@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from consent.authenticator import derive_authenticator
 from consent.consent_file import ConsentFile
-from consent.disclosures import Detail
+from consent.disclosures import Detail, group_details
 from consent.guardian import GuardianApp, Person
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.sandbox import account_id
 from gateway.party.keyfiles import read_private
-from gateway.protocol.claims import DepartmentKind, Role, claim_named
+from gateway.protocol.claims import Role
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.matrix import plan_checks
@@ -45,7 +45,7 @@ class Guardians:
     async def consent(self, application: Application, requester: str) -> ConsentFile:
         """The family's consent to just the checks of its application, for `requester` (its id)."""
         checks = plan_checks(application.school, application.group, frozenset(application.subjects))
-        details = details_of((check.claim for check in checks), application.region)
+        details = group_details((check.claim for check in checks), (application.region,), MAX_USES)
         return await self.consent_to(application, requester, details)
 
     async def consent_to(self, application: Application, requester: str, details: Sequence[Detail]) -> ConsentFile:
@@ -76,14 +76,6 @@ def _trusting(ca: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(ca)
     return context
-
-
-def details_of(claims: Iterable[str], region: str) -> tuple[Detail, ...]:
-    """What to consent to: one element for each kind of department, so that each is shown its own only."""
-    by_kind: dict[DepartmentKind, list[str]] = {}
-    for claim in claims:
-        by_kind.setdefault(claim_named(claim).department, []).append(claim)
-    return tuple(Detail(tuple(dict.fromkeys(found)), (region,), MAX_USES) for found in by_kind.values())
 
 
 def find_family(folder: Path, family: str) -> Truth:

@@ -11,23 +11,32 @@ from cyclopts import App
 
 from gateway.cli.answers import answer_row, print_answers
 from gateway.cli.options import FolderOption, JsonOption
+from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.keys import PublicKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json
+from heyan.v1 import receipt_pb2
 
 app = App(name="log", help="Check receipts and the log.")
 
 
 @app.command(name="verify-receipt")
 def verify_receipt_file(
-    file: Path, *, operator_vkey: str | None = None, folder: FolderOption = None, as_json: JsonOption = False
+    file: Path,
+    *,
+    operator_vkey: str | None = None,
+    folder: FolderOption = None,
+    registry: Path | None = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check a receipt offline: who asked, on whose consent, what the departments signed, and that the log has it.
 
-    Needs the file and the operator's verifier key, nothing else. Says WITNESSED if the checkpoint carries the
-    cosignatures of a quorum, UNWITNESSED if not. Exit code 0 if everything holds, 1 if anything does not.
+    Needs the file and the operator's verifier key, nothing else; a newer registry judges by what is known since.
+    Says WITNESSED if the checkpoint carries the cosignatures of a quorum, UNWITNESSED if not. Exit code 0 if
+    everything holds, 1 if anything does not.
 
     Examples: `heyan log verify-receipt receipt.json --dir run`,
     `heyan log verify-receipt receipt.json --operator-vkey registry.sandbox+c0ffee00+AWFi…`
@@ -39,9 +48,22 @@ def verify_receipt_file(
     operator_vkey
         The federation operator's key as a C2SP verifier key, which you pin.
     folder
-        A federation's folder to take that key from instead.
+        A federation's folder to take that key from instead, and its registry.
+    registry
+        A newer registry than the receipt brings, as published: it may know of a key that was compromised since.
     """
-    verified = verify_receipt(receipt_from_json(_read(file)), operator_key(_operator_vkey(operator_vkey, folder)))
+    if folder is not None:
+        from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key needs not
+
+        endpoints = read_endpoints(folder)
+        operator_vkey = operator_vkey or endpoints.operator_vkey
+        registry = registry or folder / endpoints.registry
+    if operator_vkey is None:
+        raise MalformedError.at("--operator-vkey", "or --dir must say whom to trust", Reason.CONFIGURATION_INVALID)
+    receipt = _read_receipt(file)
+    if registry is not None:
+        receipt.registry = read_public(registry).decode("ascii", errors="replace").strip()
+    verified = verify_receipt(receipt, _operator(operator_vkey))
     if as_json:
         sys.stdout.write(json.dumps(_summary(verified), ensure_ascii=False, indent=2) + "\n")
         return
@@ -54,14 +76,20 @@ def verify_receipt_file(
     )
 
 
-def _operator_vkey(operator_vkey: str | None, folder: Path | None) -> str:
-    if operator_vkey is not None:
-        return operator_vkey
-    if folder is None:
-        raise MalformedError.at("--operator-vkey", "or --dir must say whom to trust", Reason.CONFIGURATION_INVALID)
-    from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key does without
+def _operator(vkey: str) -> PublicKey:
+    try:
+        return operator_key(vkey)
+    except MalformedError as error:
+        raise MalformedError.at("--operator-vkey", error.detail, Reason.CONFIGURATION_INVALID) from None
 
-    return read_endpoints(folder).operator_vkey
+
+def _read_receipt(file: Path) -> receipt_pb2.Receipt:
+    data = read_public(file)
+    try:
+        return receipt_from_json(data.decode())
+    except (MalformedError, UnicodeDecodeError):
+        description = f"is not a whole receipt ({len(data)} bytes): ask for it again with heyan verify --receipt"
+        raise MalformedError.at(str(file), description, Reason.RECEIPT_INVALID) from None
 
 
 def _summary(verified: VerifiedReceipt) -> dict[str, object]:
@@ -80,10 +108,3 @@ def _summary(verified: VerifiedReceipt) -> dict[str, object]:
         "registry_version": verified.registry_version,
         "witnessed": verified.witnessed,
     }
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MalformedError.at(str(file), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error

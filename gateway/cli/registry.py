@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from gateway.cli.options import JsonOption
 from gateway.operator import document as editing
 from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
 from gateway.operator.enrolment import PartyFolder
@@ -27,6 +28,7 @@ from gateway.protocol.registry import Registry, open_registry
 from gateway.protocol.registry_terms import KeyUse
 
 _DAY = 86_400
+_MOST_DAYS = 366
 
 app = App(
     name="registry",
@@ -125,6 +127,8 @@ def sign(*, desk: DeskOption, days: int = REGISTRY_LIFETIME // _DAY) -> None:
     days
         Days until it expires and new work stops, unless a newer version is signed.
     """
+    if not 1 <= days <= _MOST_DAYS:
+        raise _usage("--days", f"must be 1 to {_MOST_DAYS}")
     opened = Desk.open(desk)
     with opened.alone():
         _say_signed(opened, opened.sign(time.time(), days * _DAY))
@@ -210,7 +214,7 @@ def show(
     desk: OptionalDesk = None,
     file: Path | None = None,
     vkey: str | None = None,
-    json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Verify the published registry and show its parties and keys.
 
@@ -222,13 +226,11 @@ def show(
         A registry file to show instead of the desk's.
     vkey
         The operator's verifier key, with which that file must be signed.
-    json_
-        Print one JSON object: version, digest, expired, and the document.
     """
     registry, now = _verified(desk, file, vkey), time.time()
     document = registry.document
     expired = now > document.expires
-    if json_:
+    if as_json:
         shown: dict[str, Any] = {
             "version": registry.version,
             "digest": registry.digest.hex(),

@@ -23,6 +23,7 @@ from gateway.protocol.divisions import PREFECTURES
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
+from sandbox_departments.population import MAX_POPULATION
 from sandbox_departments.registers import NodeKey
 
 GATEWAY = Identity(PartyRole.GATEWAY, "main")
@@ -35,6 +36,7 @@ DEFAULT_SEED = 1
 DEFAULT_POPULATION = 2_000
 DEFAULT_PREFECTURES = ("4301", "4303")
 MADE_FILE = "sandbox.json"
+_FIRST_PORT = 1_024
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -152,10 +154,15 @@ def settle(folder: Path, asked: Asked) -> Made:
     if already is None:
         made = Made(
             seed=DEFAULT_SEED if asked.seed is None else asked.seed,
-            population=asked.population or DEFAULT_POPULATION,
+            population=DEFAULT_POPULATION if asked.population is None else asked.population,
             prefectures=asked.prefectures or DEFAULT_PREFECTURES,
-            port_base=asked.port_base or DEFAULT_PORT_BASE,
+            port_base=DEFAULT_PORT_BASE if asked.port_base is None else asked.port_base,
         )
+        last = 65_535 - 2 * (2 + len(DepartmentKind) * len(made.prefectures))
+        if not _FIRST_PORT <= made.port_base <= last:
+            raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
+        if not 1 <= made.population <= MAX_POPULATION:
+            raise MalformedError.at("--population", f"must be 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
         unknown = [prefecture for prefecture in made.prefectures if prefecture not in PREFECTURES]
         if unknown or len(set(made.prefectures)) != len(made.prefectures):
             raise MalformedError.at(
@@ -169,10 +176,15 @@ def settle(folder: Path, asked: Asked) -> Made:
         if wanted is not None and wanted != getattr(already, name):
             raise MalformedError.at(
                 "--" + name.replace("_", "-"),
-                f"is {getattr(already, name)} in {folder}: leave it out, or name another folder",
+                f"is {_spelt(getattr(already, name))} in {folder}: leave it out, or name another folder",
                 Reason.CONFIGURATION_INVALID,
             )
     return already
+
+
+def _spelt(value: object) -> str:
+    """A value as the command line spells it."""
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def account_id(family: str, role: Role) -> str:

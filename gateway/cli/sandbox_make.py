@@ -12,7 +12,7 @@ import msgspec
 
 from consent.authenticator import derive_authenticator
 from consent.issuer.accounts import CO_RESIDENT, Account, Child
-from consent.issuer.store import IssuerStore, enrol
+from consent.issuer.store import IssuerStore
 from gateway.cli.endpoints import (
     FILE,
     AuditorFiles,
@@ -56,6 +56,7 @@ def make(sandbox: Sandbox) -> None:
     """Make everything of a new sandbox; `sandbox.json` comes last, so that an interrupted making is no sandbox."""
     now = time.time()
     sandbox.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(sandbox.folder / ".gitignore", b"*\n")  # keys, registers and consents are never committed
     desk = Desk.create(sandbox.desk_folder, "sandbox", now)
     identities = {identity.uri: identity for identity in sandbox.identities}
     for party in _parties(sandbox):
@@ -138,7 +139,7 @@ def _populate(sandbox: Sandbox) -> None:
     write_truth(sandbox.folder / "truth.jsonl", families)
     store = IssuerStore(sandbox.folder / "consent" / "store.db")
     try:
-        enrol(store, _accounts(sandbox, families))
+        store.put_accounts(_accounts(sandbox, families))
     finally:
         store.close()
 

@@ -25,9 +25,9 @@ def renew(sandbox: Sandbox, now: float) -> list[str]:
         done = [line for identity in sandbox.identities for line in _renew_party(sandbox, desk, identity, now)]
         published = desk.published()
         if published is None or done or published.document.expires - now < RENEW_BEFORE:
-            registry = desk.sign(now)
-            write_endpoints(sandbox, desk, registry, now)
-            done.append(f"registry version {registry.version}")
+            published = desk.sign(now)
+            done.append(f"registry version {published.version}")
+        write_endpoints(sandbox, desk, published, now)  # also where somebody deleted it
     return done
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import aiohttp
 
 from gateway.cli.sandbox import Process
+from gateway.party.process import SUPERVISOR
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
 
@@ -52,11 +53,14 @@ class Supervisor:
         return self._running[name].pid
 
     async def stop(self) -> None:
-        """Stop all, the last started first, and wait for them."""
+        """Stop the last started, which is connected to the others, then all the others."""
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        await asyncio.gather(*(_stop(process) for process in reversed(self._running.values())))
+        running = list(self._running.values())
+        if running:
+            await _stop(running.pop())  # its connections to the others end in order
+        await asyncio.gather(*(_stop(process) for process in running))
 
     async def _keep(self, process: Process) -> None:
         while True:
@@ -89,7 +93,7 @@ def require_free(process: Process) -> None:
         if not _is_free(port):
             raise MalformedError.at(
                 f"port {port}",
-                f"({process.name}) is busy: stop what listens there, or make a sandbox with another --port-base",
+                f"({process.name}) is busy: is this federation up already? Else stop what listens there (see ss -ltnp)",
                 Reason.CONFIGURATION_INVALID,
             )
 
@@ -126,6 +130,7 @@ async def _spawn(process: Process) -> asyncio.subprocess.Process:
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
+            env={**os.environ, SUPERVISOR: str(os.getpid())},
         )
     finally:
         os.close(descriptor)

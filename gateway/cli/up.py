@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
-from gateway.cli.supervisor import Supervisor
+from gateway.cli.supervisor import Supervisor, require_free
 
 RENEWAL_INTERVAL = 3600.0
 """Seconds between looks at what is about to end."""
@@ -56,6 +56,8 @@ def up(
 def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
     """The sandbox in `folder`, made or renewed."""
     sandbox = Sandbox(folder, settle(folder, asked))
+    for process in sandbox.processes():
+        require_free(process)  # before anything is written
     if held(folder) is None:
         with console.status(f"Making a federation with {sandbox.made.population} fictional families in {folder} …"):
             make(sandbox)

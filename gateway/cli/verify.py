@@ -10,11 +10,12 @@ from pathlib import Path
 from consent.consent_file import ConsentFile, read_consent_file
 from gateway.cli.answers import answer_row, print_answers
 from gateway.cli.endpoints import open_client
+from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
-from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 from gateway.client import Client, Plan, Verification
 from gateway.party.keyfiles import write_private
-from gateway.protocol.claims import Role
+from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.people import Application
 
@@ -27,11 +28,11 @@ def verify(
     consent: Path | None = None,
     receipt: Path | None = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Verify one family's application as a requester, and check the receipt.
 
     Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
-    signature and the log's proof before it prints anything.
+    signature and the log's proof before it prints anything. Exit code 3 if a check is unavailable for now.
 
     Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`
@@ -49,6 +50,8 @@ def verify(
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
     """
+    if receipt is not None:
+        require_writable(receipt, "--receipt")
     application = find_family(folder, family).application
     held = read_consent_file(consent) if consent is not None else None
     result = asyncio.run(_ask(folder, requester, application, held))
@@ -61,10 +64,16 @@ def verify(
             "receipt": str(receipt) if receipt is not None else None,
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
-        return
+        return _exit_code(result)
     print_answers(result.verified)
     where = f", written to {receipt}" if receipt is not None else ""
     sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
+    return _exit_code(result)
+
+
+def _exit_code(result: Verification) -> int:
+    is_open = any(answer.outcome is Outcome.UNAVAILABLE for answer in result.verified.answers)
+    return EXIT_UNREACHABLE if is_open else 0
 
 
 async def _ask(folder: Path, requester: str, application: Application, consent: ConsentFile | None) -> Verification:
@@ -78,5 +87,4 @@ async def _ask(folder: Path, requester: str, application: Application, consent: 
 async def ask(client: Client, application: Application, consent: ConsentFile) -> Verification:
     """Plan and ask one application on the strength of a consent."""
     plan: Plan = await client.plan(application.region, application.school, application.group)
-    roles: set[Role] = {role for grant in consent.grants for role in grant.subjects}
-    return await client.verify(plan.questions(roles), consent, plan.purpose)
+    return await client.verify(plan.questions(consent.roles), consent, plan.purpose)

@@ -103,11 +103,6 @@ class Desk:
         return self.operator.verifier.format()
 
     @property
-    def ca_file(self) -> Path:
-        """The CA's certificate."""
-        return self.folder / "ca.pem"
-
-    @property
     def registry_file(self) -> Path:
         """Where the signed registry is published: the `source` of every party's configuration."""
         return self.folder / "registry.jws"

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 
 import structlog
 import uvloop
 
 from gateway.protocol.errors import HeyanError
+
+SUPERVISOR = "HEYAN_SUPERVISOR_PID"
+"""Environment variable in which a supervisor names itself to the processes that shall end with it."""
 
 Clock = Callable[[], float]
 """Seconds since the epoch, UTC; `time.time` in a real process."""
@@ -43,17 +49,67 @@ def run_until_signal(serve: Callable[[asyncio.Event], Coroutine[None, None, None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(stop)
+        watching = asyncio.create_task(_outlive_nobody(stop)) if SUPERVISOR in os.environ else None
+        try:
+            await serve(stop)
+        finally:
+            if watching is not None:
+                watching.cancel()
 
     uvloop.run(main())
 
 
+async def _outlive_nobody(stop: asyncio.Event) -> None:
+    """Stop when the supervisor that started this process has gone, however it ended."""
+    supervisor = int(os.environ[SUPERVISOR])
+    while os.getppid() == supervisor:  # noqa: ASYNC110 - the system tells nobody of a parent's end
+        await asyncio.sleep(1.0)
+    stop.set()
+
+
+def place_of(error: BaseException) -> str:
+    """The function and line that raised `error`: what may be logged of an exception whose text may quote a message."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else "?"
+
+
 async def repeat(every: float, action: Callable[[], Awaitable[object]], name: str) -> None:
-    """Await `action()` every so many seconds until cancelled; a domain error is logged and tried again."""
+    """Await `action()` every so many seconds until cancelled; whatever it raises is logged, and it is tried again.
+
+    Of an unexpected exception only type and place are logged: see `place_of`.
+    """
     log = structlog.get_logger(__name__)
     while True:
         try:
             await action()
         except HeyanError as error:
-            log.warning("a recurring task failed", task=name, reason=error.reason.value, detail=error.detail)
+            log.warning("recurring_task_failed", task=name, reason=error.reason.value, detail=error.detail)
+        except Exception as error:  # noqa: BLE001 - a fault of today must not end a task that is needed tomorrow
+            log.error("recurring_task_failed", task=name, kind=type(error).__name__, place=place_of(error))
         await asyncio.sleep(every)
+
+
+async def close_all(*steps: Callable[[], object]) -> None:
+    """Take each step in turn, awaiting what is awaitable; one that fails keeps none of the rest from being taken.
+
+    What the last failing step raised is raised in the end.
+    """
+    async with AsyncExitStack() as stack:
+        for step in reversed(steps):
+            stack.push_async_callback(_take, step)
+
+
+async def _take(step: Callable[[], object]) -> None:
+    taken = step()
+    if inspect.isawaitable(taken):
+        await taken
+
+
+async def cancel_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end, however they end."""
+    ending = tuple(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

@@ -27,6 +27,7 @@ import structlog
 
 from gateway.party.config import RegistryFiles
 from gateway.party.keyfiles import Stamp, stamp, unusable, write_atomic
+from gateway.party.process import repeat
 from gateway.protocol.errors import HeyanError, NotCurrentError
 from gateway.protocol.keys import Algorithm, PublicKey
 from gateway.protocol.note import VerifierKey
@@ -38,8 +39,6 @@ LOOK_INTERVAL = 1.0
 _REMEMBERED_REFUSALS = 256
 
 _log = structlog.get_logger(__name__)
-
-OnChange = Callable[[Registry], None]
 
 
 def operator_key(vkey: str) -> PublicKey:
@@ -65,7 +64,6 @@ class RegistryKeeper:
         self._clock = clock
         self._operator = operator_key(config.operator_vkey)
         self._lock = threading.Lock()
-        self._callbacks: list[OnChange] = []
         self._refused: set[bytes] = set()
         self._looked_at: Stamp | None = None
         self._held = self._load_seen()
@@ -78,29 +76,14 @@ class RegistryKeeper:
             raise NotCurrentError(Reason.REGISTRY_INVALID, detail)
         return self._held
 
-    def on_change(self, callback: OnChange) -> None:
-        """Call `callback` with each registry adopted from now on, in the thread of `refresh` or the loop of `run`.
-
-        A callback must not raise: what it raises, `refresh` and `run` raise.
-        """
-        self._callbacks.append(callback)
-
     def refresh(self) -> bool:
         """Look at the published file; whether a newer registry was adopted. Refusals are logged, not raised."""
-        return self._announce(self._look())
+        return self._look() is not None
 
     async def run(self, interval: float = LOOK_INTERVAL) -> None:
         """Look every `interval` seconds until cancelled, reading and verifying off the event loop."""
-        while True:
-            await asyncio.sleep(interval)
-            self._announce(await asyncio.to_thread(self._look))
-
-    def _announce(self, adopted: Registry | None) -> bool:
-        if adopted is None:
-            return False
-        for callback in self._callbacks:
-            callback(adopted)
-        return True
+        await asyncio.sleep(interval)
+        await repeat(interval, lambda: asyncio.to_thread(self.refresh), "look at the registry")
 
     def _look(self) -> Registry | None:
         with self._lock:

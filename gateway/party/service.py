@@ -17,6 +17,7 @@ import grpc
 import structlog
 from google.rpc import status_pb2
 
+from gateway.party.process import place_of
 from gateway.party.statuses import DETAILS_KEY, code_of, is_refusal, to_status
 from gateway.party.tls import peer_identity
 from gateway.protocol.errors import HeyanError, MalformedError, UnknownPeerError, UnreachableError
@@ -95,15 +96,8 @@ async def abort(context: Context, error: HeyanError) -> None:
 
 
 def internal_error(method: str, error: Exception) -> HeyanError:
-    """What a peer is told of an unexpected exception; the exception's type and place go to the log, not its text.
-
-    The text of an exception may quote a message, and so is kept out even of the log.
-    """
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    place = f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}" if frame is not None else "?"
-    _log.error("internal error", method=method, kind=type(error).__name__, place=place)
+    """What a peer is told of an unexpected exception; the exception's type and place go to the log, not its text."""
+    _log.error("internal_error", method=method, kind=type(error).__name__, place=place_of(error))
     return UnreachableError(Reason.INTERNAL)
 
 

@@ -98,7 +98,7 @@ def to_status(error: HeyanError) -> status_pb2.Status:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
-    """The domain error that a peer's status stands for; what is not ours is UnreachableError."""
+    """The domain error that a peer's status stands for; what is not ours is UnreachableError (PEER_UNREACHABLE)."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     reason: Reason | None = None
     retry_after: float | None = None
@@ -114,7 +114,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
     if reason is None:
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=1.0)
-        return UnreachableError(Reason.DEPARTMENT_UNREACHABLE, f"gRPC {error.code().name}", retry_after=1.0)
+        return UnreachableError(Reason.PEER_UNREACHABLE, f"gRPC {error.code().name}", retry_after=1.0)
     kind = (
         LogUnavailableError
         if reason is Reason.LOG_UNAVAILABLE

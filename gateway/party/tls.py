@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -201,7 +201,7 @@ async def check_server(
 
     A gRPC server speaks first, and so shows that it takes our certificate; an HTTPS server does not, and with
     `speaks_first` unset is not waited for. Returns the server's certificate. Raises UnreachableError
-    (DEPARTMENT_UNREACHABLE), or UnknownPeerError: PEER_IDENTITY_MISMATCH (an unknown CA, expired, or another
+    (PEER_UNREACHABLE), or UnknownPeerError: PEER_IDENTITY_MISMATCH (an unknown CA, expired, or another
     party's), PEER_UNAUTHENTICATED (it refuses ours).
     """
     host, _, port = target.rpartition(":")
@@ -229,7 +229,7 @@ async def check_server(
         raise UnknownPeerError(Reason.PEER_UNAUTHENTICATED, f"{target} broke the handshake off") from error
     except (OSError, TimeoutError, ValueError) as error:
         detail = f"{target} ({expected.uri}): {str(error) or 'no answer in time'}"
-        raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, detail) from error
+        raise UnreachableError(Reason.PEER_UNREACHABLE, detail) from error
     if certificate_identity(certificate) != expected:
         raise UnknownPeerError(Reason.PEER_IDENTITY_MISMATCH, f"{target} is not {expected.uri}: its URI SAN differs")
     if not accepted:
@@ -245,7 +245,7 @@ def server_ssl_context(
 ) -> ssl.SSLContext:
     """A context for an aiohttp server that uses the newest certificate and CA for each new handshake.
 
-    `client_auth` is CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE; ask `http_peer_identity` who came.
+    `client_auth` is CERT_REQUIRED, CERT_OPTIONAL or CERT_NONE.
     """
     newest = _server_context(tls.value, client_auth)
     generation = tls.generation
@@ -281,12 +281,6 @@ def client_ssl_context(material: TlsMaterial) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _load(context, material)
     return context
-
-
-def http_peer_identity(transport: asyncio.BaseTransport | None) -> Identity:
-    """Who calls over HTTPS (`request.transport`); UnknownPeerError (PEER_UNAUTHENTICATED) without a certificate."""
-    peer: Mapping[str, Any] = (transport.get_extra_info("peercert") if transport else None) or {}
-    return _only_identity([value for kind, value in peer.get("subjectAltName", ()) if kind == "URI"])
 
 
 def _load(context: ssl.SSLContext, material: TlsMaterial) -> None:

@@ -23,8 +23,8 @@ MAX_QUERY_LIFETIME = 60.0
 STATUS_LIST_MAX_AGE = 5.0
 """Age at which a status list no longer proves that a grant stands."""
 
-STATUS_LIST_GRACE = 30.0
-"""For how long an unreachable issuer's last status list still serves, where the registry sets no other."""
+STATUS_LIST_GRACE = 30
+"""Whole seconds for which an unreachable issuer's last status list still serves, where the registry sets no other."""
 
 MAX_GRANT_LIFETIME = 400 * 86_400.0
 """Longest life of a grant: one enrolment year and its follow-up."""

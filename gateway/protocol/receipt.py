@@ -17,7 +17,7 @@ The keys are judged at the logged time: a receipt stays good when keys rotate or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.protocol.attestation import (
@@ -191,16 +191,37 @@ def _rows(
     recorded: _Recorded,
 ) -> dict[str, _Row]:
     """What the receipt says of each check, every statement verified; each check exactly once."""
+    statements = list(_statements(receipt, registry, query_digest, query, parts, recorded))
     rows: dict[str, _Row] = {}
+    for row in (*_attested(statements), *_unavailable(receipt, parts)):
+        if row.answer.check.check_id in rows:
+            raise ForgedError(Reason.RECEIPT_INVALID, "two answers to one check")
+        rows[row.answer.check.check_id] = row
+    for part, statement, digest in statements:
+        if isinstance(statement, Refusal):
+            # A part may be refused on a retry after some of its checks were answered: it stands for the others.
+            others = [check for check in part.part.checks if check.check_id not in rows]
+            if not others:
+                raise ForgedError(Reason.RECEIPT_INVALID, "a refusal of what is answered")
+            for check in others:
+                answer = Answer(check, part.part.department, Outcome.REFUSED, NextStep.NONE, statement.reason)
+                rows[check.check_id] = _Row(answer, digest)
+    if rows.keys() != {check.check_id for part in parts for check in part.part.checks}:
+        raise ForgedError(Reason.RECEIPT_INVALID, "a check without an answer")
+    return rows
+
+
+def _statements(
+    receipt: receipt_pb2.Receipt,
+    registry: Registry,
+    query_digest: bytes,
+    query: Query,
+    parts: Sequence[OpenedPart],
+    recorded: _Recorded,
+) -> Iterator[tuple[OpenedPart, Attestation | Refusal, bytes]]:
+    """Every statement of the receipt with the part that it answers and its digest, verified."""
     batches: dict[tuple[SignedBatch, float], OpenedBatch] = {}
     by_part = {part.digest: part for part in parts}
-
-    def add(check: Check, part: OpenedPart, outcome: Outcome, step: NextStep, digest: bytes, **more: object) -> None:
-        if check.check_id in rows:
-            raise ForgedError(Reason.RECEIPT_INVALID, "two answers to one check")
-        answer = Answer(check, part.part.department, outcome, step, **more)  # type: ignore[arg-type]
-        rows[check.check_id] = _Row(answer, digest)
-
     for item in receipt.statements:
         proof = read_proof(item.proof)
         statement = open_statement(proof, _batch(item, batches, registry, recorded.of(proof.digest)))
@@ -208,35 +229,36 @@ def _rows(
         part = by_part.get(part_digest)
         if part is None:
             raise ForgedError(Reason.RECEIPT_INVALID, "a statement about another part")
-        asked = _asked_of(statement, part, query_digest, query)
-        require_answer_to(statement, asked)
+        require_answer_to(statement, _asked_of(statement, part, query_digest, query))
+        yield part, statement, proof.digest
+
+
+def _attested(statements: Iterable[tuple[OpenedPart, Attestation | Refusal, bytes]]) -> Iterator[_Row]:
+    for part, statement, digest in statements:
         if isinstance(statement, Attestation):
-            add(
-                asked.check,
-                part,
+            answer = Answer(
+                statement.asked.check,
+                part.part.department,
                 statement.outcome,
                 statement.next_step,
-                proof.digest,
                 snapshot_date=statement.snapshot_date,
                 expire_time=statement.expire_time,
             )
-        else:
-            for check in part.part.checks:
-                add(check, part, Outcome.REFUSED, NextStep.NONE, proof.digest, reason=statement.reason)
-    checks = {check.check_id: (check, part) for part in parts for check in part.part.checks}
+            yield _Row(answer, digest)
+
+
+def _unavailable(receipt: receipt_pb2.Receipt, parts: Sequence[OpenedPart]) -> Iterator[_Row]:
+    checks = {check.check_id: (check, part.part.department) for part in parts for check in part.part.checks}
     for gap in receipt.unavailable:
-        if gap.check_id not in checks or checks[gap.check_id][1].part.department != gap.department:
+        check, department = checks.get(gap.check_id, (None, None))
+        if check is None or department != gap.department:
             raise ForgedError(Reason.RECEIPT_INVALID, "unavailability of a check that was not asked")
         from_timestamp(gap, "ask_time")
         from_timestamp(gap, "end_time")
-        check, part = checks[gap.check_id]
         step = NextStep(int(gap.next_step))
         if step not in _STEPS_OF_A_GAP:
             raise ForgedError(Reason.RECEIPT_INVALID, "unavailable says nothing about a person: it is asked again")
-        add(check, part, Outcome.UNAVAILABLE, step, b"", reason=Reason(gap.reason))
-    if rows.keys() != checks.keys():
-        raise ForgedError(Reason.RECEIPT_INVALID, "a check without an answer")
-    return rows
+        yield _Row(Answer(check, department, Outcome.UNAVAILABLE, step, Reason(gap.reason)), b"")
 
 
 def _batch(

@@ -18,6 +18,7 @@ from gateway.protocol.codec import unb64url
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole, parse_identity
 from gateway.protocol.keys import Algorithm, load_public
+from gateway.protocol.limits import STATUS_LIST_GRACE
 from gateway.protocol.reasons import Reason
 
 FORMAT = 1
@@ -149,7 +150,7 @@ class IssuerTerms(_Terms, frozen=True):
     base_uri: str
     rp_id: str
     origins: tuple[str, ...]
-    status_grace_seconds: int = 30
+    status_grace_seconds: int = STATUS_LIST_GRACE
 
 
 class GatewayTerms(_Terms, frozen=True):

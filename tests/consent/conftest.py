@@ -11,7 +11,8 @@ import pytest
 
 from consent.consent_file import ConsentFile, GrantConsent
 from consent.grant import sign_grant
-from consent.verification import VerifiedGrant, open_grant
+from consent.verification import open_grant
+from consent.verified import VerifiedGrant
 from gateway.protocol.claims import claim_named
 from gateway.protocol.codec import unb64url
 from gateway.protocol.errors import HeyanError

@@ -9,7 +9,8 @@ import pytest
 
 from consent.consent_file import ConsentFile
 from consent.disclosures import Detail
-from consent.verification import authorize, presentations_for, select_disclosures
+from consent.selection import presentations_for, select_disclosures
+from consent.verification import authorize
 from gateway.protocol.claims import CLAIMS, Role
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.presentation import Presentation

@@ -7,6 +7,7 @@ import base64
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 import time
@@ -26,7 +27,7 @@ from consent.issuer.accounts import CO_RESIDENT as LIVES_WITH
 from consent.issuer.accounts import Account, Child
 from consent.issuer.config import IssuerConfig
 from consent.issuer.server import IssuerServer, serve
-from consent.issuer.store import IssuerStore, enrol
+from consent.issuer.store import IssuerStore
 from consent.revocation import open_revocation
 from consent.status_follower import StatusFollower
 from consent.status_list import open_status_list
@@ -79,7 +80,7 @@ class World:
         )
         self.config = IssuerConfig.from_file(issuer_files(root, self.federation, self.authority))
         store = IssuerStore(self.config.store)
-        enrol(store, [_account(MOTHER, GUARDIAN, "parent"), _account(GRANDPA, CO_RESIDENT, LIVES_WITH)])
+        store.put_accounts([_account(MOTHER, GUARDIAN, "parent"), _account(GRANDPA, CO_RESIDENT, LIVES_WITH)])
         store.close()
         self.gateway = make_folder(root / "gateway", self.authority, GATEWAY)
         self.ssl = ssl.create_default_context(cadata=self.authority.pem.decode())
@@ -169,7 +170,8 @@ async def test_withdrawal_reaches_the_gateway_at_once_and_the_follower_within_fi
         await follower.require_standing(grant)
         async with world.app() as app:
             statement = await app.revoke(MOTHER, consent.grants[0])
-        assert open_revocation(statement, world.federation.registry, time.time()).covers(grant)
+        opened = open_revocation(statement, world.federation.registry, time.time())
+        assert (opened.grant_digest, opened.issuer) == (grant.digest, grant.issuer)
         reported, peer = await asyncio.wait_for(gateway.get(), 3)
         assert reported == statement
         assert peer == [ISSUER.encode()]
@@ -288,7 +290,7 @@ async def test_problems_are_localized_and_quote_nothing(http):
         (await http.post("/v1/revocations", json={"jti": "a", "assertion": {}, secret: 1}), 400, "MESSAGE_MALFORMED"),
         (await http.post("/v1/consents", data=b"x" * 20_000), 413, "MESSAGE_TOO_LARGE"),
         (await http.post(f"/v1/consents/{secret}/approval", json={"assertion": {}}), 400, "MESSAGE_MALFORMED"),
-        (await http.get("/status-lists/7"), 404, "STATUS_UNAVAILABLE"),
+        (await http.get("/status-lists/7"), 404, "NOT_FOUND"),
         (await http.get(f"/{secret}"), 404, "MESSAGE_MALFORMED"),
         (await http.delete("/v1/consents"), 405, "MESSAGE_MALFORMED"),
     ]
@@ -396,6 +398,31 @@ def test_configuration_with_an_unknown_setting_is_refused(world):
     path.write_text(path.read_text().replace("[tls]", "surprise = 1\n[tls]"))
     with pytest.raises(MalformedError):
         IssuerConfig.from_file(path)
+
+
+async def test_part_that_will_not_stop_keeps_none_of_the_others_open(world, monkeypatch):
+    server = IssuerServer(world.config)
+    port = await server.start()
+
+    stop_probes = server._probes.stop
+
+    async def breaks():
+        await stop_probes()
+        raise OSError("in the way")
+
+    monkeypatch.setattr(server._probes, "stop", breaks)
+    with pytest.raises(OSError, match="in the way"):
+        await server.stop()
+    assert all(task.done() for task in server._tasks)
+    with pytest.raises(OSError, match=str(port)):
+        await asyncio.open_connection("127.0.0.1", port)
+    with pytest.raises(sqlite3.ProgrammingError):
+        server._store.count_drafts()
+
+
+async def test_app_says_of_an_issuer_that_is_not_there_that_it_is_unreachable(world, refused):
+    with refused(Reason.PEER_UNREACHABLE):
+        await world.issue()
 
 
 async def test_serve_ends_when_told(world):

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent.grant import EXTRA_HEADER, TYP, evidence_digest, read_payload, require_one_encoding
-from consent.verification import GenuineGrants, open_grant
+from consent.verification import open_grant
+from consent.verified import GenuineGrants
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import b64url
 from gateway.protocol.errors import HeyanError

@@ -11,9 +11,10 @@ from random import Random
 
 import pytest
 
+from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.cli.endpoints import open_client
-from gateway.cli.guardians import Guardians, details_of
+from gateway.cli.guardians import MAX_USES, Guardians
 from gateway.cli.verify import ask
 from gateway.protocol.claims import CLAIMS, Role
 from gateway.protocol.outcomes import Outcome
@@ -65,7 +66,8 @@ async def test_every_claim_of_the_vocabulary_is_answered(running: Running) -> No
         for number, (name, claim) in enumerate(CLAIMS.items())
     ]
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
-        consent = await guardians.consent_to(application, running.requester, details_of(CLAIMS, application.region))
+        details = group_details(CLAIMS, (application.region,), MAX_USES)
+        consent = await guardians.consent_to(application, running.requester, details)
         verified = (await client.verify(questions, consent, "enrolment")).verified
     assert {answer.check.claim for answer in verified.answers} == set(CLAIMS)
     assert all(answer.outcome in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED) for answer in verified.answers)

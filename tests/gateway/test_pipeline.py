@@ -156,6 +156,24 @@ async def test_retry_that_brings_nothing_new_logs_nothing_new(gateway: Gateway) 
     assert set(gateway.used(consent)) == {0}
 
 
+async def test_part_refused_on_a_retry_keeps_what_was_answered_before(gateway: Gateway) -> None:
+    """One of two statements was unfit; the retry is refused; both ends agree on what stands."""
+    police = department_of(gateway, "identity.valid@1")
+
+    def unfit(statement: Statement) -> Statement:
+        assert isinstance(statement, Attestation)
+        spoiled = statement.asked.check.check_id == "c1"
+        return of_another_requester(statement) if spoiled else statement
+
+    police.bend = unfit
+    submission = gateway.submission()
+    first = await gateway.verify(submission)
+    assert [answer.outcome for answer in first.answers] == [Outcome.UNAVAILABLE, Outcome.YES, Outcome.YES]
+    police.refusal, police.bend = Reason.BUDGET_EXHAUSTED, lambda statement: statement
+    second = await gateway.verify(submission)
+    assert [answer.outcome for answer in second.answers] == [Outcome.REFUSED, Outcome.YES, Outcome.YES]
+
+
 async def test_answered_request_is_found_after_its_expiry(gateway: Gateway) -> None:
     submission = gateway.submission()
     first = await gateway.verify(submission)

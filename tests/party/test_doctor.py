@@ -53,16 +53,16 @@ def write_config(federation, identity, listen="127.0.0.1:0") -> Path:
 
 @pytest.fixture
 async def node(federation):
-    """Starts the department at a free port and lists it in the registry; its host:port."""
+    """Starts the department (or another party) at a free port and lists it in the registry; its host:port."""
     servers = []
 
-    async def start(skew: float = 0.0, version: int = 2) -> str:
+    async def start(skew: float = 0.0, version: int = 2, of=POLICE) -> str:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((Node(federation.clock, skew, version),))
-        target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', server_credentials(federation.watch(POLICE)))}"
+        target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', server_credentials(federation.watch(of)))}"
         await server.start()
         servers.append(server)
-        federation.desk.save(editing.set_channels(federation.desk.draft(), POLICE.uri, [target]))
+        federation.desk.save(editing.set_channels(federation.desk.draft(), of.uri, [target]))
         federation.desk.sign(federation.clock())
         return target
 
@@ -193,16 +193,17 @@ async def test_bad_configuration_file_is_a_finding_not_a_crash(federation, tmp_p
 
 
 async def test_folder_of_up_is_examined_party_by_party_and_through_its_endpoints(federation, node):
-    target = await node()
+    target, gateway = await node(), await node(of=GATEWAY)
     root = federation.root
     write_config(federation, GATEWAY)
     write_config(federation, POLICE)
     place = federation.folder(ENROL).path.relative_to(root)
     endpoints = {
-        "gateway": {"id": "hunan", "grpc": None, "log_url": None, "log_vkey": None},
+        "gateway": {"id": "hunan", "grpc": gateway, "log_url": None, "log_vkey": ""},
         "ca": str((federation.folder(ENROL).tls.ca).relative_to(root)),
-        "registry": None,
-        "consent": None,
+        "registry": "registry.jws",
+        "operator_vkey": federation.desk.vkey,
+        "consent": {"id": "citizen-app", "url": "https://127.0.0.1:1"},
         "departments": {"police": {"grpc": target}},
         "requesters": {
             "enrol": {
@@ -212,7 +213,8 @@ async def test_folder_of_up_is_examined_party_by_party_and_through_its_endpoints
             }
         },
         "auditors": {},
-        "truth": None,
+        "truth": "truth.jsonl",
+        "guardians": "guardians/secret",
     }
     (root / "endpoints.json").write_text(json.dumps(endpoints))
     findings = await examine_folder(root, federation.clock)

@@ -19,7 +19,6 @@ from gateway.party.tls import (
     RenewingChannel,
     check_server,
     client_ssl_context,
-    http_peer_identity,
     load_material,
     open_channel,
     peer_identity,
@@ -258,10 +257,8 @@ async def serve_http():
 
     async def start(context) -> str:
         async def handler(request):
-            try:
-                return web.Response(text=http_peer_identity(request.transport).uri)
-            except UnknownPeerError:
-                return web.Response(text="nobody")
+            names = (request.transport.get_extra_info("peercert") or {}).get("subjectAltName", ())
+            return web.Response(text=dict(names).get("URI", "nobody"))
 
         application = web.Application()
         application.router.add_get("/", handler)

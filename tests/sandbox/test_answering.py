@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from consent.authenticator import derive_authenticator
 from gateway.protocol.attestation import Attestation, Refusal, read_signed_batch
 from gateway.protocol.claims import CLAIMS, Role
-from gateway.protocol.errors import ForgedError, NotGrantedError, UnreachableError
+from gateway.protocol.errors import ForgedError, LogUnavailableError, NotGrantedError, UnreachableError
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import Presentation
 from gateway.protocol.reasons import Reason
@@ -565,6 +565,32 @@ async def test_a_journal_that_fails_midway_takes_everything_back(world, desk):
         desk.journal._connection.execute("DROP TRIGGER fails")
     assert list(desk.journal.entries()) == []
     assert await desk.outcomes(ask) == ["YES", "YES"]
+
+
+async def test_a_fault_after_the_journals_does_not_make_the_node_think_it_can_write_again(world, desk, monkeypatch):
+    def cannot_write():
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE)
+
+    monkeypatch.setattr(desk.journal, "probe", cannot_write)
+    desk.journal._connection.execute(
+        "CREATE TEMP TRIGGER fails BEFORE INSERT ON answers BEGIN SELECT raise(FAIL, 'full'); END"
+    )
+    assert await desk.outcomes(world.ask()) == ["log_unavailable"]
+    keys = desk.answerer._sources.keys
+    signing = keys.signing
+    keys.signing = raising(ForgedError(Reason.KEY_UNKNOWN))
+    assert await desk.outcomes(world.ask()) == ["key_unknown"]
+    keys.signing = signing
+    assert await desk.answerer.complaints() == ("LOG_UNAVAILABLE",)
+    monkeypatch.undo()
+    assert await desk.answerer.complaints() == ()
+
+
+def raising(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
 
 
 async def test_an_expired_registry_stops_new_answers(world, desk):

@@ -23,7 +23,7 @@ from gateway.party.statuses import from_rpc_error
 from gateway.party.tls import check_server, open_channel, server_credentials, watch_tls
 from gateway.protocol.attestation import read_signed_batch
 from gateway.protocol.claims import DepartmentKind
-from gateway.protocol.errors import MalformedError, UnknownPeerError
+from gateway.protocol.errors import LogUnavailableError, MalformedError, UnknownPeerError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.reasons import Reason
@@ -32,7 +32,7 @@ from gateway.protocol.registry_terms import Coverage, DepartmentTerms, GatewayTe
 from heyan.v1 import department_service_pb2 as pb
 from sandbox_departments.config import NodeConfig
 from sandbox_departments.node import SERVICE, Description, Node
-from sandbox_departments.serve import serve
+from sandbox_departments.serve import NodeProcess, serve
 from sandbox_departments.worker import Worker
 from tests.fakes_register import FakeRegister
 from tests.sandbox.asking import GATEWAY, LAND, OTHER_GATEWAY, POLICE, REGISTERED, REQUESTER, told
@@ -527,16 +527,43 @@ async def test_a_node_does_not_start_without_the_secret_of_its_journal(place):
             pass
 
 
-async def test_a_short_secret_is_refused(place):
+@pytest.mark.parametrize("secret", [b"c2hvcnQ\n", b"not base64url!\n", b"\xff\xfe", b""])
+async def test_a_secret_of_another_form_is_refused_by_its_file(place, secret):
     config, _ = place
-    write_private(config.secret, b"c2hvcnQ\n")
-    with pytest.raises(MalformedError, match="32 bytes"):
+    write_private(config.secret, secret)
+    with pytest.raises(MalformedError, match="32 bytes") as refused:
         async with running(config, time.time):
             pass
+    assert refused.value.reason is Reason.CONFIGURATION_INVALID
+    assert refused.value.violations[0].field == str(config.secret)
+
+
+async def test_a_part_that_will_not_stop_keeps_none_of_the_others_open(place, monkeypatch):
+    config, _ = place
+    process = NodeProcess(config, register=FakeRegister(), clock=time.time)
+    ports = await process.start()
+
+    def breaking(step):
+        async def breaks():
+            await step()
+            raise OSError("in the way")
+
+        return breaks
+
+    for part, step in ((process._health, "enter_graceful_shutdown"), (process._probes, "stop")):
+        monkeypatch.setattr(part, step, breaking(getattr(part, step)))
+    with pytest.raises(OSError, match="in the way"):
+        await process.stop()
+    assert all(task.done() for task in process._tasks)
+    with pytest.raises(OSError, match=str(ports.grpc)):
+        await asyncio.open_connection("127.0.0.1", ports.grpc)
+    with pytest.raises(LogUnavailableError):
+        process._journal.probe()
 
 
 async def test_only_a_department_runs_a_node(place):
     config, _ = place
-    with pytest.raises(MalformedError, match="spiffe_id"):
+    with pytest.raises(MalformedError, match="spiffe_id") as refused:
         async with running(config.model_copy(update={"spiffe_id": GATEWAY.uri}), time.time):
             pass
+    assert refused.value.reason is Reason.CONFIGURATION_INVALID
