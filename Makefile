@@ -38,10 +38,11 @@ demo: setup ## start the whole federation here, ask every kind of question, chec
 	@$(BIN)/heyan demo
 
 test: setup ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 -m "not e2e"
+	$(BIN)/python -m pytest -m e2e
 
 coverage: setup ## branch coverage of the pure packages; fails below the bar
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e" --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 -m "not e2e" --cov --cov-report=term
 
 lint: setup buf gen-check breaking ## style, types, import contracts, the contract's own lint
 	$(BIN)/ruff check .

@@ -99,8 +99,13 @@ def require_free(process: Process) -> None:
 
 
 def free_port_base(count: int = 64) -> int:
-    """The first of `count` free ports in a row, below the range that the system hands out by itself."""
-    for base in range(_FIRST_PORT, _LAST_PORT, count):
+    """The first of `count` free ports in a row, below the range that the system hands out by itself.
+
+    Where the search begins depends on the process, so that two that start at once do not race for the same ports.
+    """
+    blocks = range(_FIRST_PORT, _LAST_PORT - count, count)
+    start = os.getpid() % len(blocks)
+    for base in (*blocks[start:], *blocks[:start]):
         if all(_is_free(port) for port in range(base, base + count)):
             return base
     raise UnreachableError(Reason.INTERNAL, f"no {count} free ports in a row from {_FIRST_PORT} to {_LAST_PORT}")

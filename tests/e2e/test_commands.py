@@ -14,7 +14,7 @@ from gateway.protocol.codec import encode
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 from tests.e2e.conftest import Running, heyan
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FAMILY = "F000001"
 

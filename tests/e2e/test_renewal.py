@@ -31,7 +31,7 @@ from heyan.v1 import department_service_pb2
 from tests.e2e.conftest import Running
 from tests.e2e.test_transport import GATEWAY, channel_as, tls_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 GATEWAY_URI = "spiffe://heyan/gateway/main"
 POLICE_URI = "spiffe://heyan/department/police-4301"

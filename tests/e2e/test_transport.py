@@ -30,7 +30,7 @@ from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2, gateway_service_pb2, log_service_pb2
 from tests.e2e.conftest import Running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 GATEWAY = Identity(PartyRole.GATEWAY, "main")
 VERIFY = "/heyan.v1.GatewayService/Verify"

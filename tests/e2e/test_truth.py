@@ -22,7 +22,7 @@ from gateway.protocol.subjects import Subject
 from sandbox_departments.truth import Truth
 from tests.e2e.conftest import Running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.xdist_group("e2e")]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FAMILIES = 500
 AT_ONCE = 8
