@@ -21,7 +21,7 @@ from consent.disclosures import Authorization, disclosure_digest, read_disclosur
 from consent.grant import GrantPayload, grant_digest, peek
 from gateway.party.keyfiles import read_private, write_private
 from gateway.protocol.claims import Role, claim_named
-from gateway.protocol.codec import b64url, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, parse_json_object, unb64url
 from gateway.protocol.errors import MalformedError, NotGrantedError
 from gateway.protocol.presentation import Presentation
 from gateway.protocol.query import GrantUse
@@ -149,10 +149,7 @@ def write_consent_file(path: Path, consent: ConsentFile) -> None:
 def read_consent_file(path: Path) -> ConsentFile:
     """Read the file; MalformedError, with CONFIGURATION_INVALID if it is missing or others could read it."""
     value = parse_json_object(read_private(path), str(path))
-    try:
-        document = msgspec.convert(value, _FileJson)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at(str(path), f"must be a {FORMAT} file: {error}") from None
+    document = convert(value, _FileJson, str(path))
     return ConsentFile(tuple(_from_json(grant) for grant in document.grants))
 
 
@@ -164,10 +161,7 @@ def consent_to_json(consent: GrantConsent) -> dict[str, object]:
 
 def consent_from_json(value: object) -> GrantConsent:
     """The grant of its JSON value; MalformedError."""
-    try:
-        return _from_json(msgspec.convert(value, _GrantJson))
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("consent", str(error)) from None
+    return _from_json(convert(value, _GrantJson, "consent"))
 
 
 def _to_json(consent: GrantConsent) -> _GrantJson:

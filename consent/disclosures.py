@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.protocol.claims import DepartmentKind, Role, claim_named
-from gateway.protocol.codec import b64url, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, parse_json_object, unb64url
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import MAX_DISCLOSURE, MAX_USES
 from gateway.protocol.reasons import Reason
@@ -87,10 +87,7 @@ def read_disclosure(text: str, index: int) -> Authorization:
     value: Any = document.get("")
     if len(document) != 1 or not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):  # noqa: PLR2004 - salt and element
         raise MalformedError.at("disclosure", "must be [salt, element] (RFC 9901 §4.2.2)")
-    try:
-        element = msgspec.convert(value[1], _Element)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("disclosure", str(error)) from None
+    element = convert(value[1], _Element, "disclosure")
     if element.type != TYPE:
         raise MalformedError.at("disclosure.type", f"must be {TYPE}")
     return Authorization(index, element.claims, element.regions, element.purpose, element.locations, element.max_uses)

@@ -30,7 +30,7 @@ import msgspec
 
 from consent.disclosures import disclosure_digest
 from gateway.protocol.claims import Role
-from gateway.protocol.codec import b64url, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, parse_json_object, unb64url
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.jws import read_jws, sign_jws
@@ -194,11 +194,7 @@ def write_payload(terms: GrantTerms) -> bytes:
 
 def read_payload(data: bytes) -> GrantPayload:
     """The claims of payload bytes, strictly; MalformedError."""
-    value = parse_json_object(data, "grant")
-    try:
-        payload = msgspec.convert(value, GrantPayload)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("grant", str(error)) from None
+    payload = convert(parse_json_object(data, "grant"), GrantPayload, "grant")
     if payload.sd_alg != _SD_ALG:
         raise MalformedError.at("grant._sd_alg", f"must be {_SD_ALG}")
     if frozenset(payload.subjects) not in _ACTORS:

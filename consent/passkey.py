@@ -23,7 +23,7 @@ from webauthn import verify_authentication_response
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import AuthenticationCredential, AuthenticatorAssertionResponse
 
-from gateway.protocol.codec import b64url, encode, parse_canonical, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, encode, parse_canonical, parse_json_object, unb64url
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.limits import ENVELOPE_SIZE
 from gateway.protocol.reasons import Reason
@@ -178,10 +178,7 @@ def assertion_to_json(assertion: Assertion) -> dict[str, object]:
 
 def assertion_from_json(value: object) -> Assertion:
     """The assertion of a browser's AuthenticationResponseJSON; MalformedError. Further members are ignored."""
-    try:
-        parsed = msgspec.convert(value, _AssertionJson)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("assertion", str(error)) from None
+    parsed = convert(value, _AssertionJson, "assertion")
     response = parsed.response
     return Assertion(
         unb64url(parsed.id, "assertion.id"),

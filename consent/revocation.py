@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from consent.grant import Time, Token
-from gateway.protocol.codec import b64url, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, parse_json_object, unb64url
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import ForgedError, MalformedError, NotCurrentError, UnknownPeerError
 from gateway.protocol.identities import PartyRole
@@ -87,7 +87,4 @@ def open_revocation(token: str, registry: Registry, now: float) -> Revocation:
 
 
 def _read(payload: bytes) -> _Statement:
-    try:
-        return msgspec.convert(parse_json_object(payload, "revocation"), _Statement)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("revocation", str(error)) from None
+    return convert(parse_json_object(payload, "revocation"), _Statement, "revocation")

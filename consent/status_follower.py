@@ -1,11 +1,13 @@
 """Following the status lists of grants in use: does this grant still stand?
 
-A list proves that a grant stands for STATUS_LIST_MAX_AGE seconds from the moment it was asked for. Lists in use are
+A list proves that a grant stands for STATUS_LIST_MAX_AGE seconds from the moment it was asked for, or from
+MAX_CLOCK_SKEW after its `iat` if that was earlier. Lists in use are
 fetched every two seconds, so that a request normally waits for none; the first sight of a list, or an overaged one,
 is fetched at once, one fetch for all who wait.
 
 - A list is taken only from under the issuer's `base_uri` of the registry, over TLS from that issuer
-  (`server_hostname` is its DNS SAN), signed by one of its GRANT keys, and signed lately.
+  (`server_hostname` is its DNS SAN), signed by one of its GRANT keys, and signed within
+  RESIGN_SECONDS of the fetch, as far as two clocks can tell (MAX_CLOCK_SKEW).
 - `iat` never goes backwards, and a withdrawal once seen stays seen: an old list cannot be replayed.
 - An issuer that cannot be reached has `status_grace_seconds` of the registry in which its last list still serves.
   One that answers with anything but a good list has none: that may be someone in its place.
@@ -231,14 +233,16 @@ class StatusFollower:
     def _take(self, followed: _Followed, token: str, began: float) -> None:
         opened = open_status_list(token, uri=followed.uri, issuer=followed.issuer, registry=self._registry(), now=began)
         self._clock_ahead = began - opened.issued
-        if began - opened.issued > STATUS_LIST_MAX_AGE + MAX_CLOCK_SKEW:
+        if began - opened.issued > RESIGN_SECONDS + MAX_CLOCK_SKEW:
             raise NotCurrentError(Reason.STATUS_UNAVAILABLE, "signed too long ago")
         if followed.held is not None:
             if opened.issued < followed.held.issued:
                 raise ForgedError(Reason.STATUS_UNAVAILABLE, "an older list than the one held")
             joined = opened.statuses.joined(followed.held.statuses)
             opened = OpenedStatusList(joined, opened.issued, opened.expires)
-        followed.held, followed.good_at, followed.unreachable = opened, began, False
+        # Asking late does not make an old list young: past the clocks' tolerance its own time counts.
+        good_at = min(began, opened.issued + MAX_CLOCK_SKEW)
+        followed.held, followed.good_at, followed.unreachable = opened, good_at, False
 
     def _fail(self, followed: _Followed, *, unreachable: bool, cause: Exception) -> None:
         followed.failed_at, followed.unreachable = self._clock(), unreachable

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import msgspec
 
-from gateway.protocol.codec import b64url, parse_json_object, unb64url
+from gateway.protocol.codec import b64url, convert, parse_json_object, unb64url
 from gateway.protocol.errors import ForgedError, MalformedError, NotCurrentError
 from gateway.protocol.jws import open_jws, sign_jws
 from gateway.protocol.keys import PublicKey, SigningKey
@@ -107,10 +107,7 @@ def open_status_list(token: str, *, uri: str, issuer: str, registry: Registry, n
         return registry.key(issuer, KeyUse.GRANT, kid, now)
 
     opened = open_jws(token, TYP, issuer_key, MAX_TOKEN)
-    try:
-        claims = msgspec.convert(parse_json_object(opened.payload, "status_list"), _Claims)
-    except msgspec.ValidationError as error:
-        raise MalformedError.at("status_list", str(error)) from None
+    claims = convert(parse_json_object(opened.payload, "status_list"), _Claims, "status_list")
     if claims.sub != uri:
         raise ForgedError(Reason.SIGNATURE_INVALID, "a status list of another place")
     if claims.iat > now + EARLY_TOLERANCE or now > claims.exp + EXPIRY_TOLERANCE:

@@ -39,17 +39,25 @@ class Admission:
 
     @contextmanager
     def place(self, peer: Identity) -> Iterator[None]:
-        """Hold a place for one request of `peer`; OverloadedError if there is none, UnreachableError when draining."""
+        """Hold a place meanwhile; raises what `take` raises."""
+        self.take(peer)
+        try:
+            yield
+        finally:
+            self.give_back(peer)
+
+    def take(self, peer: Identity) -> None:
+        """Take a place for work of `peer`; OverloadedError if there is none, UnreachableError when draining."""
         if self._closed:
             raise UnreachableError(Reason.SHUTTING_DOWN, "draining", retry_after=RETRY_AFTER)
         if self._count >= self._total or self._under_way[peer.uri] >= self._share:
             raise OverloadedError(Reason.OVERLOADED, "places for requests", retry_after=RETRY_AFTER)
         self._count += 1
         self._under_way[peer.uri] += 1
-        try:
-            yield
-        finally:
-            self._count -= 1
-            self._under_way[peer.uri] -= 1
-            if not self._under_way[peer.uri]:
-                del self._under_way[peer.uri]
+
+    def give_back(self, peer: Identity) -> None:
+        """Give a place back once its work has ended, which may be after its caller has gone."""
+        self._count -= 1
+        self._under_way[peer.uri] -= 1
+        if not self._under_way[peer.uri]:
+            del self._under_way[peer.uri]

@@ -26,6 +26,7 @@ from gateway.party.process import Clock
 from gateway.party.service import CLIENT_OPTIONS
 from gateway.party.statuses import from_rpc_error
 from gateway.party.tls import RenewingChannel, TlsMaterial, check_server
+from gateway.protocol.attestation import sealed_digest
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import ForgedError, UnreachableError
@@ -34,6 +35,7 @@ from gateway.protocol.keys import PublicKey, SigningKey
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.presentation import Submission, write_submission
+from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, VerifiedReceipt, verify_receipt
 from gateway.protocol.registry import Registry
@@ -160,6 +162,7 @@ class Client:
         result = self._checked(response.receipt)
         if result.verified.query_digest != submission.signed.digest:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
+        _require_received(submission, result.verified)
         return result
 
     async def get(self, request_id: bytes) -> Verification:
@@ -191,3 +194,11 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)
+
+
+def _require_received(submission: Submission, verified: VerifiedReceipt) -> None:
+    """Hold what departments say they received against what was sealed: a gateway may have put garbage in its place."""
+    sealed = {open_part(part.part).part.department: sealed_digest(part.sealed.ciphertext) for part in submission.parts}
+    for answer in verified.answers:
+        if answer.sealed_digest is not None and answer.sealed_digest != sealed[answer.department]:
+            raise ForgedError(Reason.RECEIPT_INVALID, "a department received another sealed subject than was sent")

@@ -20,6 +20,7 @@ import structlog
 
 from gateway.departments import Acknowledgement, Ask, OnBatch, OnOrphans, Orphans, Reply
 from gateway.party.process import Clock
+from gateway.party.service import internal_error
 from gateway.protocol.attestation import (
     open_batch,
     read_proof,
@@ -134,6 +135,8 @@ class DepartmentLink:
             except (HeyanError, grpc.RpcError, OSError) as error:
                 detail = error.code().name if isinstance(error, grpc.aio.AioRpcError) else str(error)
                 _log.warning("department_stream_ended", department=self.department, detail=detail)
+            except Exception as error:  # noqa: BLE001 - whatever a node sends, its stream is opened again
+                internal_error(ANSWER_METHOD, error)
             finally:
                 self._tried = True
                 self._fail_pending()
@@ -201,23 +204,25 @@ class DepartmentLink:
 
     def _deliver(self, message: pb.AnswerResponse) -> None:
         signed = read_signed_batch(message.batch)
-        statements = {reply.ask_id: tuple(read_proof(proof) for proof in reply.statements) for reply in message.replies}
-        proofs = tuple(proof for found in statements.values() for proof in found)
+        statements = [(reply.ask_id, tuple(map(read_proof, reply.statements))) for reply in message.replies]
+        proofs = tuple(proof for _, found in statements for proof in found)
         try:
             batch = open_batch(signed, self._registry(), self._clock())
-            if batch.department != self.department or sorted(proof.index for proof in proofs) != [*range(batch.size)]:
+            if batch.department != self.department or batch.size != len(proofs):
                 raise ForgedError(Reason.ATTESTATION_INVALID, "not the whole batch of this node")
+            if sorted(proof.index for proof in proofs) != list(range(len(proofs))):
+                raise ForgedError(Reason.ATTESTATION_INVALID, "a statement twice, another not at all")
             for proof in proofs:
                 require_in_batch(proof, batch)
         except BadDataError as error:
             _log.error("batch_refused", department=self.department, detail=error.detail)
-            for ask_id in statements:
+            for ask_id, _ in statements:
                 self._settle(ask_id, error)
             return
         self._on_batch(self.department, signed, proofs)
         orphans = [
             proof
-            for ask_id, found in statements.items()
+            for ask_id, found in statements
             if found and (message.recovered or not self._settle(ask_id, Reply(signed, batch, found)))
             for proof in found
         ]

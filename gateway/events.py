@@ -16,6 +16,9 @@ from gateway.requests import Requests
 from gateway.stores.port import Committed, Entry, Withdrawal
 from heyan.v1 import log_pb2
 
+RECOVERY_LIMIT = 1_000
+"""Statement digests in one leaf (34 bytes each), well below what a leaf may hold."""
+
 
 class Events:
     """Logs them, and acknowledges statements that are logged."""
@@ -43,10 +46,12 @@ class Events:
 
     async def recover(self, department: str, digests: tuple[bytes, ...]) -> None:
         """Log statements of a department outside any query's leaf."""
-        event = log_pb2.RecoveryEvent(department=department, statement_digests=digests)
-        leaf = self._stamp(log_pb2.LogLeaf(recovery=event))
-        committed = await self._log.append(Entry(leaf, statement_digests=digests))
-        self.acknowledge(digests, committed)
+        for start in range(0, len(digests), RECOVERY_LIMIT):
+            some = digests[start : start + RECOVERY_LIMIT]
+            event = log_pb2.RecoveryEvent(department=department, statement_digests=some)
+            leaf = self._stamp(log_pb2.LogLeaf(recovery=event))
+            committed = await self._log.append(Entry(leaf, statement_digests=some))
+            self.acknowledge(some, committed)
 
     async def withdraw(self, revocation: Revocation) -> float:
         """Log a withdrawal that the grant's issuer reports, once; honoured when this returns. When it was recorded."""

@@ -20,9 +20,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
+from gateway.admission import Admission
 from gateway.departments import Ask, DepartmentPort, Reply
 from gateway.events import Events
 from gateway.party.process import Clock
@@ -33,6 +36,7 @@ from gateway.protocol.errors import (
     ConflictError,
     ForgedError,
     HeyanError,
+    MalformedError,
     NotFoundError,
     NotGrantedError,
     UnreachableError,
@@ -47,11 +51,16 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import LeafFrame, PartResult, Settlement, merge, settle, verification_leaf
-from gateway.stores.port import RequestKey, Use
+from gateway.stores.port import RequestKey, Use, Withdrawal
 from heyan.v1 import gateway_service_pb2, receipt_pb2
+
+_log = structlog.get_logger(__name__)
 
 DEADLINE_MARGIN = 0.25
 """Seconds of the caller's deadline kept back for commit and response."""
+
+LEAST_DEADLINE = 0.5
+"""Seconds below which no department could answer: asking would only fill the log."""
 
 DEFAULT_DEADLINE = 10.0
 """Seconds for a caller that sets no deadline, and the most that any is given."""
@@ -85,7 +94,7 @@ class Granted:
 class Pipeline:
     """Carries queries through the gateway. One instance for each process; safe for concurrent calls."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the ports of the whole way, by keyword
         self,
         *,
         identity: Identity,
@@ -96,6 +105,7 @@ class Pipeline:
         grant_cache: GenuineGrants,
         department: Callable[[str], DepartmentPort | None],
         events: Events,
+        admission: Admission,
     ) -> None:
         self._identity = identity
         self._registry = registry
@@ -105,6 +115,7 @@ class Pipeline:
         self._grant_cache = grant_cache
         self._department = department
         self._events = events
+        self._admission = admission
         self._under_way: dict[RequestKey, tuple[bytes, asyncio.Task[receipt_pb2.Receipt]]] = {}
 
     async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
@@ -119,9 +130,11 @@ class Pipeline:
         if running is not None and running[0] != digest:
             raise ConflictError(Reason.REQUEST_ID_CONFLICT)
         if running is None:
-            task = asyncio.create_task(self._carry(submission, query, key, self._deadline(time_left)))
+            until = self._deadline(time_left)
+            self._admission.take(peer)  # given back when the work ends, not when its caller goes
+            task = asyncio.create_task(self._carry(submission, query, key, until))
             self._under_way[key] = running = (digest, task)
-            task.add_done_callback(lambda done: self._forget(key, done))
+            task.add_done_callback(lambda done: self._forget(key, peer, done))
         return await asyncio.shield(running[1])
 
     async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
@@ -225,8 +238,8 @@ class Pipeline:
             [part.data for part in granted.parts],
         )
 
-        def leaf(kept_back: Reason | None) -> Callable[[Tags], bytes]:
-            return lambda tags: verification_leaf(self._frame(granted, tags), settlement, kept_back)
+        def leaf(tags: Tags, kept_back: Reason | None) -> bytes:
+            return verification_leaf(self._frame(granted, tags), settlement, kept_back)
 
         record = Record(
             key=work.key,
@@ -237,17 +250,19 @@ class Pipeline:
             earlier=work.resumed,
             uses=_uses(granted, [row.check for row in settlement.answered]),
             statement_digests=settlement.statement_digests,
-            leaf=leaf(withheld.reason if withheld else None),
-            overspent_leaf=leaf(Reason.GRANT_USED_UP),
-            keep=withheld is None,
+            leaf=leaf,
+            withheld=withheld.reason if withheld else None,
+            standing=tuple(Withdrawal(grant.issuer, grant.digest) for grant in granted.grants.values()),
         )
         committed, resumed = await self._requests.commit(record)
         self._events.acknowledge(settlement.statement_digests, committed)
         await self._log_strays(settlement)
         if withheld is not None:
             raise withheld
-        if committed.overspent:
-            raise NotGrantedError(Reason.GRANT_USED_UP)
+        if committed.withheld is Reason.REQUEST_ID_CONFLICT:
+            raise ConflictError(committed.withheld)
+        if committed.withheld is not None:
+            raise NotGrantedError(committed.withheld)
         return resumed
 
     def _respond(self, resumed: Resumed) -> receipt_pb2.Receipt:
@@ -258,9 +273,10 @@ class Pipeline:
     async def _require_standing(self, grants: Mapping[bytes, VerifiedGrant]) -> None:
         """Refuse a withdrawn grant, by what issuers reported here and by their status lists."""
         for grant in grants.values():
+            await self._status.require_standing(grant)
+        for grant in grants.values():  # last, so that nothing reported while a list was awaited is missed
             if self._requests.is_withdrawn(grant.issuer, grant.digest):
                 raise NotGrantedError(Reason.GRANT_REVOKED)
-            await self._status.require_standing(grant)
 
     async def _ask(self, granted: Granted, part: OpenedPart, until: float) -> PartResult:
         presented = granted.presented[part.digest]
@@ -284,7 +300,11 @@ class Pipeline:
     async def _log_strays(self, settlement: Settlement) -> None:
         """Log what departments signed though it answers nothing that was asked."""
         for department, strays in settlement.strays.items():
-            await self._events.recover(department, strays)
+            try:
+                await self._events.recover(department, strays)
+            except HeyanError as error:
+                # Not acknowledged, so the node sends them again; never a fault of whoever asked.
+                _log.error("strays_not_logged", department=department, detail=error.detail)
 
     def _frame(self, granted: Granted, tags: Tags) -> LeafFrame:
         return LeafFrame(
@@ -298,10 +318,13 @@ class Pipeline:
 
     def _deadline(self, time_left: float | None) -> float:
         budget = DEFAULT_DEADLINE if time_left is None else min(time_left, DEFAULT_DEADLINE)
-        return asyncio.get_running_loop().time() + max(0.0, budget - DEADLINE_MARGIN)
+        if budget <= LEAST_DEADLINE:
+            raise MalformedError.at("deadline", f"must leave departments more than {LEAST_DEADLINE} s to answer")
+        return asyncio.get_running_loop().time() + budget - DEADLINE_MARGIN
 
-    def _forget(self, key: RequestKey, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
+    def _forget(self, key: RequestKey, peer: Identity, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
         self._under_way.pop(key, None)
+        self._admission.give_back(peer)
         if not task.cancelled():
             task.exception()  # its callers have it, or have gone
 

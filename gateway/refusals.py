@@ -78,7 +78,7 @@ class Refusals:
 
     async def _summarise(self, peer: str, period: _Period) -> None:
         """Log what the period holds beyond its single leaves, and forget it once that is durable."""
-        taken = list(period.summarised)
+        taken, period.summarised = period.summarised, []  # whoever comes meanwhile begins another summary
         if not taken:
             return
         counts = Counter(reason for reason, _ in taken)
@@ -87,5 +87,8 @@ class Refusals:
             counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(counts.items())],
             digests_root=root_of([leaf_hash(digest) for _, digest in taken]),
         )
-        await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal_summary=event))))
-        del period.summarised[: len(taken)]  # more may have come while the log was written
+        try:
+            await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal_summary=event))))
+        except HeyanError:
+            period.summarised[:0] = taken
+            raise

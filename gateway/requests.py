@@ -18,7 +18,7 @@ from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.stores.port import KEPT_BACK, Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
 from gateway.vault import Vault
 from heyan.v1 import receipt_pb2
 
@@ -43,8 +43,9 @@ class Resumed:
 class Record:
     """What one settlement commits.
 
-    `leaf` and `overspent_leaf` make the leaf's bytes once the tags are known; the second is logged instead if a
-    use is not left. With `keep` false only leaf and evidence are committed: nothing is released.
+    `leaf` makes the leaf's bytes once the tags are known, also those of a settlement that is kept back for a
+    reason. With `withheld` set nothing is released, and only leaf and evidence are committed; otherwise the commit
+    itself may keep it back: a use is spent, the request_id taken, or a grant of `standing` withdrawn meanwhile.
     """
 
     key: RequestKey
@@ -55,9 +56,9 @@ class Record:
     earlier: Resumed | None
     uses: tuple[Use, ...]
     statement_digests: tuple[bytes, ...]
-    leaf: Callable[[Tags], bytes]
-    overspent_leaf: Callable[[Tags], bytes]
-    keep: bool
+    leaf: Callable[[Tags, Reason | None], bytes]
+    withheld: Reason | None
+    standing: tuple[Withdrawal, ...]
 
 
 class Requests:
@@ -122,14 +123,16 @@ class Requests:
             leaf_key = derive_leaf_key(evidence_key)
             tags = Tags(leaf_key)
             state = self._vault.encrypt(evidence_key, encode(receipt), _bound_to(record.key))
-            entry = Entry(leaf=record.leaf(tags), statement_digests=record.statement_digests, evidence=evidence)
-            if record.keep:
+            leaf = record.leaf(tags, record.withheld)
+            entry = Entry(leaf=leaf, statement_digests=record.statement_digests, evidence=evidence)
+            if record.withheld is None:
                 until = record.query.answer_until_time
                 entry = replace(
                     entry,
-                    withheld=record.overspent_leaf(tags) if record.uses else None,
+                    withheld={reason: record.leaf(tags, reason) for reason in KEPT_BACK},
                     request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
                     uses=record.uses,
+                    standing=record.standing,
                 )
             committed = await self._log.append(entry)
             if not committed.foreign_keys:

@@ -89,6 +89,7 @@ class GatewayProcess:
         self._acknowledgements = Acknowledgements(self._links.link)
         stamp = LeafStamp(config.identity, keeper.current, clock)
         self._events = Events(self._log, requests, self._acknowledgements, stamp)
+        self._admission = Admission(config.max_requests, config.max_requests_per_requester)
         self._pipeline = Pipeline(
             identity=config.identity,
             registry=keeper.current,
@@ -98,9 +99,9 @@ class GatewayProcess:
             grant_cache=GenuineGrants(),
             department=self._links.link,
             events=self._events,
+            admission=self._admission,
         )
         self._refusals = Refusals(self._log, stamp, clock)
-        self._admission = Admission(config.max_requests, config.max_requests_per_requester)
         metrics = CollectorRegistry()
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]

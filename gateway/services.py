@@ -85,8 +85,7 @@ class GatewayMethods:
 
     async def verify(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
-        with self._admission.place(peer):
-            receipt = await self._pipeline.verify(message, peer, context.time_remaining())
+        receipt = await self._pipeline.verify(message, peer, context.time_remaining())
         return gateway_service_pb2.VerifyResponse(receipt=receipt).SerializeToString()
 
     async def get_verification(self, message: bytes, peer: Identity, _context: Context) -> bytes:

@@ -27,6 +27,7 @@ from gateway.protocol.attestation import (
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
+from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.presentation import write_signed_query
 from gateway.protocol.query import Check, OpenedPart, Query, SignedQuery
 from gateway.protocol.reasons import Reason
@@ -117,6 +118,8 @@ def _verified_statements(
         except BadDataError:
             continue  # nobody signed it
         try:
+            if reply.batch.sign_time < query.issue_time - EARLY_TOLERANCE:
+                raise ForgedError(Reason.ATTESTATION_INVALID, "signed before the query was made")
             statement = open_statement(proof, reply.batch)
             named = [statement.asked.check.check_id] if isinstance(statement, Attestation) else list(checks)
             for check_id in named:

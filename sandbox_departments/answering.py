@@ -51,7 +51,7 @@ from gateway.protocol.query_rules import check_policy, open_query, require_answe
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.sealing import OpeningKey, open_sealed
-from gateway.protocol.subjects import IdType, Subject, canonical_record, open_commitment
+from gateway.protocol.subjects import IdType, Subject, canonical_record, normalise_name, open_commitment
 from heyan.v1 import query_pb2
 from sandbox_departments.asks import Ask, Received
 from sandbox_departments.past import Answers, Past, Spent
@@ -260,9 +260,11 @@ def pseudonym(subject: Subject, secret: bytes) -> bytes:
 
 def _subject(opening: query_pb2.SubjectOpening) -> Subject:
     try:
-        return Subject(IdType(opening.id_type), opening.id_number, opening.name)
+        id_type = IdType(opening.id_type)
     except ValueError:
         raise MalformedError.at("id_type", "must be a known kind of document", Reason.IDENTIFIER_MALFORMED) from None
+    # The spelling of `canonical_record`, so that the register is asked about the very person who was committed to.
+    return Subject(id_type, normalise_name(opening.id_number).upper(), normalise_name(opening.name))
 
 
 def _max_uses(grant: VerifiedGrant, use: GrantUse) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consent.verified import VerifiedGrant
 from gateway.departments import Acknowledgement, Ask, Reply
@@ -77,6 +77,8 @@ class FakeDepartment:
     encode: Callable[[Statement], bytes] = write_statement
     bend_proof: Callable[[StatementProof], StatementProof] = lambda proof: proof
     gate: asyncio.Event | None = None
+    copies: int = 1
+    """How often each statement stands in a reply, each time with another nonce."""
     on_batch: Callable[[str, SignedBatch, Sequence[StatementProof]], None] = lambda *_: None
     asks: list[Ask] = field(default_factory=list)
     acknowledged: list[Acknowledgement] = field(default_factory=list)
@@ -87,7 +89,11 @@ class FakeDepartment:
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        statements = [self.encode(self.bend(statement)) for statement in self._statements(ask)]
+        statements = [
+            self.encode(self.bend(_again(statement, number)))
+            for statement in self._statements(ask)
+            for number in range(self.copies)
+        ]
         signed, proofs = sign_batch(statements, self.department, self.key, self.clock())
         self.on_batch(self.department, signed, proofs)
         batch = open_batch(signed, self.registry(), self.clock())
@@ -124,6 +130,10 @@ class FakeDepartment:
             )
             for check in part.part.checks
         ]
+
+
+def _again(statement: Statement, number: int) -> Statement:
+    return statement if number == 0 else replace(statement, nonce=number.to_bytes(16, "big"))
 
 
 class FailingStore(SqliteStore):

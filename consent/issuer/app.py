@@ -8,16 +8,18 @@
     GET  /healthz
 
 A problem is `{"reason", "zh", "en"}`, with `violations` for located ones, as application/problem+json (RFC 9457).
-No exception's text, nor anything that was sent, stands in a response or a log line. All work of the issuer runs on
-one thread, so that one request's rules never interleave with another's.
+No exception's text, nor anything that was sent, stands in a response or a log line. Drafts and approvals
+run on one thread, status lists and withdrawals on another: whatever anybody asks to have drafted, a withdrawal and
+the list that shows it do not wait behind it. Of each kind of work a bounded number is under way; beyond: 429.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -47,6 +49,9 @@ from gateway.protocol.reasons import Reason, text_of
 
 R = TypeVar("R")
 
+MAX_UNDER_WAY = 64
+"""Requests of one kind (drafts, approvals, withdrawals) that wait for their thread or are on it."""
+
 OnWithdrawn = Callable[[str, str], None]
 """Told of each statement and the gateway that it concerns, once it is durable."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -75,7 +80,9 @@ class IssuerApp:
         self._issuer = issuer
         self._keys = keys
         self._on_withdrawn = on_withdrawn
-        self._thread = ThreadPoolExecutor(1, "consent-issuer")
+        self._drafting = ThreadPoolExecutor(1, "consent-drafts")
+        self._withdrawing = ThreadPoolExecutor(1, "consent-withdrawals")
+        self._drafts, self._approvals, self._withdrawals = _Bound("drafts"), _Bound("approvals"), _Bound("withdrawals")
 
     def application(self) -> web.Application:
         """The aiohttp application; further pages may be added to it."""
@@ -89,32 +96,42 @@ class IssuerApp:
         return app
 
     async def run(self, work: Callable[[], R]) -> R:
-        """Do the issuer's work on its one thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """Do work on the thread of drafts and approvals."""
+        return await asyncio.get_running_loop().run_in_executor(self._drafting, work)
 
     def close(self) -> None:
         """Wait for the work under way."""
-        self._thread.shutdown()
+        self._drafting.shutdown()
+        self._withdrawing.shutdown()
+
+    async def _run_urgent(self, work: Callable[[], R]) -> R:
+        """Do work on the thread of status lists and withdrawals."""
+        return await asyncio.get_running_loop().run_in_executor(self._withdrawing, work)
 
     async def _draft(self, request: web.Request) -> web.Response:
         body = read_body(DraftBody, await request.read())
-        return _json(_draft_json(await self.run(lambda: self._issuer.draft(body))), status=201)
+        with self._drafts.one():
+            draft = await self.run(lambda: self._issuer.draft(body))
+        return _json(_draft_json(draft), status=201)
 
     async def _approve(self, request: web.Request) -> web.Response:
         assertion = assertion_from_json(read_body(ApprovalBody, await request.read()).assertion)
         draft = request.match_info["draft"]
-        return _json(consent_to_json(await self.run(lambda: self._issuer.approve(draft, assertion))), status=201)
+        with self._approvals.one():
+            consent = await self.run(lambda: self._issuer.approve(draft, assertion))
+        return _json(consent_to_json(consent), status=201)
 
     async def _revoke(self, request: web.Request) -> web.Response:
         body = read_body(RevocationBody, await request.read())
         assertion = assertion_from_json(body.assertion)
-        withdrawn = await self.run(lambda: self._issuer.revoke(body.jti, assertion))
+        with self._withdrawals.one():
+            withdrawn = await self._run_urgent(lambda: self._issuer.revoke(body.jti, assertion))
         self._on_withdrawn(withdrawn.statement, withdrawn.gateway)
         return _json({"statement": withdrawn.statement})
 
     async def _status_list(self, request: web.Request) -> web.Response:
         number = int(request.match_info["number"])
-        token = await self.run(lambda: self._issuer.status_list(number))
+        token = await self._run_urgent(lambda: self._issuer.status_list(number))
         tag = sha256(token.encode()).hexdigest()[:32]
         headers = {"ETag": f'"{tag}"', "Cache-Control": f"max-age={TTL}"}
         if any(known.value == tag for known in request.if_none_match or ()):
@@ -126,6 +143,25 @@ class IssuerApp:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
+
+
+class _Bound:
+    """At most MAX_UNDER_WAY of one kind of work at a time. For one event loop."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._under_way = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Room for one; OverloadedError if there is none."""
+        if self._under_way >= MAX_UNDER_WAY:
+            raise OverloadedError(Reason.OVERLOADED, f"{self._name} under way", retry_after=1.0)
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
 
 def jwk_of(key: PublicKey) -> dict[str, str]:

@@ -23,7 +23,7 @@ _DRAWS = 8
 
 
 class PublishedLists:
-    """The lists of one issuer under `base_uri`. Not safe for concurrent calls."""
+    """The lists of one issuer under `base_uri`. One thread calls `token` and `changed`; another may call `reserve`."""
 
     def __init__(
         self,

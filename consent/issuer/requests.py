@@ -8,7 +8,7 @@ import msgspec
 
 from consent.disclosures import Detail, Region, Uses
 from consent.issuer.accounts import MAX_ACCOUNT_ID
-from gateway.protocol.codec import parse_json_object
+from gateway.protocol.codec import convert, parse_json_object
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import MAX_DISCLOSURES
 from gateway.protocol.reasons import Reason
@@ -69,10 +69,4 @@ def read_body(kind: type[T], data: bytes) -> T:
     """The body of a request; MalformedError that quotes nothing of it."""
     if len(data) > MAX_BODY:
         raise MalformedError(Reason.MESSAGE_TOO_LARGE, "a body over its limit")
-    try:
-        return msgspec.convert(parse_json_object(data, "body"), kind)
-    except msgspec.ValidationError as error:
-        description = str(error)
-        if "unknown field" in description:  # msgspec quotes its name, which may be anything
-            description = "must hold no other fields than the documented ones"
-        raise MalformedError.at("body", description) from None
+    return convert(parse_json_object(data, "body"), kind, "body")

@@ -10,7 +10,8 @@
   statement.
 - A grant ends no later than the key that signs it, since the two are judged together.
 
-Methods block and are not safe for concurrent calls: one thread runs them. Clock and randomness are given.
+Methods block. One thread runs drafts, approvals and purges; one, which may be another, withdrawals and status lists:
+they share nothing but the store. Clock and randomness are given.
 """
 
 from __future__ import annotations

@@ -6,17 +6,19 @@
 - `take_draft` gives a draft to one caller only. Accounts, grants and withdrawals are durable when their method
   returns (synchronous=FULL for their transaction); a draft may be lost with the power, and is then made again.
 
-Not safe for concurrent calls: one thread uses a store at a time. Another process may read and enrol meanwhile (WAL).
+Each method is one step that no other thread's interleaves with. Another process may read and enrol meanwhile (WAL).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlite_utils import Database, Migrations
 
@@ -30,6 +32,9 @@ KEEP_EXPIRED_GRANTS = 86_400
 _BUSY_TIMEOUT_MS = 5_000
 
 migrations = Migrations("heyan.consent")
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _FIRST = """
 CREATE TABLE accounts (account_id TEXT PRIMARY KEY, id_type TEXT NOT NULL, id_number TEXT NOT NULL, name TEXT NOT NULL,
@@ -78,10 +83,24 @@ class StoredGrant:
     statement: str | None = None
 
 
+def _alone(
+    method: Callable[Concatenate[IssuerStore, P], R],
+) -> Callable[Concatenate[IssuerStore, P], R]:
+    """`method` of a store, while no other thread is in one: they share a connection, and so its transaction."""
+
+    @wraps(method)
+    def locked(self: IssuerStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
 class IssuerStore:
     """The issuer's file, mode 0600; made and migrated when opened."""
 
     def __init__(self, path: Path) -> None:
+        self.lock = RLock()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=PRIVATE_MODE, exist_ok=True)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -92,6 +111,7 @@ class IssuerStore:
         self._db = Database(connection)
         migrations.apply(self._db)
 
+    @_alone
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -108,6 +128,7 @@ class IssuerStore:
 
     # -- accounts -------------------------------------------------------------------------------------------
 
+    @_alone
     def put_accounts(self, accounts: Iterable[Account]) -> None:
         """Enrol accounts, or renew those of the same id (another passkey, another child), in one transaction."""
         with self._durable():
@@ -132,6 +153,7 @@ class IssuerStore:
                     ],
                 )
 
+    @_alone
     def account(self, account_id: str) -> Account | None:
         """The account of an id."""
         row = self._row("SELECT * FROM accounts WHERE account_id = ?", account_id)
@@ -149,6 +171,7 @@ class IssuerStore:
 
     # -- drafts ---------------------------------------------------------------------------------------------
 
+    @_alone
     def reserve_status_index(self, draft: str, status_list: int, status_index: int) -> bool:
         """Take an index of a list for a draft; False if it is taken. Given back if the draft expires."""
         cursor = self._db.execute(
@@ -156,14 +179,17 @@ class IssuerStore:
         )
         return bool(cursor.rowcount)
 
+    @_alone
     def newest_status_list(self) -> int:
         """The list that new grants go to; 0 at first."""
         return self._count("SELECT coalesce(max(status_list), 0) FROM status_indexes")
 
+    @_alone
     def put_draft(self, draft: str, expire_time: float, content: bytes, *, approvable: bool) -> None:
         """Keep a draft until `expire_time`."""
         self._db.execute("INSERT INTO drafts VALUES (?, ?, ?, ?)", (draft, expire_time, approvable, content))
 
+    @_alone
     def take_draft(self, draft: str, now: float) -> tuple[bytes, bool] | None:
         """A draft's content and whether it may be approved at all, once: it is gone afterwards. None if expired."""
         row = self._row("DELETE FROM drafts WHERE draft = ? RETURNING expire_time, approvable, content", draft)
@@ -171,10 +197,12 @@ class IssuerStore:
             return None
         return row["content"], bool(row["approvable"])
 
+    @_alone
     def count_drafts(self) -> int:
         """How many drafts wait."""
         return self._count("SELECT count(*) FROM drafts")
 
+    @_alone
     def purge(self, now: float) -> None:
         """Delete expired drafts, salts and all, and give their status indexes back; delete grants long expired.
 
@@ -189,22 +217,26 @@ class IssuerStore:
 
     # -- grants ---------------------------------------------------------------------------------------------
 
+    @_alone
     def put_grant(self, grant: StoredGrant, draft: str) -> None:
         """Keep a grant that was just signed from `draft`; its status index is taken for good."""
         with self._durable():
             self._db.execute("UPDATE status_indexes SET draft = NULL WHERE draft = ?", (draft,))
             self._db.table("grants").insert({name: getattr(grant, name) for name in StoredGrant.__slots__})
 
+    @_alone
     def grant(self, jti: str) -> StoredGrant | None:
         """The grant of a jti."""
         row = self._row("SELECT * FROM grants WHERE jti = ?", jti)
         return None if row is None else StoredGrant(**{**dict(row), "guardian": bool(row["guardian"])})
 
+    @_alone
     def revoke(self, jti: str, now: float, statement: str) -> None:
         """Mark a grant withdrawn, with the statement that says so; durable when this returns."""
         with self._durable():
             self._db.execute("UPDATE grants SET revoked = ?, statement = ? WHERE jti = ?", (now, statement, jti))
 
+    @_alone
     def revoked_indexes(self, status_list: int) -> tuple[int, ...]:
         """The indexes of a list whose grants are withdrawn."""
         rows = self._db.execute(

@@ -103,9 +103,9 @@ def free_port_base(count: int = 64) -> int:
 
     Where the search begins depends on the process, so that two that start at once do not race for the same ports.
     """
-    blocks = range(_FIRST_PORT, _LAST_PORT - count, count)
-    start = os.getpid() % len(blocks)
-    for base in (*blocks[start:], *blocks[:start]):
+    bases = [_FIRST_PORT + count * place for place in range((_LAST_PORT - _FIRST_PORT) // count)]
+    start = os.getpid() % len(bases)
+    for base in bases[start:] + bases[:start]:
         if all(_is_free(port) for port in range(base, base + count)):
             return base
     raise UnreachableError(Reason.INTERNAL, f"no {count} free ports in a row from {_FIRST_PORT} to {_LAST_PORT}")

@@ -183,6 +183,8 @@ def require_answer_to(statement: Statement, asked: Asked) -> None:
     received = (statement.query_digest, statement.part_digest, statement.sealed_digest, statement.department)
     if received != (asked.query_digest, asked.part_digest, asked.sealed_digest, asked.department):
         raise ForgedError(_INVALID, "refuses another part")
+    if statement.requester not in ("", asked.requester):
+        raise ForgedError(_INVALID, "refuses another requester")
 
 
 # -- reading and writing ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import json
 import math
 from typing import Any, NoReturn, TypeVar
 
+import msgspec
 from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -20,6 +21,7 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 _NANOS = 1_000_000_000
 _MAX_SECONDS = 253_402_300_799
@@ -110,6 +112,17 @@ def parse_json_object(data: bytes, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedError.at(field, "must be a JSON object")
     return value
+
+
+def convert(value: object, kind: type[T], field: str, reason: Reason = Reason.MESSAGE_MALFORMED) -> T:
+    """`value`, as parsed from JSON, as a `kind`; MalformedError naming `field` and quoting nothing of the value.
+
+    What msgspec says of a bad value quotes names and values that its sender chose, and so perhaps a person's.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        raise MalformedError.at(field, "must be of the documented shape", reason) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

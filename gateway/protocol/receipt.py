@@ -38,6 +38,7 @@ from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, MalformedError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time, read_leaf
+from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import read_signed_query
@@ -52,6 +53,8 @@ from heyan.v1 import attestation_pb2, log_pb2, receipt_pb2
 VERSION = 1
 MAX_RECEIPT = 8 << 20
 """Bytes of a receipt with its registry."""
+LATEST_RECORD = 60.0
+"""Seconds after answer_until_time at which an answer may still be recorded: a call's deadline, and room."""
 MAX_LEAVES = 256
 """Leaves of one receipt: retries of one query that brought something new."""
 
@@ -67,6 +70,8 @@ class Answer:
     reason: Reason | None = None
     snapshot_date: str | None = None
     expire_time: float | None = None
+    sealed_digest: bytes | None = None
+    """Digest of the sealed subject that the department says it received: whoever sealed it compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,7 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     tags = Tags(receipt.leaf_key)
     leaves, checkpoint = _open_leaves(receipt, registry, query, signed, tags)
     times = tuple(log_time(leaf) for leaf in leaves)
+    _require_in_time(query, times)
     key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
     key.verify(signed.signature, Kind.QUERY, signed.query, Reason.QUERY_SIGNATURE_INVALID)
     parts = match_parts(query, receipt.parts)
@@ -121,6 +127,14 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     _hold_against_leaves(rows, leaves, parts, tags)
     answers = tuple(rows[check.check_id].answer for part in parts for check in part.part.checks)
     return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version)
+
+
+def _require_in_time(query: Query, times: Sequence[float]) -> None:
+    """The leaves follow one another, and lie where the query's own times allow an answer to be recorded."""
+    if times[0] < query.issue_time - EARLY_TOLERANCE or times[-1] > query.answer_until_time + LATEST_RECORD:
+        raise ForgedError(Reason.RECEIPT_INVALID, "recorded before the query was made, or long after its end")
+    if list(times) != sorted(times):
+        raise ForgedError(Reason.RECEIPT_INVALID, "recorded backwards in time")
 
 
 def _open_leaves(
@@ -133,9 +147,11 @@ def _open_leaves(
     leaves: list[log_pb2.LogLeaf] = []
     index = -1
     checkpoint: Checkpoint | None = None
-    for item in receipt.leaves:
+    proofs = [parse_proof(item.proof.encode()) for item in receipt.leaves]
+    if len({proof.checkpoint for proof in proofs}) != 1:
+        raise ForgedError(Reason.RECEIPT_INVALID, "leaves of different trees")
+    for item, proof in zip(receipt.leaves, proofs, strict=True):
         leaf = read_leaf(item.leaf)
-        proof = parse_proof(item.proof.encode())
         verifiers = [
             VerifierKey.of(gateway.log_origin, ED25519, key.public)
             for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
@@ -204,7 +220,14 @@ def _rows(
             if not others:
                 raise ForgedError(Reason.RECEIPT_INVALID, "a refusal of what is answered")
             for check in others:
-                answer = Answer(check, part.part.department, Outcome.REFUSED, NextStep.NONE, statement.reason)
+                answer = Answer(
+                    check,
+                    part.part.department,
+                    Outcome.REFUSED,
+                    NextStep.NONE,
+                    statement.reason,
+                    sealed_digest=statement.sealed_digest,
+                )
                 rows[check.check_id] = _Row(answer, digest)
     if rows.keys() != {check.check_id for part in parts for check in part.part.checks}:
         raise ForgedError(Reason.RECEIPT_INVALID, "a check without an answer")
@@ -224,7 +247,10 @@ def _statements(
     by_part = {part.digest: part for part in parts}
     for item in receipt.statements:
         proof = read_proof(item.proof)
-        statement = open_statement(proof, _batch(item, batches, registry, recorded.of(proof.digest)))
+        batch = _batch(item, batches, registry, recorded.of(proof.digest))
+        if batch.sign_time < query.issue_time - EARLY_TOLERANCE:
+            raise ForgedError(Reason.RECEIPT_INVALID, "signed before the query was made")
+        statement = open_statement(proof, batch)
         part_digest = statement.asked.part_digest if isinstance(statement, Attestation) else statement.part_digest
         part = by_part.get(part_digest)
         if part is None:
@@ -243,6 +269,7 @@ def _attested(statements: Iterable[tuple[OpenedPart, Attestation | Refusal, byte
                 statement.next_step,
                 snapshot_date=statement.snapshot_date,
                 expire_time=statement.expire_time,
+                sealed_digest=statement.asked.sealed_digest,
             )
             yield _Row(answer, digest)
 
@@ -296,6 +323,10 @@ _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
 }
 
 
+_FINAL = frozenset({CheckStatus.ANSWERED, CheckStatus.REFUSED})
+"""Once recorded so, a check is settled: no later leaf of the query says anything of it."""
+
+
 def _hold_against_leaves(
     rows: Mapping[str, _Row], leaves: Sequence[log_pb2.LogLeaf], parts: Sequence[OpenedPart], tags: Tags
 ) -> None:
@@ -305,9 +336,15 @@ def _hold_against_leaves(
     }
     logged: dict[str, log_pb2.LoggedCheck] = {}
     for leaf in leaves:
+        tags_of_leaf = [entry.check_tag for entry in leaf.verification.checks]
+        if len(set(tags_of_leaf)) != len(tags_of_leaf):
+            raise ForgedError(Reason.RECEIPT_INVALID, "a leaf settles a check twice")
         for entry in leaf.verification.checks:
             if entry.check_tag not in check_of_tag:
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log records a check that was not asked")
+            earlier = logged.get(check_of_tag[entry.check_tag])
+            if earlier is not None and CheckStatus(int(earlier.status)) in _FINAL:
+                raise ForgedError(Reason.RECEIPT_INVALID, "the log takes a settled answer back")
             logged[check_of_tag[entry.check_tag]] = entry
     for check_id, row in rows.items():
         answer, found = row.answer, logged.get(check_id)

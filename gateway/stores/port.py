@@ -6,19 +6,26 @@ Durability contract, held by every adapter and by one contract suite:
   the caller does not know, and must ask again (`head`, `request`) before it trusts anything.
 - The tree only grows, under a compare-and-swap on its size and root. The checkpoint is signed while the swap
   is held, and nobody sees it before it is durable. A store that went backwards is refused for good.
-- A use of an authorization is counted once for each request, and never beyond its `max_uses`: an entry that
-  would overspend is recorded with its `withheld` leaf instead, and stores no request.
+- A use of an authorization is counted once for each request, and never beyond its `max_uses`; a request_id
+  stands for one query; a withdrawn grant releases nothing. An entry that breaks one of these is recorded with its
+  `withheld` leaf instead, and stores no request.
 - Reads see only what is durable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from gateway.protocol.reasons import Reason
 
 SignCheckpoint = Callable[[int, bytes], str]
 """Signs the checkpoint of (size, root) as a C2SP note."""
+
+
+KEPT_BACK = (Reason.GRANT_REVOKED, Reason.REQUEST_ID_CONFLICT, Reason.GRANT_USED_UP)
+"""Why a commit may keep an entry back, in the order in which that is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +90,13 @@ class Entry:
 
     leaf: bytes
     statement_digests: tuple[bytes, ...] = ()
-    withheld: bytes | None = None
+    withheld: Mapping[Reason, bytes] = field(default_factory=dict)
+    """The leaf to commit instead, by the reason for which the commit keeps the entry back (KEPT_BACK)."""
     request: StoredRequest | None = None
     uses: tuple[Use, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+    standing: tuple[Withdrawal, ...] = ()
+    """Grants that must not have been withdrawn when this is committed."""
     withdrawal: Withdrawal | None = None
     registry_version: int | None = None
     """Set on the leaf that records the adoption of a registry."""
@@ -94,11 +104,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Where an entry's leaf stands, the head that covers it, and whether it was withheld for want of a use."""
+    """Where an entry's leaf stands, the head that covers it, and why it was withheld, if it was."""
 
     leaf_index: int
     head: Head
-    overspent: bool = False
+    withheld: Reason | None = None
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
 

@@ -60,28 +60,28 @@ class SqliteStore:
     def _append(self, entries: Sequence[Entry], sign: SignCheckpoint) -> list[Committed]:
         frontier = self._current_frontier()
         accepted: list[Entry] = []
-        overspent: list[bool] = []
+        reasons: list[Reason | None] = []
         foreign: dict[int, tuple[Evidence, ...]] = {}
         for position, entry in enumerate(entries):
             if clash := self._keep_evidence(entry):
                 foreign[position] = clash
                 continue
-            short = not self._spend(entry)
-            accepted.append(replace(entry, leaf=entry.withheld or entry.leaf, request=None) if short else entry)
-            overspent.append(short)
+            reason = self._kept_back(entry)
+            kept = entry if reason is None else replace(entry, leaf=entry.withheld[reason], request=None)
+            self._insert(kept, frontier.size + len(accepted))  # at once: the entries after it must see it
+            accepted.append(kept)
+            reasons.append(reason)
         if not accepted:
             return [
                 Committed(-1, self._held_head(), foreign_keys=foreign[position]) for position in range(len(entries))
             ]
         grown, nodes = frontier.append([leaf_hash(entry.leaf) for entry in accepted])
-        for index, entry in enumerate(accepted, start=frontier.size):
-            self._insert(entry, index)
         self._writer.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
         root = grown.root()
         head = Head(grown.size, root, sign(grown.size, root))
         self._swap(frontier, head)
         self._frontier = grown
-        results = (Committed(index, head, short) for index, short in enumerate(overspent, start=frontier.size))
+        results = (Committed(index, head, reason) for index, reason in enumerate(reasons, start=frontier.size))
         return [
             Committed(-1, head, foreign_keys=foreign[position]) if position in foreign else next(results)
             for position in range(len(entries))
@@ -133,6 +133,20 @@ class SqliteStore:
             ]
             self._writer.executemany("INSERT INTO evidence VALUES (?, ?, ?)", rows)
         return clash
+
+    def _kept_back(self, entry: Entry) -> Reason | None:
+        """Why the entry is withheld, if it is; otherwise its uses are spent."""
+        if any(self._withdrawn_at(self._writer, grant) is not None for grant in entry.standing):
+            return Reason.GRANT_REVOKED
+        request = entry.request
+        if request is not None:
+            row = self._writer.execute(
+                "SELECT query_digest FROM requests WHERE requester = ? AND request_id = ?",
+                (request.key.requester, request.key.request_id),
+            ).fetchone()
+            if row is not None and row[0] != request.query_digest:
+                return Reason.REQUEST_ID_CONFLICT
+        return None if self._spend(entry) else Reason.GRANT_USED_UP
 
     def _spend(self, entry: Entry) -> bool:
         """Count the entry's uses that its request has not spent before; False, and none counted, if one is short."""
@@ -232,9 +246,8 @@ class SqliteStore:
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """See the port."""
-        query = "SELECT leaf_index FROM withdrawals WHERE issuer = ? AND grant_digest = ?"
-        row = self._one(query, (withdrawal.issuer, withdrawal.grant_digest))
-        return int(row[0]) if row is not None else None
+        with self._reading, _as_unavailable():
+            return self._withdrawn_at(self._reader, withdrawal)
 
     def registry_version(self) -> int:
         """See the port."""
@@ -289,6 +302,14 @@ class SqliteStore:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the store has lost a node of the tree")
         node: bytes = row[0]
         return node
+
+    @staticmethod
+    def _withdrawn_at(connection: sqlite3.Connection, withdrawal: Withdrawal) -> int | None:
+        row = connection.execute(
+            "SELECT leaf_index FROM withdrawals WHERE issuer = ? AND grant_digest = ?",
+            (withdrawal.issuer, withdrawal.grant_digest),
+        ).fetchone()
+        return int(row[0]) if row else None
 
     @staticmethod
     def _evidence(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:

@@ -12,6 +12,7 @@ import pytest
 from consent.consent_file import ConsentFile
 from consent.verified import GenuineGrants
 from gateway.acknowledgements import Acknowledgements
+from gateway.admission import Admission
 from gateway.asking import Envelope, Question, make_submission
 from gateway.events import Events
 from gateway.leaves import LeafStamp
@@ -49,6 +50,7 @@ class Gateway:
     pipeline: Pipeline
     requests: Requests
     events: Events
+    admission: Admission
     departments: dict[str, FakeDepartment]
     standings: FakeStandings
 
@@ -128,6 +130,7 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
     for department in departments.values():
         department.on_batch = acknowledgements.expect
     events = Events(log, requests, acknowledgements, LeafStamp(parse_identity(fed.GATEWAY), registry, clock))
+    admission = Admission(total=64, share=32)
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),
         registry=registry,
@@ -137,8 +140,9 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
         grant_cache=GenuineGrants(),
         department=find,
         events=events,
+        admission=admission,
     )
-    built = Gateway(federation, clock, store, log, pipeline, requests, events, departments, standings)
+    built = Gateway(federation, clock, store, log, pipeline, requests, events, admission, departments, standings)
     log.start()
     yield built
     await pipeline.drain()

@@ -23,7 +23,7 @@ from gateway.protocol.subjects import IdType, Subject
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
-from tests.gateway.conftest import PEER, QUESTIONS, Gateway
+from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
 
 
 class LyingConnection:
@@ -115,6 +115,21 @@ async def test_receipt_of_another_query_is_caught(gateway: Gateway) -> None:
     with pytest.raises(ForgedError) as caught:
         await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
     assert caught.value.reason is Reason.RECEIPT_INVALID
+
+
+async def test_gateway_that_puts_garbage_for_a_sealed_subject_is_caught(gateway: Gateway) -> None:
+    """The node then rightly refuses what it cannot open; the client sees that it was shown something else."""
+    department_of(gateway, "property.owns_home@1").refusal = Reason.SUBJECT_UNDECIPHERABLE
+
+    async def answer(message: bytes) -> bytes:
+        request = pb.VerifyRequest.FromString(message)
+        request.parts[-1].sealed.ciphertext = bytes(len(request.parts[-1].sealed.ciphertext))
+        receipt = await gateway.pipeline.verify(request.SerializeToString(), PEER, None)
+        return pb.VerifyResponse(receipt=receipt).SerializeToString()
+
+    with pytest.raises(ForgedError) as caught:
+        await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+    assert "sealed subject" in caught.value.detail
 
 
 async def test_registry_that_the_gateway_hands_over_is_not_taken(gateway: Gateway) -> None:

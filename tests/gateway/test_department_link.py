@@ -13,12 +13,14 @@ from gateway.department_link import ANSWER_METHOD, DepartmentLink
 from gateway.departments import Acknowledgement, Ask, Orphans
 from gateway.protocol.attestation import StatementProof, sign_batch, write_proof, write_signed_batch
 from gateway.protocol.claims import DepartmentKind
+from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, UnreachableError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.presentation import PresentedPart
 from gateway.protocol.query import SignedQuery
 from gateway.protocol.reasons import Reason
 from gateway.protocol.sealing import Sealed
+from heyan.v1 import attestation_pb2
 from heyan.v1 import department_service_pb2 as pb
 from tests import federation as fed
 from tests.fakes import Clock
@@ -175,6 +177,37 @@ async def test_batch_that_keeps_a_statement_back_is_no_answer(connect: Callable[
     linked = await connect(keep_back)
     with pytest.raises(BadDataError):
         await linked.link.ask(ASK, 5)
+
+
+@pytest.mark.parametrize("size", [5 * 10**7, 2**62, 2**64 - 1])
+async def test_size_that_a_node_makes_up_costs_nothing(
+    connect: Callable[..., Awaitable[Linked]], federation: fed.Federation, size: int
+) -> None:
+    async def boast(node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
+        response = pb.AnswerResponse.FromString(node.reply([ask.ask_id for ask in message.asks]))
+        batch = attestation_pb2.StatementBatch.FromString(response.batch.batch)
+        batch.size = size
+        response.batch.batch = batch.SerializeToString()
+        key = federation.signing_keys[POLICE]
+        response.batch.signature.value = key.sign(Kind.STATEMENT_BATCH, response.batch.batch)
+        return [response.SerializeToString()]
+
+    linked = await connect(boast)
+    with pytest.raises(BadDataError):
+        await linked.link.ask(ASK, 5)
+    assert linked.link.connected
+
+
+async def test_recovered_batch_whose_ask_ids_repeat_is_whole(
+    connect: Callable[..., Awaitable[Linked]], federation: fed.Federation
+) -> None:
+    response = pb.AnswerResponse.FromString(ScriptedNode(federation, answer_rightly).reply([1, 2, 3], recovered=True))
+    for reply in response.replies:
+        reply.ask_id = 0
+    linked = await connect(answer_rightly, [response.SerializeToString()])
+    while not linked.orphans:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert len(linked.orphans[0].proofs) == 3
 
 
 async def test_late_answer_is_handed_over_to_be_logged(connect: Callable[..., Awaitable[Linked]]) -> None:

@@ -29,7 +29,7 @@ from gateway.protocol.errors import (
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.outcomes import NextStep, Outcome
-from gateway.protocol.presentation import Presentation, Submission
+from gateway.protocol.presentation import Presentation, Submission, write_submission
 from gateway.protocol.query import SignedQuery, read_query, write_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Assurance, Document
@@ -547,6 +547,62 @@ async def test_caller_that_goes_away_does_not_keep_an_answer_from_the_log(gatewa
     land.gate.set()
     await gateway.pipeline.drain()
     assert [row.status for row in gateway.verification_rows()] == [CheckStatus.ANSWERED] * 3
+
+
+async def test_place_is_held_until_the_work_ends_and_not_until_its_caller_goes(gateway: Gateway) -> None:
+    land = department_of(gateway, LAND)
+    land.gate = asyncio.Event()
+    call = asyncio.create_task(gateway.send(gateway.submission()))
+    await asyncio.sleep(0.01)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert gateway.admission.under_way == 1
+    land.gate.set()
+    await gateway.pipeline.drain()
+    await asyncio.sleep(0)
+    assert gateway.admission.under_way == 0
+
+
+async def test_deadline_in_which_nobody_could_answer_asks_nobody_and_logs_nothing(gateway: Gateway) -> None:
+    message = write_submission(gateway.submission()).SerializeToString()
+    with pytest.raises(MalformedError) as caught:
+        await gateway.pipeline.verify(message, PEER, 0.2)
+    assert caught.value.violations[0].field == "deadline"
+    assert gateway.leaves() == []
+    assert not department_of(gateway, LAND).asks
+
+
+async def test_reply_stuffed_with_strays_costs_only_its_own_part(gateway: Gateway) -> None:
+    """Thousands of signed statements that answer nothing: recorded in several leaves, and nobody else's fault."""
+    land = department_of(gateway, LAND)
+    land.copies = 2_500
+    land.bend = of_another_requester
+    verified = await gateway.verify(gateway.submission())
+    assert [answer.outcome for answer in verified.answers] == [Outcome.YES, Outcome.YES, Outcome.UNAVAILABLE]
+    strays = [leaf for leaf in gateway.leaves() if leaf.WhichOneof("event") == "recovery"]
+    assert sum(len(leaf.recovery.statement_digests) for leaf in strays) == 2_500
+
+
+async def test_statement_signed_before_the_query_was_made_is_no_answer(gateway: Gateway) -> None:
+    land = department_of(gateway, LAND)
+    land.clock = lambda: gateway.clock.now - 3600
+    verified = await gateway.verify(gateway.submission())
+    assert verified.answers[2].outcome is Outcome.UNAVAILABLE
+
+
+async def test_withdrawal_reported_while_departments_answer_is_honoured(gateway: Gateway) -> None:
+    consent = gateway.federation.issue()
+    grant = consent.grants[0]
+    revocation = Revocation(fed.ISSUER, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+    land = department_of(gateway, LAND)
+    land.gate = asyncio.Event()
+    call = asyncio.create_task(gateway.send(gateway.submission(consent)))
+    await asyncio.sleep(0.01)
+    await gateway.events.withdraw(revocation)
+    land.gate.set()
+    with pytest.raises(NotGrantedError) as caught:
+        await call
+    assert caught.value.reason is Reason.GRANT_REVOKED
 
 
 async def test_late_answers_that_nobody_waits_for_are_logged_and_acknowledged(gateway: Gateway) -> None:

@@ -110,11 +110,13 @@ def test_use_beyond_the_last_is_withheld_and_keeps_no_request(open_store: OpenSt
     store = open_store()
     last = replace(USE, max_uses=1)
     entries = [
-        Entry(b"released", withheld=b"withheld", request=request(), uses=(last,)),
-        Entry(b"released too", withheld=b"withheld too", request=request(OTHER_KEY), uses=(last,)),
+        Entry(b"released", withheld={Reason.GRANT_USED_UP: b"withheld"}, request=request(), uses=(last,)),
+        Entry(
+            b"released too", withheld={Reason.GRANT_USED_UP: b"withheld too"}, request=request(OTHER_KEY), uses=(last,)
+        ),
     ]
     committed = store.commit(entries, sign)
-    assert [item.overspent for item in committed] == [False, True]
+    assert [item.withheld for item in committed] == [None, Reason.GRANT_USED_UP]
     assert store.leaves(0, 10) == [b"released", b"withheld too"]
     assert store.request(KEY) is not None
     assert store.request(OTHER_KEY) is None
@@ -125,7 +127,39 @@ def test_no_use_is_counted_if_one_of_several_is_short(open_store: OpenStore) -> 
     store = open_store()
     spent = replace(USE, authorization=1, max_uses=1)
     store.commit([Entry(b"1", request=request(), uses=(spent,))], sign)
-    store.commit([Entry(b"2", withheld=b"w", request=request(OTHER_KEY), uses=(USE, spent))], sign)
+    store.commit(
+        [Entry(b"2", withheld={Reason.GRANT_USED_UP: b"w"}, request=request(OTHER_KEY), uses=(USE, spent))], sign
+    )
+    assert store.uses(GRANT, 0) == 0
+
+
+def test_one_request_id_does_not_buy_a_second_question_through_another_replica(open_store: OpenStore) -> None:
+    store, replica = open_store(), open_store()
+    withheld = {Reason.REQUEST_ID_CONFLICT: b"withheld"}
+    store.commit([Entry(b"first", withheld=withheld, request=request(), uses=(USE,))], sign)
+    other = replace(request(state=b"other"), query_digest=b"o" * 32)
+    (committed,) = replica.commit([Entry(b"second", withheld=withheld, request=other, uses=(USE,))], sign)
+    assert committed.withheld is Reason.REQUEST_ID_CONFLICT
+    assert store.leaves(0, 10) == [b"first", b"withheld"]
+    held = store.request(KEY)
+    assert held is not None
+    assert (held.query_digest, held.state) == (b"q" * 32, b"state")
+
+
+def test_withdrawal_that_was_logged_first_keeps_an_answer_back(open_store: OpenStore) -> None:
+    store = open_store()
+    withdrawal = Withdrawal("spiffe://heyan/issuer/a", GRANT)
+    answer = Entry(
+        b"released",
+        withheld={Reason.GRANT_REVOKED: b"withheld"},
+        request=request(),
+        uses=(USE,),
+        standing=(withdrawal,),
+    )
+    committed = store.commit([Entry(b"withdrawal", withdrawal=withdrawal), answer], sign)
+    assert committed[1].withheld is Reason.GRANT_REVOKED
+    assert store.leaves(0, 10) == [b"withdrawal", b"withheld"]
+    assert store.request(KEY) is None
     assert store.uses(GRANT, 0) == 0
 
 
