@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import ssl
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -315,6 +316,67 @@ async def test_unexpected_fault_leaves_nothing_internal(http, server, monkeypatc
     assert (await response.json(content_type=None))["reason"] == "INTERNAL"
     captured = capsys.readouterr()
     assert "439900201809010017" not in captured.out + captured.err
+
+
+@pytest.fixture
+def stuck(server, monkeypatch):
+    """Drafts take as long as the test: a flood of them, in effect."""
+    free = threading.Event()
+    honest = server._issuer.draft
+
+    def draft(body):
+        free.wait(20)
+        return honest(body)
+
+    monkeypatch.setattr(server._issuer, "draft", draft)
+    yield free
+    free.set()
+
+
+def _draft_body():
+    return {
+        "account": "nobody",
+        "child": "nobody",
+        "requester": REQUESTER,
+        "gateway": GATEWAY,
+        "purpose": "enrolment",
+        "details": [{"claims": ["hukou.child_registered@1"], "regions": [REGION], "max_uses": 1}],
+    }
+
+
+async def test_flood_of_drafts_delays_no_withdrawal_and_no_status_list(world, server, http, desk, stuck):
+    stuck.set()
+    consent = await world.issue(co_residents=())
+    stuck.clear()
+    flood = [asyncio.create_task(http.post("/v1/consents", json=_draft_body())) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    async with world.app() as app:
+        await asyncio.wait_for(app.revoke(MOTHER, consent.grants[0]), 3)
+    response = await asyncio.wait_for(http.get("/status-lists/0"), 3)
+    opened = open_status_list(
+        await response.text(),
+        uri=f"{world.url}/status-lists/0",
+        issuer=ISSUER,
+        registry=world.federation.registry,
+        now=time.time(),
+    )
+    assert opened.statuses.is_set(desk.open(consent.grants[0]).status.idx)
+    assert not any(task.done() for task in flood)
+    stuck.set()
+    await asyncio.gather(*flood)
+
+
+async def test_flood_of_drafts_beyond_the_bound_is_told_to_come_back(http, stuck, monkeypatch):
+    monkeypatch.setattr("consent.issuer.app.MAX_UNDER_WAY", 3)
+    flood = [asyncio.create_task(http.post("/v1/consents", json=_draft_body())) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    response = await asyncio.wait_for(http.post("/v1/consents", json=_draft_body()), 3)
+    assert (response.status, response.headers["Retry-After"]) == (429, "1")
+    assert (await response.json(content_type=None))["reason"] == "OVERLOADED"
+    stuck.set()
+    answers = await asyncio.gather(*flood)
+    assert 429 not in {answer.status for answer in answers}
+    assert (await http.post("/v1/consents", json=_draft_body())).status != 429
 
 
 async def test_status_list_is_served_with_an_etag(world, http):

@@ -73,6 +73,25 @@ async def test_the_register_sees_the_subjects_of_the_claims_own_roles_only(world
     ]
 
 
+async def test_a_fullwidth_spelling_asks_the_register_about_the_person_committed_to(world, desk):
+    held = world.consent()
+    part = world.part(held)
+    signed = world.sign(world.query(part, held))
+    wide = {
+        role: replace(
+            person, id_number="".join(chr(ord(c) + 0xFEE0) for c in person.id_number.lower()), name=f" {person.name} "
+        )
+        for role, person in PEOPLE.items()
+    }
+    ask = world.ask(held, part=part, signed=signed, sealed=world.seal(part, signed, held, people=wide))
+    assert await desk.outcomes(ask) == ["YES", "YES"]
+    (questions,) = desk.register.asked
+    assert [question.subjects for question in questions] == [
+        {Role.CHILD: CHILD},
+        {Role.CHILD: CHILD, Role.GUARDIAN: GUARDIAN},
+    ]
+
+
 async def test_a_co_residents_check_needs_both_consents(world, desk):
     guardians = world.consent()
     grandmothers = world.consent(claims=(HOUSEHOLD,), beside=guardians)
