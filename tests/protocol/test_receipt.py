@@ -548,6 +548,34 @@ def test_unavailability_that_a_later_leaf_mended_is_refused():
     refuse(genuine().receipt(leaves=leaves))
 
 
+def test_settled_answer_that_a_later_leaf_takes_back_is_refused():
+    """A gateway alone would turn a logged answer into "unavailable"; with a department, a NO into a YES."""
+    for later in (CheckStatus.UNAVAILABLE, CheckStatus.ANSWERED):
+        pieces = genuine()
+        case = pieces.case
+        again = case.attest(POLICE, "hukou")
+        row = case.row(POLICE, "hukou", later, statement=None if later is CheckStatus.UNAVAILABLE else again)
+        second = case.leaf([row], LOGGED_AT + 100)
+        refuse(pieces.receipt(leaves=case.record(pieces.leaf(), second)))
+
+
+def test_leaves_that_run_backwards_or_lie_outside_the_querys_times_are_refused():
+    for second in (LOGGED_AT - 1, LOGGED_AT + 10 * 86_400):
+        pieces = genuine()
+        case = pieces.case
+        answer = case.attest(HRSS, "months")
+        pieces.unavailable = []
+        pieces.statements += case.batch(HRSS, answer)
+        later = case.leaf([case.row(HRSS, "months", CheckStatus.ANSWERED, statement=answer)], second)
+        refuse(pieces.receipt(leaves=case.record(pieces.leaf(), later)))
+
+
+def test_leaves_of_different_trees_are_refused():
+    pieces, leaves = retried()
+    earlier = pieces.case.record(pieces.leaf())
+    refuse(pieces.receipt(leaves=[earlier[0], leaves[1]]))
+
+
 # -- the query ----------------------------------------------------------------------------------------------
 
 
