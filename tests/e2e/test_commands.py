@@ -139,9 +139,9 @@ def test_truncated_and_foreign_files_are_no_receipts(running: Running, receipt_f
 
 
 def test_receipt_does_not_hold_for_another_operator(running: Running, receipt_file: Path) -> None:
-    vkey = "other.operator+" + running.endpoints.gateway.log_vkey.partition("+")[2]
     done = heyan("log", "verify-receipt", str(receipt_file), "--operator-vkey", running.endpoints.gateway.log_vkey)
-    assert done.returncode == 1, vkey
+    assert done.returncode == 1
+    assert "REGISTRY_INVALID" in done.stderr
 
 
 def test_consent_is_given_looked_at_and_withdrawn(running: Running, tmp_path: Path) -> None:

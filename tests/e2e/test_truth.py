@@ -112,16 +112,17 @@ def test_no_byte_of_the_gateway_process_memory_holds_a_subject(running: Running,
 
 
 def test_the_search_finds_what_is_there(running: Running, sent: list[Subject]) -> None:
-    """The two tests above would find a subject: the same search does, in this process and in a register."""
-    planted = "前" + sent[0].id_number + "后"
+    """The tests above would find a subject: the same search does, by number or name, planted or in a register."""
+    for text in (sent[0].id_number, next(subject.name for subject in sent if len(subject.name) == 2)):
+        assert list(needles_in(b"\x00before" + text.encode() + b"after\xff", sent))
     assert any(True for chunk in memory_of(os.getpid()) for _ in needles_in(chunk, sent))
-    assert planted
     register = next(running.folder.glob("departments/police-*/register.db"))
     assert any(True for _ in needles_in(register.read_bytes(), sent))
 
 
 _NUMBER = re.compile(rb"439900\d{11}[\dX]")
 _CHINESE = re.compile(rb"(?:[\xe4-\xe9][\x80-\xbf]{2}){2,}")
+_NAME_LENGTHS = (2, 3, 4)
 _CHARACTER = 3
 """Bytes of a Chinese character in UTF-8."""
 
@@ -129,14 +130,14 @@ _CHARACTER = 3
 def needles_in(data: bytes, subjects: list[Subject]) -> Iterator[bytes]:
     """Every subject's number or name in `data`: in UTF-8 all of them, in UTF-16 (how Python holds text) the first."""
     numbers = {subject.id_number.encode() for subject in subjects}
-    names = {subject.name.encode() for subject in subjects if len(subject.name) > 2}
+    names = {subject.name.encode() for subject in subjects}
     for match in _NUMBER.finditer(data):
         if match[0] in numbers:
             yield match[0]
     for match in _CHINESE.finditer(data):
         run = match[0]
         for start in range(0, len(run), _CHARACTER):
-            if run[start : start + 3 * _CHARACTER] in names or run[start : start + 4 * _CHARACTER] in names:
+            if any(run[start : start + length * _CHARACTER] in names for length in _NAME_LENGTHS):
                 yield run
     for subject in subjects[:30]:
         for text in (subject.id_number, subject.name):
