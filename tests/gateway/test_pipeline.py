@@ -549,6 +549,15 @@ async def test_caller_that_goes_away_does_not_keep_an_answer_from_the_log(gatewa
     assert [row.status for row in gateway.verification_rows()] == [CheckStatus.ANSWERED] * 3
 
 
+async def test_refusal_in_another_requesters_name_is_no_answer(gateway: Gateway) -> None:
+    land = department_of(gateway, LAND)
+    land.refusal = Reason.BUDGET_EXHAUSTED
+    land.bend = lambda statement: replace(statement, requester=fed.OTHER_REQUESTER)  # type: ignore[call-arg]
+    verified = await gateway.verify(gateway.submission())
+    assert verified.answers[2].outcome is Outcome.UNAVAILABLE
+    assert verified.answers[2].reason is Reason.ATTESTATION_INVALID
+
+
 async def test_place_is_held_until_the_work_ends_and_not_until_its_caller_goes(gateway: Gateway) -> None:
     land = department_of(gateway, LAND)
     land.gate = asyncio.Event()

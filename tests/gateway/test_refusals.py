@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,5 +93,25 @@ async def test_summary_is_not_lost_when_the_log_fails_meanwhile(tmp_path: Path, 
     await refusals.flush()
     leaf = read_leaf(store.leaves(0, 1000)[-1])
     assert [item.count for item in leaf.refusal_summary.counts] == [5]
+    await log.stop()
+    store.close()
+
+
+async def test_refusals_that_meet_at_a_full_summary_are_each_counted_once(
+    tmp_path: Path, federation: fed.Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.refusals.MAX_SUMMARISED", 5)
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
+    clock = Clock(federation.now)
+    refusals = Refusals(log, stamp(federation, clock), clock)
+    log.start()
+    total = SINGLE_LEAVES + 60
+    await asyncio.gather(*(refusals.record(PEER, METHOD, ERROR, b"%d" % number) for number in range(total)))
+    await refusals.flush(everything=True)
+    leaves = [read_leaf(data) for data in store.leaves(0, 1000)]
+    summarised = sum(item.count for leaf in leaves for item in leaf.refusal_summary.counts)
+    singles = sum(leaf.WhichOneof("event") == "refusal" for leaf in leaves)
+    assert (singles, summarised) == (SINGLE_LEAVES, 60)
     await log.stop()
     store.close()
