@@ -83,7 +83,7 @@ baseline: buf ## promise the contract as it is now (at a release)
 	$(BUF) build protos --exclude-source-info -o $(BASELINE)
 
 lock: setup ## pin requirements-dev.txt anew; LOCK_FLAGS=--upgrade takes newer versions
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --extra dev --strip-extras \
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --extra dev --no-strip-extras \
 		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
 		-o requirements-dev.txt pyproject.toml
 	@! grep -nE '^-|://' requirements-dev.txt || { echo "requirements-dev.txt must name no address" >&2; exit 1; }
