@@ -1,15 +1,24 @@
-"""What is logged beside the way of a query: statements nobody waited for, withdrawals, adopted registries."""
+"""What is logged beside the way of a query: statements nobody waited for, withdrawals, adopted registries.
+
+Whatever a department answered must be logged. What the log could not take when it came is owed here, and logged as
+soon as the log can record again; what is lost with the process is sent again by its node.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping
+
+import structlog
 
 from consent.revocation import Revocation
-from gateway.acknowledgements import Acknowledgements
-from gateway.departments import Orphans
+from gateway.departments.acknowledgements import Acknowledgements
+from gateway.departments.port import Orphans
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.protocol.digests import DIGEST_BYTES
+from gateway.protocol.errors import UnreachableError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.registry import Registry
 from gateway.requests import Requests
@@ -18,6 +27,11 @@ from heyan.v1 import log_pb2
 
 RECOVERY_LIMIT = 1_000
 """Statement digests in one leaf (34 bytes each), well below what a leaf may hold."""
+
+MAX_OWED = 10_000
+"""Statements that wait for a log that cannot record (32 bytes each); those beyond it are left to their nodes."""
+
+_log = structlog.get_logger(__name__)
 
 
 class Events:
@@ -28,6 +42,8 @@ class Events:
         self._requests = requests
         self._acknowledgements = acknowledgements
         self._stamp = stamp
+        self._owed: dict[bytes, str] = {}
+        self._withdrawing: dict[Withdrawal, asyncio.Task[float]] = {}
 
     def acknowledge(self, statement_digests: tuple[bytes, ...], committed: Committed) -> None:
         """Statements are durable in one leaf: tell their department once its whole batch is."""
@@ -36,32 +52,67 @@ class Events:
 
     async def take_orphans(self, orphans: Orphans) -> None:
         """Log statements that nobody waits for, unless they are logged already, and acknowledge them."""
-        digests = tuple(proof.digest for proof in orphans.proofs)
-        known = self._requests.logged_statements(digests)
-        if known:
-            self._acknowledgements.logged(known, self._log.head().checkpoint)
-        missing = tuple(digest for digest in digests if digest not in known)
-        if missing:
-            await self.recover(orphans.department, missing)
+        await self.recover(orphans.department, tuple(proof.digest for proof in orphans.proofs))
 
     async def recover(self, department: str, digests: tuple[bytes, ...]) -> None:
-        """Log statements of a department outside any query's leaf."""
-        for start in range(0, len(digests), RECOVERY_LIMIT):
-            some = digests[start : start + RECOVERY_LIMIT]
-            event = log_pb2.RecoveryEvent(department=department, statement_digests=some)
-            leaf = self._stamp(log_pb2.LogLeaf(recovery=event))
-            committed = await self._log.append(Entry(leaf, statement_digests=some))
-            self.acknowledge(some, committed)
+        """Log statements of a department outside any query's leaf, but for those that are logged already.
+
+        Raises UnreachableError if the log cannot take them now: then they are owed.
+        """
+        try:
+            known = self._requests.logged_statements(digests)
+            if known:
+                self._acknowledgements.logged(known, self._log.head().checkpoint)
+            missing = tuple(digest for digest in digests if digest not in known)
+            for start in range(0, len(missing), RECOVERY_LIMIT):
+                some = missing[start : start + RECOVERY_LIMIT]
+                event = log_pb2.RecoveryEvent(department=department, statement_digests=some)
+                leaf = self._stamp(log_pb2.LogLeaf(recovery=event))
+                committed = await self._log.append(Entry(leaf, statement_digests=some))
+                self.acknowledge(some, committed)
+        except UnreachableError:
+            self.owe({department: digests})
+            raise
+
+    def owe(self, statements: Mapping[str, tuple[bytes, ...]]) -> None:
+        """The log could not take these statements (digests, by department): they are logged when it can."""
+        for department, digests in statements.items():
+            for digest in digests:
+                if len(self._owed) < MAX_OWED:
+                    self._owed[digest] = department
+
+    async def settle_owed(self) -> None:
+        """Log what is owed; raises what `recover` raises, and then it stays owed."""
+        owed, self._owed = self._owed, {}
+        by_department: dict[str, list[bytes]] = {}
+        for digest, department in owed.items():
+            by_department.setdefault(department, []).append(digest)
+        while by_department:
+            department, digests = by_department.popitem()
+            try:
+                await self.recover(department, tuple(digests))
+            except UnreachableError:
+                self.owe({name: tuple(rest) for name, rest in by_department.items()})
+                raise
+            _log.info("owed_statements_logged", department=department, statements=len(digests))
 
     async def withdraw(self, revocation: Revocation) -> float:
         """Log a withdrawal that the grant's issuer reports, once; honoured when this returns. When it was recorded."""
-        issuer, grant_digest = revocation.issuer, revocation.grant_digest
+        withdrawal = Withdrawal(revocation.issuer, revocation.grant_digest)
+        running = self._withdrawing.get(withdrawal)
+        if running is None:
+            running = self._withdrawing[withdrawal] = asyncio.create_task(self._withdraw(withdrawal))
+            running.add_done_callback(lambda _: self._withdrawing.pop(withdrawal))
+        return await asyncio.shield(running)
+
+    async def _withdraw(self, withdrawal: Withdrawal) -> float:
+        issuer, grant_digest = withdrawal.issuer, withdrawal.grant_digest
         leaf = self._requests.withdrawal_leaf(issuer, grant_digest)
         if leaf is None:
             tags = self._requests.leaf_tags(grant_digest)
             tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
             leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))
-            await self._log.append(Entry(leaf, withdrawal=Withdrawal(issuer, grant_digest)))
+            await self._log.append(Entry(leaf, withdrawal=withdrawal))
         return log_time(read_leaf(leaf))
 
     async def adopt(self, registry: Registry) -> None:

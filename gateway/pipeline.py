@@ -26,7 +26,8 @@ from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission
-from gateway.departments import Ask, DepartmentPort, Reply
+from gateway.allowance import Allowance
+from gateway.departments.port import Ask, DepartmentPort, Reply
 from gateway.events import Events
 from gateway.party.process import Clock
 from gateway.protocol.attestation import sealed_digest
@@ -106,6 +107,7 @@ class Pipeline:
         department: Callable[[str], DepartmentPort | None],
         events: Events,
         admission: Admission,
+        unanswered: Allowance,
     ) -> None:
         self._identity = identity
         self._registry = registry
@@ -116,6 +118,7 @@ class Pipeline:
         self._department = department
         self._events = events
         self._admission = admission
+        self._unanswered = unanswered
         self._under_way: dict[RequestKey, tuple[bytes, asyncio.Task[receipt_pb2.Receipt]]] = {}
 
     async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
@@ -123,25 +126,39 @@ class Pipeline:
 
         Two calls with the same request_id and bytes share one piece of work, which outlives its callers.
         """
+        places = self._admission.take(peer, len(message))  # before anything is done for the peer
+        try:
+            task = self._join(message, peer, time_left, places)
+        except BaseException:
+            self._admission.give_back(peer, places)
+            raise
+        return await asyncio.shield(task)
+
+    def _join(
+        self, message: bytes, peer: Identity, time_left: float | None, places: int
+    ) -> asyncio.Task[receipt_pb2.Receipt]:
+        """The work on this request; `places` are given back when it ends, at once if it was begun before."""
         submission, query = self._decode(message)
         key = RequestKey(peer.uri, query.request_id)
         digest = submission.signed.digest
         running = self._under_way.get(key)
-        if running is not None and running[0] != digest:
-            raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-        if running is None:
-            until = self._deadline(time_left)
-            self._admission.take(peer)  # given back when the work ends, not when its caller goes
-            task = asyncio.create_task(self._carry(submission, query, key, until))
-            self._under_way[key] = running = (digest, task)
-            task.add_done_callback(lambda done: self._forget(key, peer, done))
-        return await asyncio.shield(running[1])
+        if running is not None:
+            if running[0] != digest:
+                raise ConflictError(Reason.REQUEST_ID_CONFLICT)
+            self._admission.give_back(peer, places)
+            return running[1]
+        until = self._deadline(time_left)
+        task = asyncio.create_task(self._carry(submission, query, key, until))
+        self._under_way[key] = (digest, task)
+        task.add_done_callback(lambda done: self._forget(key, peer, places, done))  # not when its caller goes
+        return task
 
     async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
         work = self._look_up(submission, query, key)
         self._verify_query(work)
         if work.resumed is not None and work.resumed.is_complete:
             return self._respond(work.resumed)
+        self._unanswered.require(key.requester, self._clock())
         granted = await self._verify_grants(work)
         self._check_rules(granted)
         results = await self._fan_out(granted, until)
@@ -231,6 +248,8 @@ class Pipeline:
         if work.resumed is not None and not settlement.settled:
             await self._log_strays(settlement)
             return work.resumed
+        if not settlement.answered:
+            self._unanswered.spend(work.key.requester, self._clock())  # a leaf, and no use
         receipt = merge(
             work.resumed.receipt if work.resumed else None,
             settlement,
@@ -254,7 +273,11 @@ class Pipeline:
             withheld=withheld.reason if withheld else None,
             standing=tuple(Withdrawal(grant.issuer, grant.digest) for grant in granted.grants.values()),
         )
-        committed, resumed = await self._requests.commit(record)
+        try:
+            committed, resumed = await self._requests.commit(record)
+        except UnreachableError:
+            self._events.owe(settlement.statements_by_department)
+            raise
         self._events.acknowledge(settlement.statement_digests, committed)
         await self._log_strays(settlement)
         if withheld is not None:
@@ -282,14 +305,16 @@ class Pipeline:
         presented = granted.presented[part.digest]
         began = self._clock()
         try:
-            outcome: Reply | Reason = await self._reply(granted, part, presented, until)
+            outcome: tuple[Reply, ...] | Reason = await self._reply(granted, part, presented, until)
         except UnreachableError as error:
             outcome = error.reason
         except BadDataError:
             outcome = Reason.ATTESTATION_INVALID
         return PartResult(part, sealed_digest(presented.sealed.ciphertext), began, self._clock(), outcome)
 
-    async def _reply(self, granted: Granted, part: OpenedPart, presented: PresentedPart, until: float) -> Reply:
+    async def _reply(
+        self, granted: Granted, part: OpenedPart, presented: PresentedPart, until: float
+    ) -> tuple[Reply, ...]:
         port = self._department(part.part.department)
         if port is None:
             raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "no channel to the node")
@@ -322,9 +347,9 @@ class Pipeline:
             raise MalformedError.at("deadline", f"must leave departments more than {LEAST_DEADLINE} s to answer")
         return asyncio.get_running_loop().time() + budget - DEADLINE_MARGIN
 
-    def _forget(self, key: RequestKey, peer: Identity, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
+    def _forget(self, key: RequestKey, peer: Identity, places: int, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
         self._under_way.pop(key, None)
-        self._admission.give_back(peer)
+        self._admission.give_back(peer, places)
         if not task.cancelled():
             task.exception()  # its callers have it, or have gone
 

@@ -29,7 +29,7 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A stored request: its receipt without leaves, which checks have a statement, and where its leaves stand."""
+    """A stored request: its receipt without leaves, which checks are settled, and where its leaves stand."""
 
     query_digest: bytes
     receipt: receipt_pb2.Receipt
@@ -166,7 +166,7 @@ class Requests:
 def _resumed(
     query_digest: bytes, receipt: receipt_pb2.Receipt, leaf_indexes: tuple[int, ...], leaf_key: bytes
 ) -> Resumed:
-    gaps = {gap.check_id for gap in receipt.unavailable}
+    gaps = {gap.check_id for gap in receipt.unavailable if gap.reason != Reason.ANSWERS_CONTRADICT}
     asked = {check.check_id for part in receipt.parts for check in open_part(part).part.checks}
     return Resumed(query_digest, receipt, frozenset(asked - gaps), not gaps, leaf_indexes, leaf_key)
 

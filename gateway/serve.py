@@ -15,12 +15,14 @@ from prometheus_client import CollectorRegistry
 
 from consent.status_follower import StatusFollower
 from consent.verified import GenuineGrants
-from gateway.acknowledgements import Acknowledgements
 from gateway.admission import Admission
+from gateway.allowance import Allowance
 from gateway.config import GatewayConfig
+from gateway.departments.acknowledgements import Acknowledgements
+from gateway.departments.links import DepartmentLinks
+from gateway.departments.traffic import Traffic
 from gateway.events import Events
 from gateway.leaves import LeafStamp
-from gateway.links import DepartmentLinks
 from gateway.log import Log
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private
 from gateway.party.probes import Probes
@@ -41,6 +43,12 @@ from gateway.stores.sqlite import SqliteStore
 from gateway.vault import Vault
 
 _logger = structlog.get_logger(__name__)
+
+
+MAX_CALLS = 4_096
+"""Calls that the transport hands over at once, of any kind; those beyond it get RESOURCE_EXHAUSTED unread."""
+WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND = 10_000, 50.0
+"""Withdrawals that one issuer may report at once, and in the long run: each is a leaf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,12 @@ class GatewayProcess:
         self._status = StatusFollower(
             registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
         )
-        self._links = DepartmentLinks(keeper, self._tls, clock)
+        metrics = CollectorRegistry()
+        self._links = DepartmentLinks(keeper, self._tls, clock, Traffic(metrics))
         self._acknowledgements = Acknowledgements(self._links.link)
         stamp = LeafStamp(config.identity, keeper.current, clock)
         self._events = Events(self._log, requests, self._acknowledgements, stamp)
-        self._admission = Admission(config.max_requests, config.max_requests_per_requester)
+        self._admission = Admission(config.max_requests)
         self._pipeline = Pipeline(
             identity=config.identity,
             registry=keeper.current,
@@ -100,15 +109,16 @@ class GatewayProcess:
             department=self._links.link,
             events=self._events,
             admission=self._admission,
+            unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),
         )
+        withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
         self._refusals = Refusals(self._log, stamp, clock)
-        metrics = CollectorRegistry()
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
-                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, clock),
+                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, withdrawals, clock),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
                 Metrics(metrics, self._admission, self._links),
@@ -131,6 +141,7 @@ class GatewayProcess:
             asyncio.create_task(self._keeper.run()),
             asyncio.create_task(repeat(1.0, self._look_after, "look after keys and health")),
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
+            asyncio.create_task(repeat(1.0, self._catch_up, "log what is owed")),
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
         ]
         _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port)
@@ -185,6 +196,11 @@ class GatewayProcess:
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
         self._log.use_signer(self._signer())
+
+    async def _catch_up(self) -> None:
+        """After the log could not record: find out whether it can, and log what is owed."""
+        await self._log.probe()
+        await self._events.settle_owed()
 
     async def _follow_registry(self) -> None:
         """Log the adoption of each version, and keep the links in step."""

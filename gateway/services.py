@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
 from gateway.admission import Admission
+from gateway.allowance import Allowance
+from gateway.departments.links import DepartmentLinks
 from gateway.events import Events
-from gateway.links import DepartmentLinks
 from gateway.log import Log
 from gateway.party.process import Clock
 from gateway.party.service import Context, Guard, Method, unary_handlers
@@ -44,8 +45,8 @@ class Metrics:
             "heyan_calls", "Calls by method and reason (OK if none)", ["method", "reason"], registry=registry
         )
         self.seconds = Histogram("heyan_call_seconds", "Seconds of a call", ["method"], registry=registry)
-        under_way = Gauge("heyan_requests_under_way", "Requests under way", registry=registry)
-        under_way.set_function(lambda: admission.under_way)
+        taken = Gauge("heyan_places_taken", "Places for requests that are taken", registry=registry)
+        taken.set_function(lambda: admission.taken)
         connected = Gauge("heyan_departments_connected", "Department nodes whose stream is open", registry=registry)
         connected.set_function(links.connected)
 
@@ -59,12 +60,14 @@ class GatewayMethods:
         events: Events,
         registry: Callable[[], Registry],
         admission: Admission,
+        withdrawals: Allowance,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._events = events
         self._registry = registry
         self._admission = admission
+        self._withdrawals = withdrawals
         self._clock = clock
 
     def methods(self) -> tuple[Method, ...]:
@@ -101,7 +104,10 @@ class GatewayMethods:
         revocation = open_revocation(request.statement, self._registry(), self._clock())
         if revocation.issuer != peer.uri:
             raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
-        log_time = await self._events.withdraw(revocation)
+        self._withdrawals.require(peer.uri, self._clock())
+        with self._admission.place(peer):
+            log_time = await self._events.withdraw(revocation)
+        self._withdrawals.spend(peer.uri, self._clock())
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
 
 

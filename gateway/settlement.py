@@ -2,15 +2,17 @@
 
 Every check of every asked part ends in one row: answered or refused by its department's statement, or
 unavailable by the gateway's own. A statement that does not verify, or that answers something else, counts for
-nothing here; if its department did sign it, it is a stray, and strays are logged too.
+nothing here; if its department did sign it, it is a stray, and strays are logged too. So are statements that
+contradict each other about one check (of two channels, or in one reply): neither is released, because nobody could
+say which is true, and the check is left to be told offline.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from gateway.departments import Reply
+from gateway.departments.port import Reply
 from gateway.protocol.attestation import (
     Asked,
     Attestation,
@@ -37,13 +39,13 @@ from heyan.v1 import attestation_pb2, check_pb2, log_pb2, receipt_pb2
 
 @dataclass(frozen=True, slots=True)
 class PartResult:
-    """What became of asking one part: the reply, or why there is none. Times in seconds since the epoch."""
+    """What became of asking one part: replies, or why there is none. Times in seconds since the epoch."""
 
     part: OpenedPart
     sealed_digest: bytes
     ask_time: float
     end_time: float
-    outcome: Reply | Reason
+    outcome: tuple[Reply, ...] | Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class Row:
     statement: SignedStatement | None = None
     reason: Reason | None = None
 
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the department said both one thing and another: asked again, it could only choose."""
+        return self.reason is Reason.ANSWERS_CONTRADICT
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -78,14 +85,23 @@ class Settlement:
         return tuple(dict.fromkeys(row.statement.proof.digest for row in self.rows if row.statement))
 
     @property
+    def statements_by_department(self) -> Mapping[str, tuple[bytes, ...]]:
+        """Digests of everything that departments signed here, strays too, by department."""
+        found = {department: list(strays) for department, strays in self.strays.items()}
+        for row in self.rows:
+            if row.statement is not None:
+                found.setdefault(row.result.part.part.department, []).append(row.statement.proof.digest)
+        return {department: tuple(dict.fromkeys(digests)) for department, digests in found.items()}
+
+    @property
     def answered(self) -> tuple[Row, ...]:
-        """The rows that an attestation answers: these spend uses."""
-        return tuple(row for row in self.rows if row.status is CheckStatus.ANSWERED)
+        """The rows that attestations answer, contradictory ones too: these spend uses."""
+        return tuple(row for row in self.rows if row.status is CheckStatus.ANSWERED or row.is_contradicted)
 
     @property
     def settled(self) -> bool:
-        """Whether any row rests on a department's statement."""
-        return any(row.statement is not None for row in self.rows)
+        """Whether any row rests on a department's statement, or on contradictory ones."""
+        return any(row.statement is not None or row.is_contradicted for row in self.rows)
 
 
 def settle(results: Sequence[PartResult], signed: SignedQuery, query: Query, answered: Set[str]) -> Settlement:
@@ -93,62 +109,92 @@ def settle(results: Sequence[PartResult], signed: SignedQuery, query: Query, ans
     rows: list[Row] = []
     strays: dict[str, tuple[bytes, ...]] = {}
     for result in results:
-        statements, unfit = _verified_statements(result, signed, query)
-        if unfit:
-            strays[result.part.part.department] = tuple(proof.digest for proof in unfit)
-        rows.extend(
-            _row(result, check, statements) for check in result.part.part.checks if check.check_id not in answered
-        )
+        found = _statements_of(result, signed, query)
+        checks = result.part.part.checks
+        rows.extend(_row(result, check, found) for check in checks if check.check_id not in answered)
+        if found.strays:
+            strays[result.part.part.department] = tuple(dict.fromkeys(found.strays))
     return Settlement(tuple(rows), strays)
 
 
-def _verified_statements(
-    result: PartResult, signed: SignedQuery, query: Query
-) -> tuple[dict[str, tuple[Statement, SignedStatement]], list[StatementProof]]:
-    """The statement of each check by check_id, and the statements that are the department's but unfit."""
-    fit: dict[str, tuple[Statement, SignedStatement]] = {}
-    unfit: list[StatementProof] = []
-    if isinstance(result.outcome, Reason):
-        return fit, unfit
-    part, reply = result.part, result.outcome
-    checks = {check.check_id: check for check in part.part.checks}
-    for proof in reply.proofs:
-        try:
-            require_in_batch(proof, reply.batch)
-        except BadDataError:
-            continue  # nobody signed it
-        try:
-            if reply.batch.sign_time < query.issue_time - EARLY_TOLERANCE:
-                raise ForgedError(Reason.ATTESTATION_INVALID, "signed before the query was made")
-            statement = open_statement(proof, reply.batch)
-            named = [statement.asked.check.check_id] if isinstance(statement, Attestation) else list(checks)
-            for check_id in named:
-                if check_id not in checks or check_id in fit:
-                    raise ForgedError(Reason.ATTESTATION_INVALID, "answers another check, or one twice")
-                asked = Asked(
-                    signed.digest,
-                    part.digest,
-                    result.sealed_digest,
-                    checks[check_id],
-                    query.requester,
-                    part.part.department,
-                    query.purpose,
-                )
-                require_answer_to(statement, asked)
-        except BadDataError:
-            unfit.append(proof)
-            continue
-        for check_id in named:
-            fit[check_id] = (statement, SignedStatement(proof, reply.signed))
-    return fit, unfit
+@dataclass(slots=True)
+class _Found:
+    """What a part's replies say: by check_id the first fitting statement, or that there are contradictory ones."""
+
+    fit: dict[str, tuple[Statement, SignedStatement]] = field(default_factory=dict)
+    contradicted: set[str] = field(default_factory=set)
+    strays: list[bytes] = field(default_factory=list)
+    """Digests of what the department signed, though it is not released for any check."""
+
+    def add(self, check_ids: Sequence[str], statement: Statement, signed: SignedStatement) -> None:
+        """A statement that answers these checks."""
+        digest = signed.proof.digest
+        for check_id in check_ids:
+            earlier, first = self.fit.setdefault(check_id, (statement, signed))
+            if first.proof.digest == digest:
+                continue
+            self.strays.append(digest)
+            if not _agree(earlier, statement):
+                self.contradicted.add(check_id)
+                self.strays.append(first.proof.digest)
 
 
-def _row(result: PartResult, check: Check, statements: dict[str, tuple[Statement, SignedStatement]]) -> Row:
-    found = statements.get(check.check_id)
-    if found is None:
+def _statements_of(result: PartResult, signed: SignedQuery, query: Query) -> _Found:
+    found = _Found()
+    for reply in result.outcome if not isinstance(result.outcome, Reason) else ():
+        for proof in reply.proofs:
+            try:
+                require_in_batch(proof, reply.batch)
+            except BadDataError:
+                continue  # nobody signed it
+            try:
+                statement = _open(proof, reply, result, signed, query)
+            except BadDataError:
+                found.strays.append(proof.digest)
+                continue
+            checks = [statement.asked.check] if isinstance(statement, Attestation) else result.part.part.checks
+            found.add([check.check_id for check in checks], statement, SignedStatement(proof, reply.signed))
+    return found
+
+
+def _open(proof: StatementProof, reply: Reply, result: PartResult, signed: SignedQuery, query: Query) -> Statement:
+    """A statement that answers what was asked; BadDataError."""
+    if reply.batch.sign_time < query.issue_time - EARLY_TOLERANCE:
+        raise ForgedError(Reason.ATTESTATION_INVALID, "signed before the query was made")
+    statement = open_statement(proof, reply.batch)
+    part = result.part.part
+    named = statement.asked.check.check_id if isinstance(statement, Attestation) else part.checks[0].check_id
+    check = next((check for check in part.checks if check.check_id == named), None)
+    if check is None:
+        raise ForgedError(Reason.ATTESTATION_INVALID, "answers another check")
+    asked = Asked(
+        signed.digest,
+        result.part.digest,
+        result.sealed_digest,
+        check,
+        query.requester,
+        part.department,
+        query.purpose,
+    )
+    require_answer_to(statement, asked)
+    return statement
+
+
+def _agree(one: Statement, other: Statement) -> bool:
+    """Whether two statements about one check tell the requester the same."""
+    if isinstance(one, Attestation) and isinstance(other, Attestation):
+        return one.outcome is other.outcome
+    return isinstance(one, Refusal) and isinstance(other, Refusal) and one.reason is other.reason
+
+
+def _row(result: PartResult, check: Check, found: _Found) -> Row:
+    if check.check_id in found.contradicted:
+        return Row(result, check, CheckStatus.UNAVAILABLE, reason=Reason.ANSWERS_CONTRADICT)
+    fit = found.fit.get(check.check_id)
+    if fit is None:
         reason = result.outcome if isinstance(result.outcome, Reason) else Reason.ATTESTATION_INVALID
         return Row(result, check, CheckStatus.UNAVAILABLE, reason=reason)
-    statement, signed_statement = found
+    statement, signed_statement = fit
     if isinstance(statement, Refusal):
         return Row(result, check, CheckStatus.REFUSED, signed_statement, statement.reason)
     return Row(result, check, CheckStatus.ANSWERED, signed_statement)
@@ -232,7 +278,7 @@ def _gap(row: Row) -> log_pb2.UnavailableCheck:
         check_id=row.check.check_id,
         department=row.result.part.part.department,
         reason=row.reason.value if row.reason else "",
-        next_step=check_pb2.NEXT_STEP_RETRY,
+        next_step=check_pb2.NEXT_STEP_OFFLINE if row.is_contradicted else check_pb2.NEXT_STEP_RETRY,
         ask_time=to_timestamp(row.result.ask_time),
         end_time=to_timestamp(row.result.end_time),
     )

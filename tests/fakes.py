@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consent.verified import VerifiedGrant
-from gateway.departments import Acknowledgement, Ask, Reply
+from gateway.departments.port import Acknowledgement, Ask, Reply
 from gateway.protocol.attestation import (
     Asked,
     Attestation,
@@ -83,7 +83,7 @@ class FakeDepartment:
     asks: list[Ask] = field(default_factory=list)
     acknowledged: list[Acknowledgement] = field(default_factory=list)
 
-    async def ask(self, ask: Ask, timeout: float) -> Reply:  # noqa: ASYNC109
+    async def ask(self, ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ASYNC109
         self.asks.append(ask)
         if self.gate is not None:
             await self.gate.wait()
@@ -97,7 +97,7 @@ class FakeDepartment:
         signed, proofs = sign_batch(statements, self.department, self.key, self.clock())
         self.on_batch(self.department, signed, proofs)
         batch = open_batch(signed, self.registry(), self.clock())
-        return Reply(signed, batch, tuple(self.bend_proof(proof) for proof in proofs))
+        return (Reply(signed, batch, tuple(self.bend_proof(proof) for proof in proofs)),)
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         self.acknowledged.append(acknowledgement)

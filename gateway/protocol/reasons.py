@@ -63,12 +63,14 @@ class Reason(StrEnum):
     REGION_NOT_SERVED = "REGION_NOT_SERVED"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     OVERLOADED = "OVERLOADED"
+    TOO_MANY_UNANSWERED = "TOO_MANY_UNANSWERED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     # subjects
     SUBJECT_UNDECIPHERABLE = "SUBJECT_UNDECIPHERABLE"
     COMMITMENT_MISMATCH = "COMMITMENT_MISMATCH"
     # answers, log, registry
     ATTESTATION_INVALID = "ATTESTATION_INVALID"
+    ANSWERS_CONTRADICT = "ANSWERS_CONTRADICT"
     DEPARTMENT_UNREACHABLE = "DEPARTMENT_UNREACHABLE"
     DEPARTMENT_TIMED_OUT = "DEPARTMENT_TIMED_OUT"
     GATEWAY_OWES_ACKNOWLEDGEMENTS = "GATEWAY_OWES_ACKNOWLEDGEMENTS"
@@ -268,6 +270,11 @@ _TEXTS: dict[Reason, Text] = {
         "系统繁忙。请按提示的时间后重试。",
         "The system is busy. Retry after the stated delay.",
     ),
+    Reason.TOO_MANY_UNANSWERED: Text(
+        "短时间内未获答复的请求过多。请先查明被拒绝或不可用的原因，并按提示的时间后重试。",
+        "Too many requests that no department answered. Find out why they are refused or unavailable, and retry after "
+        "the stated delay.",
+    ),
     Reason.SHUTTING_DOWN: Text(
         "服务正在重启。请重试。",
         "The service is restarting. Try again.",
@@ -283,6 +290,11 @@ _TEXTS: dict[Reason, Text] = {
     Reason.ATTESTATION_INVALID: Text(
         "部门的答复验证失败，已按不可用处理。请稍后重试。",
         "The department's answer does not verify and counts as unavailable. Try again later.",
+    ),
+    Reason.ANSWERS_CONTRADICT: Text(
+        "部门对同一核验事项给出了互相矛盾的答复，均不采用。请线下核验，并通知审计人员。",
+        "The department contradicted itself about this check, so neither answer counts. Verify offline, and tell an "
+        "auditor.",
     ),
     Reason.DEPARTMENT_UNREACHABLE: Text(
         "部门节点暂时无法连接。请稍后重试。",

@@ -61,7 +61,7 @@ MAX_LEAVES = 256
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of one check. `reason` is set for REFUSED and UNAVAILABLE."""
+    """What is known of one check. `reason` is set for REFUSED, UNAVAILABLE, and what its department contradicted."""
 
     check: Check
     department: str
@@ -282,10 +282,12 @@ def _unavailable(receipt: receipt_pb2.Receipt, parts: Sequence[OpenedPart]) -> I
             raise ForgedError(Reason.RECEIPT_INVALID, "unavailability of a check that was not asked")
         from_timestamp(gap, "ask_time")
         from_timestamp(gap, "end_time")
-        step = NextStep(int(gap.next_step))
-        if step not in _STEPS_OF_A_GAP:
+        reason, step = Reason(gap.reason), NextStep(int(gap.next_step))
+        contradicted = reason is Reason.ANSWERS_CONTRADICT
+        if step not in (_STEPS_OF_A_CONTRADICTION if contradicted else _STEPS_OF_A_GAP):
             raise ForgedError(Reason.RECEIPT_INVALID, "unavailable says nothing about a person: it is asked again")
-        yield _Row(Answer(check, department, Outcome.UNAVAILABLE, step, Reason(gap.reason)), b"")
+        outcome = Outcome.UNDETERMINED if contradicted else Outcome.UNAVAILABLE
+        yield _Row(Answer(check, department, outcome, step, reason), b"")
 
 
 def _batch(
@@ -314,17 +316,20 @@ def _asked_of(statement: Attestation | Refusal, part: OpenedPart, query_digest: 
 
 
 _STEPS_OF_A_GAP = frozenset({NextStep.RETRY, NextStep.DEFERRED})
+_STEPS_OF_A_CONTRADICTION = frozenset({NextStep.OFFLINE})
 
 _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
     CheckStatus.ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),
     CheckStatus.REFUSED: frozenset({Outcome.REFUSED}),
-    CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
+    CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE, Outcome.UNDETERMINED}),  # a department contradicts itself
     CheckStatus.WITHHELD: frozenset({Outcome.UNAVAILABLE}),
 }
 
 
-_FINAL = frozenset({CheckStatus.ANSWERED, CheckStatus.REFUSED})
-"""Once recorded so, a check is settled: no later leaf of the query says anything of it."""
+def _is_final(entry: log_pb2.LoggedCheck) -> bool:
+    """Whether a check is settled once it is recorded so: no later leaf of the query says anything of it."""
+    settled = CheckStatus(int(entry.status)) in (CheckStatus.ANSWERED, CheckStatus.REFUSED)
+    return settled or entry.reason == Reason.ANSWERS_CONTRADICT
 
 
 def _hold_against_leaves(
@@ -343,7 +348,7 @@ def _hold_against_leaves(
             if entry.check_tag not in check_of_tag:
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log records a check that was not asked")
             earlier = logged.get(check_of_tag[entry.check_tag])
-            if earlier is not None and CheckStatus(int(earlier.status)) in _FINAL:
+            if earlier is not None and _is_final(earlier):
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log takes a settled answer back")
             logged[check_of_tag[entry.check_tag]] = entry
     for check_id, row in rows.items():

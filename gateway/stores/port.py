@@ -114,7 +114,7 @@ class Committed:
 
 
 class Store(Protocol):
-    """The gateway's store. `commit` is called from one thread at a time, reads from any."""
+    """The gateway's store. `commit` and `probe` are called from one thread at a time, reads from any."""
 
     def head(self) -> Head | None:
         """The newest durable tree, or None in a new store."""
@@ -122,6 +122,10 @@ class Store(Protocol):
 
     def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
         """Commit all entries in one durable transaction; LogUnavailableError if that cannot be had."""
+        ...
+
+    def probe(self) -> None:
+        """Write a little, durably, and change nothing; LogUnavailableError if the store cannot be written."""
         ...
 
     def request(self, key: RequestKey) -> StoredRequest | None:

@@ -57,6 +57,12 @@ class SqliteStore:
             self._frontier = None
             raise
 
+    def probe(self) -> None:
+        """See the port: looks at the tree as a commit would, and writes the file's header again."""
+        with _as_unavailable(), self._transaction():
+            self._current_frontier()
+            self._writer.execute("PRAGMA user_version = 0")
+
     def _append(self, entries: Sequence[Entry], sign: SignCheckpoint) -> list[Committed]:
         frontier = self._current_frontier()
         accepted: list[Entry] = []

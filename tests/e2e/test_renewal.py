@@ -17,7 +17,7 @@ from consent.selection import presentations_for
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
 from gateway.cli.verify import ask
-from gateway.departments import Ask
+from gateway.departments.port import Ask
 from gateway.party.tls import check_server, open_channel, watch_tls
 from gateway.protocol.attestation import Refusal, read_statement
 from gateway.protocol.errors import UnreachableError

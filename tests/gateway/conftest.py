@@ -11,9 +11,10 @@ import pytest
 
 from consent.consent_file import ConsentFile
 from consent.verified import GenuineGrants
-from gateway.acknowledgements import Acknowledgements
 from gateway.admission import Admission
+from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
+from gateway.departments.acknowledgements import Acknowledgements
 from gateway.events import Events
 from gateway.leaves import LeafStamp
 from gateway.log import Log
@@ -23,6 +24,7 @@ from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.note import SignerKey
 from gateway.protocol.presentation import Submission, write_submission
+from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.requests import Requests
 from gateway.vault import Vault
@@ -130,7 +132,7 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
     for department in departments.values():
         department.on_batch = acknowledgements.expect
     events = Events(log, requests, acknowledgements, LeafStamp(parse_identity(fed.GATEWAY), registry, clock))
-    admission = Admission(total=64, share=32)
+    admission = Admission(total=64)
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),
         registry=registry,
@@ -141,6 +143,7 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
         department=find,
         events=events,
         admission=admission,
+        unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
     )
     built = Gateway(federation, clock, store, log, pipeline, requests, events, admission, departments, standings)
     log.start()

@@ -1,4 +1,4 @@
-"""Places for requests: bounded, shared fairly, and closed when the process drains."""
+"""Places for requests: bounded in number and size, shared fairly, and closed when the process drains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.admission import Admission
+from gateway.admission import PLACE_BYTES, Admission
 from gateway.protocol.errors import OverloadedError, UnreachableError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
@@ -14,35 +14,73 @@ from gateway.protocol.reasons import Reason
 ONE, OTHER = Identity(PartyRole.REQUESTER, "one"), Identity(PartyRole.REQUESTER, "other")
 
 
+def take_all(admission: Admission, peer: Identity) -> int:
+    """How many more places a peer gets that wants all."""
+    taken = 0
+    while True:
+        try:
+            taken += admission.take(peer)
+        except OverloadedError:
+            return taken
+
+
 def test_one_requester_cannot_take_all_places() -> None:
-    admission = Admission(total=4, share=2)
+    admission = Admission(total=512)
+    assert take_all(admission, ONE) == 256
+    assert take_all(admission, OTHER) > 100
+
+
+def test_many_requesters_that_flood_leave_room_for_one_more() -> None:
+    admission = Admission(total=512)
+    crowd = [Identity(PartyRole.REQUESTER, f"flood-{number}") for number in range(9)]
+    for _ in range(512):  # in turn, as at once
+        for peer in crowd:
+            try:
+                admission.take(peer)
+            except OverloadedError:
+                continue
+    newcomer = take_all(admission, ONE)
+    assert newcomer >= 512 // 20
+    assert admission.taken <= 512
+
+
+def test_requester_that_floods_gets_its_share_again_once_others_have_gone() -> None:
+    admission = Admission(total=100)
     with ExitStack() as held:
-        for _ in range(2):
-            held.enter_context(admission.place(ONE))
-        with pytest.raises(OverloadedError) as caught, admission.place(ONE):
-            pass
-        assert caught.value.retry_after
-        held.enter_context(admission.place(OTHER))
-        assert admission.under_way == 3
+        for _ in range(40):
+            held.enter_context(admission.place(OTHER))
+        assert take_all(admission, ONE) == 30
+    assert take_all(admission, ONE) == 20
 
 
 def test_full_house_tells_everybody_to_come_back() -> None:
-    admission = Admission(total=1, share=1)
-    with admission.place(ONE), pytest.raises(OverloadedError), admission.place(OTHER):
+    admission = Admission(total=1)
+    with admission.place(ONE), pytest.raises(OverloadedError) as caught, admission.place(OTHER):
         pass
+    assert caught.value.retry_after
     with admission.place(OTHER):
-        assert admission.under_way == 1
+        assert admission.taken == 1
+
+
+def test_large_request_takes_more_places_so_that_memory_is_bounded() -> None:
+    admission = Admission(total=64)
+    places = admission.take(ONE, 16 * PLACE_BYTES)
+    assert places == admission.taken == 17
+    with pytest.raises(OverloadedError):
+        admission.take(ONE, 32 * PLACE_BYTES)
+    admission.give_back(ONE, places)
+    assert admission.taken == 0
 
 
 def test_place_is_given_back_when_a_request_fails() -> None:
-    admission = Admission(total=1, share=1)
+    admission = Admission(total=1)
     with pytest.raises(ZeroDivisionError), admission.place(ONE):
         raise ZeroDivisionError
-    assert admission.under_way == 0
+    assert admission.taken == 0
 
 
 def test_draining_gateway_lets_nobody_in() -> None:
-    admission = Admission(total=1, share=1)
+    admission = Admission(total=1)
     admission.close()
     with pytest.raises(UnreachableError) as caught, admission.place(ONE):
         pass

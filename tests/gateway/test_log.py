@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,4 +133,68 @@ async def test_empty_log_has_no_head(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.db")
     with pytest.raises(LogUnavailableError):
         Log(store, ORIGIN, SIGNER).head()
+    store.close()
+
+
+async def test_entries_that_wait_for_a_commit_share_the_next_one(tmp_path: Path) -> None:
+    """Under load groups grow; an entry that finds the writer idle is committed alone and at once."""
+    store = FailingStore(tmp_path / "store.db")
+    groups: list[int] = []
+    entered, go_on = threading.Event(), threading.Event()
+    commit = store.commit
+
+    def slow(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        groups.append(len(entries))
+        entered.set()
+        assert go_on.wait(10)
+        return commit(entries, sign)
+
+    store.commit = slow  # type: ignore[method-assign]
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    first = asyncio.create_task(log.append(Entry(b"first")))
+    await asyncio.to_thread(entered.wait)
+    others = [asyncio.create_task(log.append(Entry(b"%d" % number))) for number in range(50)]
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert groups == [1, 50]
+    await log.stop()
+    store.close()
+
+
+async def test_log_that_failed_finds_out_by_itself_that_it_can_record_again(tmp_path: Path) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    await log.append(Entry(b"x"))
+    with sqlite3.connect(tmp_path / "store.db", isolation_level=None) as other:
+        store._writer.execute("PRAGMA busy_timeout = 1")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LogUnavailableError):
+            await log.append(Entry(b"y"))
+        with pytest.raises(LogUnavailableError):
+            await log.probe()
+        assert log.complaint
+        other.execute("ROLLBACK")
+    await log.probe()
+    assert log.complaint is None
+    assert log.head().size == 1
+    await log.stop()
+    store.close()
+
+
+async def test_probe_of_a_store_that_went_backwards_fails(tmp_path: Path) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    log.start()
+    await log.append(Entry(b"x"))
+    await log.append(Entry(b"y"))
+    store._writer.execute("UPDATE tree SET size = 1")
+    for _ in range(2):
+        with pytest.raises(LogUnavailableError):
+            await log.append(Entry(b"z"))
+        with pytest.raises(LogUnavailableError):
+            await log.probe()
+    await log.stop()
     store.close()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from consent.revocation import Revocation
-from gateway.departments import Orphans
+from gateway.departments.port import Orphans
 from gateway.protocol.attestation import Attestation, Statement, sign_batch
 from gateway.protocol.claims import DepartmentKind
 from gateway.protocol.digests import Kind
@@ -565,11 +565,11 @@ async def test_place_is_held_until_the_work_ends_and_not_until_its_caller_goes(g
     await asyncio.sleep(0.01)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
-    assert gateway.admission.under_way == 1
+    assert gateway.admission.taken == 1
     land.gate.set()
     await gateway.pipeline.drain()
     await asyncio.sleep(0)
-    assert gateway.admission.under_way == 0
+    assert gateway.admission.taken == 0
 
 
 async def test_deadline_in_which_nobody_could_answer_asks_nobody_and_logs_nothing(gateway: Gateway) -> None:

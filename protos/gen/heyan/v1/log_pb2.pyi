@@ -411,7 +411,7 @@ class UnavailableCheck(_message.Message):
     reason: _builtins.str
     """Reason of the contract's list."""
     next_step: _check_pb2.NextStep.ValueType
-    """RETRY or DEFERRED."""
+    """RETRY or DEFERRED; OFFLINE (the outcome is then UNDETERMINED) if the department contradicted itself."""
     @_builtins.property
     def ask_time(self) -> _timestamp_pb2.Timestamp:
         """When the department was asked."""

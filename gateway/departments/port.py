@@ -1,4 +1,4 @@
-"""Department nodes as the gateway sees them: a port shaped for batches. Its adapter is `gateway.department_link`."""
+"""Department nodes as the gateway sees them: a port shaped for batches. Its adapter is `gateway.departments.link`."""
 
 from __future__ import annotations
 
@@ -53,8 +53,11 @@ OnOrphans = Callable[[Orphans], Awaitable[None]]
 class DepartmentPort(Protocol):
     """One department node."""
 
-    async def ask(self, ask: Ask, timeout: float) -> Reply:  # noqa: ASYNC109 - a deadline passes through
-        """The node's reply within `timeout` seconds; UnreachableError or ForgedError, never a made-up answer."""
+    async def ask(self, ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ASYNC109 - a deadline passes through
+        """The node's reply within `timeout` seconds, or its replies if several channels brought one at once.
+
+        UnreachableError or BadDataError otherwise, never a made-up answer.
+        """
         ...
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:

@@ -3,141 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+import gc
+from collections.abc import Awaitable, Callable
 
 import grpc
 import pytest
 
-from gateway.department_link import ANSWER_METHOD, DepartmentLink
-from gateway.departments import Acknowledgement, Ask, Orphans
-from gateway.protocol.attestation import StatementProof, sign_batch, write_proof, write_signed_batch
-from gateway.protocol.claims import DepartmentKind
+from gateway.departments.outbox import ASK_LIMIT
+from gateway.departments.port import Acknowledgement
+from gateway.departments.stream import ORPHANS_AT_ONCE
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, UnreachableError
-from gateway.protocol.keys import SigningKey
-from gateway.protocol.presentation import PresentedPart
-from gateway.protocol.query import SignedQuery
 from gateway.protocol.reasons import Reason
-from gateway.protocol.sealing import Sealed
 from heyan.v1 import attestation_pb2
 from heyan.v1 import department_service_pb2 as pb
 from tests import federation as fed
-from tests.fakes import Clock
-
-POLICE = fed.DEPARTMENTS[DepartmentKind.POLICE]
-LAND = fed.DEPARTMENTS[DepartmentKind.LAND]
-ASK = Ask(SignedQuery(b"query", "key-1", bytes(64)), PresentedPart(b"part", Sealed(1, "seal-1", b"sealed")), ())
-SERVICE, METHOD = ANSWER_METHOD.strip("/").split("/")
-
-Script = Callable[["ScriptedNode", pb.AnswerRequest], Awaitable[list[bytes]]]
-
-
-@dataclass
-class ScriptedNode:
-    """A node that answers each message as its script says."""
-
-    federation: fed.Federation
-    script: Script
-    greeting: list[bytes] = field(default_factory=list)
-    received: list[pb.AnswerRequest] = field(default_factory=list)
-
-    async def answer(self, messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:  # type: ignore[type-arg]
-        await context.send_initial_metadata(())
-        for greeting in self.greeting:
-            yield greeting
-        async for data in messages:
-            message = pb.AnswerRequest.FromString(data)
-            self.received.append(message)
-            for reply in await self.script(self, message):
-                yield reply
-
-    def reply(self, ask_ids: list[int], *, key: SigningKey | None = None, recovered: bool = False) -> bytes:
-        """A right reply batch: one statement for each ask."""
-        signed, proofs = sign_batch(
-            [b"statement %d" % ask_id for ask_id in ask_ids],
-            POLICE,
-            key or self.federation.signing_keys[POLICE],
-            self.federation.now,
-        )
-        replies = [
-            pb.Reply(ask_id=ask_id, statements=[write_proof(proof)])
-            for ask_id, proof in zip(ask_ids, proofs, strict=True)
-        ]
-        response = pb.AnswerResponse(batch=write_signed_batch(signed), replies=replies, recovered=recovered)
-        return response.SerializeToString()
-
-
-@dataclass
-class Linked:
-    """A link, its node, and what the link handed on."""
-
-    link: DepartmentLink
-    node: ScriptedNode
-    orphans: list[Orphans]
-    batches: list[tuple[StatementProof, ...]]
-
-    async def connected(self) -> None:
-        while not self.link.connected:  # noqa: ASYNC110 - the link tells nobody
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def federation() -> fed.Federation:
-    return fed.Federation.create(1_800_000_000.0)
-
-
-@pytest.fixture
-async def connect(federation: fed.Federation) -> AsyncIterator[Callable[..., Awaitable[Linked]]]:
-    servers: list[grpc.aio.Server] = []
-    tasks: list[asyncio.Task[None]] = []
-
-    async def build(script: Script, greeting: list[bytes] | None = None) -> Linked:
-        node = ScriptedNode(federation, script, greeting or [])
-        server = grpc.aio.server()
-        handler = grpc.stream_stream_rpc_method_handler(node.answer)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler}),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        servers.append(server)
-
-        async def open_channel() -> grpc.aio.Channel:
-            return grpc.aio.insecure_channel(f"127.0.0.1:{port}")
-
-        orphans: list[Orphans] = []
-        batches: list[tuple[StatementProof, ...]] = []
-
-        async def take(found: Orphans) -> None:
-            orphans.append(found)
-
-        link = DepartmentLink(
-            POLICE,
-            open_channel,
-            lambda: federation.registry,
-            Clock(federation.now),
-            lambda _department, _signed, proofs: batches.append(tuple(proofs)),
-            take,
-        )
-        tasks.append(asyncio.create_task(link.run()))
-        linked = Linked(link, node, orphans, batches)
-        await linked.connected()
-        return linked
-
-    yield build
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for server in servers:
-        await server.stop(None)
-
-
-async def answer_rightly(node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
-    return [node.reply([ask.ask_id for ask in message.asks])] if message.asks else []
+from tests.fakes_node import ASK, LAND, POLICE, Linked, ScriptedNode, answer_rightly, stream_to
 
 
 async def test_asks_are_answered_and_each_gets_its_own_statement(connect: Callable[..., Awaitable[Linked]]) -> None:
     linked = await connect(answer_rightly)
-    replies = await asyncio.gather(*(linked.link.ask(ASK, 5) for _ in range(50)))
+    replies = await asyncio.gather(*(linked.ask(5) for _ in range(50)))
     assert len({reply.proofs[0].statement for reply in replies}) == 50
     assert linked.orphans == []
     assert len(linked.node.received) < 50
@@ -151,7 +37,7 @@ async def test_fault_of_the_node_is_unreachable_and_never_an_answer(connect: Cal
 
     linked = await connect(fault)
     with pytest.raises(UnreachableError) as caught:
-        await linked.link.ask(ASK, 5)
+        await linked.ask(5)
     assert caught.value.reason is Reason.LOG_UNAVAILABLE
 
 
@@ -163,7 +49,7 @@ async def test_batch_signed_by_another_key_is_no_answer_and_is_not_logged(
 
     linked = await connect(forge)
     with pytest.raises(BadDataError) as caught:
-        await linked.link.ask(ASK, 5)
+        await linked.ask(5)
     assert caught.value.reason is Reason.ATTESTATION_INVALID
     assert (linked.orphans, linked.batches) == ([], [])
 
@@ -176,7 +62,7 @@ async def test_batch_that_keeps_a_statement_back_is_no_answer(connect: Callable[
 
     linked = await connect(keep_back)
     with pytest.raises(BadDataError):
-        await linked.link.ask(ASK, 5)
+        await linked.ask(5)
 
 
 @pytest.mark.parametrize("size", [5 * 10**7, 2**62, 2**64 - 1])
@@ -194,8 +80,8 @@ async def test_size_that_a_node_makes_up_costs_nothing(
 
     linked = await connect(boast)
     with pytest.raises(BadDataError):
-        await linked.link.ask(ASK, 5)
-    assert linked.link.connected
+        await linked.ask(5)
+    assert linked.stream.connected
 
 
 async def test_recovered_batch_whose_ask_ids_repeat_is_whole(
@@ -218,9 +104,8 @@ async def test_late_answer_is_handed_over_to_be_logged(connect: Callable[..., Aw
         return [node.reply([ask.ask_id for ask in message.asks])]
 
     linked = await connect(dawdle)
-    with pytest.raises(UnreachableError) as caught:
-        await linked.link.ask(ASK, 0.05)
-    assert caught.value.reason is Reason.DEPARTMENT_TIMED_OUT
+    with pytest.raises(TimeoutError):
+        await linked.ask(0.05)
     late.set()
     while not linked.orphans:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -232,7 +117,7 @@ async def test_answer_given_twice_counts_once(connect: Callable[..., Awaitable[L
         return [node.reply([ask.ask_id for ask in message.asks])] * 2 if message.asks else []
 
     linked = await connect(twice)
-    reply = await linked.link.ask(ASK, 5)
+    reply = await linked.ask(5)
     while not linked.orphans:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert linked.orphans[0].proofs == reply.proofs
@@ -246,7 +131,7 @@ async def test_what_a_node_sends_again_is_handed_over(
     while not linked.orphans:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert len(linked.orphans[0].proofs) == 2
-    assert (await linked.link.ask(ASK, 5)).proofs
+    assert (await linked.ask(5)).proofs
 
 
 async def test_broken_stream_fails_its_asks_at_once_and_is_opened_again(
@@ -263,10 +148,10 @@ async def test_broken_stream_fails_its_asks_at_once_and_is_opened_again(
 
     linked = await connect(break_once)
     with pytest.raises(UnreachableError) as caught:
-        await linked.link.ask(ASK, 30)
+        await linked.ask(30)
     assert caught.value.reason is Reason.DEPARTMENT_UNREACHABLE
     await linked.connected()
-    assert (await linked.link.ask(ASK, 5)).proofs
+    assert (await linked.ask(5)).proofs
 
 
 async def test_garbage_ends_the_stream_and_not_the_gateway(connect: Callable[..., Awaitable[Linked]]) -> None:
@@ -281,27 +166,62 @@ async def test_garbage_ends_the_stream_and_not_the_gateway(connect: Callable[...
 
     linked = await connect(answer)
     with pytest.raises(UnreachableError):
-        await linked.link.ask(ASK, 30)
+        await linked.ask(30)
     await linked.connected()
-    assert (await linked.link.ask(ASK, 5)).proofs
+    assert (await linked.ask(5)).proofs
 
 
 async def test_acknowledgements_reach_the_node(connect: Callable[..., Awaitable[Linked]]) -> None:
     linked = await connect(answer_rightly)
-    linked.link.acknowledge(Acknowledgement(b"d" * 32, (4, 5), "checkpoint"))
+    linked.stream.acknowledge(Acknowledgement(b"d" * 32, (4, 5), "checkpoint"))
     while not linked.node.received:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     (acknowledgement,) = linked.node.received[0].acknowledgements
     assert (list(acknowledgement.leaf_indexes), acknowledgement.checkpoint) == ([4, 5], "checkpoint")
 
 
-async def test_node_that_hangs_cannot_fill_the_gateways_memory(
-    connect: Callable[..., Awaitable[Linked]], monkeypatch: pytest.MonkeyPatch
+async def test_node_that_does_not_read_cannot_fill_the_gateways_memory(
+    connect: Callable[..., Awaitable[Linked]],
 ) -> None:
     linked = await connect(answer_rightly)
-    monkeypatch.setattr(linked.link, "_outgoing", asyncio.Queue(3))
-    asks = [asyncio.create_task(linked.link.ask(ASK, 0.2)) for _ in range(10)]
-    outcomes = await asyncio.gather(*asks, return_exceptions=True)
-    reasons = [outcome.reason for outcome in outcomes if isinstance(outcome, UnreachableError)]
-    assert reasons.count(Reason.DEPARTMENT_UNREACHABLE) == 7
-    linked.link.acknowledge(Acknowledgement(b"d" * 32, (), ""))
+    sent = [linked.stream.send(ASK) for _ in range(ASK_LIMIT)]  # nothing leaves before the loop turns
+    with pytest.raises(UnreachableError) as caught:
+        linked.stream.send(ASK)
+    assert caught.value.retry_after
+    assert len(await asyncio.gather(*sent)) == ASK_LIMIT
+
+
+async def test_node_that_floods_the_gateway_with_what_nobody_asked_is_read_no_faster_than_it_is_logged(
+    start: Callable[..., Awaitable[ScriptedNode]], federation: fed.Federation
+) -> None:
+    flooding = ScriptedNode(federation, answer_rightly)
+    flood = [flooding.reply([number], recovered=True) for number in range(ORPHANS_AT_ONCE + 50)]
+    linked = stream_to(await start(answer_rightly, flood))
+    linked.logging.clear()
+    running = asyncio.create_task(linked.stream.run())
+    while len(linked.orphans) < ORPHANS_AT_ONCE:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert len(linked.orphans) == ORPHANS_AT_ONCE
+    linked.logging.set()
+    while len(linked.orphans) < len(flood):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_nothing_is_left_of_streams_that_broke_again_and_again(connect: Callable[..., Awaitable[Linked]]) -> None:
+    async def break_off(_node: ScriptedNode, _message: pb.AnswerRequest) -> list[bytes]:
+        raise RuntimeError
+
+    linked = await connect(break_off)
+    tasks = set()
+    for _ in range(5):
+        await linked.connected()
+        with pytest.raises(UnreachableError):
+            await linked.ask(30)
+        tasks.add(len(asyncio.all_tasks()))
+    assert linked.stream.idle
+    assert max(tasks) <= min(tasks) + 2
+    gc.collect()
+    assert sum(isinstance(item, grpc.aio.StreamStreamCall) for item in gc.get_objects()) <= 2

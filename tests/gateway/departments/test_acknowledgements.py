@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.acknowledgements import MAX_OPEN_BATCHES, Acknowledgements
-from gateway.departments import Acknowledgement
+from gateway.departments.acknowledgements import MAX_OPEN_BATCHES, Acknowledgements
+from gateway.departments.port import Acknowledgement
 from gateway.protocol.attestation import SignedBatch, StatementProof
 
 

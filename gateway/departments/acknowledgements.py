@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.departments import Acknowledgement, DepartmentPort
+from gateway.departments.port import Acknowledgement, DepartmentPort
 from gateway.protocol.attestation import SignedBatch, StatementProof
 
 MAX_OPEN_BATCHES = 4_096
