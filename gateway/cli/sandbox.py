@@ -12,8 +12,8 @@ sandbox.json         what the folder was made with; a different seed is refused 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -38,6 +38,9 @@ DEFAULT_PREFECTURES = ("4301", "4303")
 MADE_FILE = "sandbox.json"
 _FIRST_PORT = 1_024
 
+STANDBYS, LAST = 1, 2
+"""Waves: a standby opens what its primary made; the gateway connects to all."""
+
 
 class Made(msgspec.Struct, frozen=True):
     """What a folder was made with."""
@@ -46,6 +49,7 @@ class Made(msgspec.Struct, frozen=True):
     population: int
     prefectures: tuple[str, ...]
     port_base: int
+    standbys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,28 @@ class Asked:
     population: int | None = None
     prefectures: tuple[str, ...] | None = None
     port_base: int | None = None
+    standbys: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One party to start: its name, the words after `heyan`, its folder, and its ports."""
+    """One process to start: its name, the words after `heyan`, its folder, its ports, and what else it is told.
+
+    Processes of a `wave` start together, once those of the waves before are ready.
+    """
 
     name: str
     words: tuple[str, ...]
     folder: Path
     port: int
     probes: int
+    wave: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.folder / ("process-standby.log" if self.wave == STANDBYS else "process.log")
 
 
 class Sandbox:
@@ -111,18 +126,35 @@ class Sandbox:
         yield self._process(ISSUER, ("consent", "serve"), ports)
         for identity in self.nodes.values():
             yield self._process(identity, ("department", "serve"), ports)
-        yield self._process(GATEWAY, ("gateway", "serve"), ports)
+        for identity in self.nodes.values() if self.made.standbys else ():
+            yield self._standby(self._process(identity, ("department", "serve"), ports), identity)
+        yield replace(self._process(GATEWAY, ("gateway", "serve"), ports), wave=LAST)
 
     def _process(self, identity: Identity, words: tuple[str, ...], ports: dict[str, int]) -> Process:
         folder, port = self.folder_of(identity), ports[identity.uri]
         name = "gateway" if identity == GATEWAY else "consent" if identity == ISSUER else identity.name
         return Process(name, (*words, "--config", str(folder / "settings.toml")), folder, port, port + 1)
 
+    def _standby(self, primary: Process, identity: Identity) -> Process:
+        """A second process of the same node: the same settings, keys and journal, other ports."""
+        port = self.standby_ports[identity.uri]
+        listens = {"HEYAN_LISTEN": address(port), "HEYAN_PROBES": address(port + 1)}
+        name = f"{primary.name}-standby"
+        return replace(primary, name=name, port=port, probes=port + 1, wave=STANDBYS, environment=listens)
+
     @property
     def ports(self) -> dict[str, int]:
         """Each party's port; its probes listen on the next one."""
         served = (GATEWAY, ISSUER, *self.nodes.values())
         return {identity.uri: self.made.port_base + 2 * place for place, identity in enumerate(served)}
+
+    @property
+    def standby_ports(self) -> dict[str, int]:
+        """The port of each node's standby, after all others; empty if there are none."""
+        if not self.made.standbys:
+            return {}
+        first = self.made.port_base + 2 * len(self.ports)
+        return {identity.uri: first + 2 * place for place, identity in enumerate(self.nodes.values())}
 
     def folder_of(self, identity: Identity) -> Path:
         """A party's own folder."""
@@ -157,8 +189,10 @@ def settle(folder: Path, asked: Asked) -> Made:
             population=DEFAULT_POPULATION if asked.population is None else asked.population,
             prefectures=asked.prefectures or DEFAULT_PREFECTURES,
             port_base=DEFAULT_PORT_BASE if asked.port_base is None else asked.port_base,
+            standbys=bool(asked.standbys),
         )
-        last = 65_535 - 2 * (2 + len(DepartmentKind) * len(made.prefectures))
+        nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
+        last = 65_535 - 2 * (2 + nodes)
         if not _FIRST_PORT <= made.port_base <= last:
             raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
         if not 1 <= made.population <= MAX_POPULATION:
@@ -171,7 +205,7 @@ def settle(folder: Path, asked: Asked) -> Made:
                 Reason.CONFIGURATION_INVALID,
             )
         return made
-    for name in ("seed", "population", "prefectures", "port_base"):
+    for name in ("seed", "population", "prefectures", "port_base", "standbys"):
         wanted = getattr(asked, name)
         if wanted is not None and wanted != getattr(already, name):
             raise MalformedError.at(

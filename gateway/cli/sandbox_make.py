@@ -109,7 +109,9 @@ def _parties(sandbox: Sandbox) -> Iterator[Party]:
             department=DepartmentTerms(
                 kind=kind,
                 coverage=(Coverage(claims=_claims_of(kind), regions=(prefecture,)),),
-                channels=(address(ports[identity.uri]),),
+                channels=tuple(
+                    address(own[identity.uri]) for own in (ports, sandbox.standby_ports) if identity.uri in own
+                ),
                 sealing_keys=(),
             ),
         )

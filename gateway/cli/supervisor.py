@@ -22,7 +22,6 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 """How long a party may take to stop before it is killed; longer than any of them drains."""
 RESTART_DELAY = 1.0
-LOG_FILE = "process.log"
 _FIRST_PORT, _LAST_PORT = 18_400, 32_000
 
 Say = Callable[[str], None]
@@ -41,11 +40,11 @@ class Supervisor:
         """Start all and wait for each to be ready; MalformedError for a busy port, UnreachableError if one fails."""
         for process in self._processes:
             require_free(process)
-        *others, last = self._processes
-        for wave in (others, [last]):  # the last one connects to the others
-            for process in wave:
+        for wave in sorted({process.wave for process in self._processes}):
+            starting = [process for process in self._processes if process.wave == wave]
+            for process in starting:
                 self._running[process.name] = await _spawn(process)
-            await asyncio.gather(*(self._until_ready(process, on_ready) for process in wave))
+            await asyncio.gather(*(self._until_ready(process, on_ready) for process in starting))
         self._keepers = [asyncio.create_task(self._keep(process)) for process in self._processes]
 
     def pid(self, name: str) -> int:
@@ -65,14 +64,14 @@ class Supervisor:
     async def _keep(self, process: Process) -> None:
         while True:
             code = await self._running[process.name].wait()
-            self._say(f"{process.name} ended with {code} and is started again; see {process.folder / LOG_FILE}")
+            self._say(f"{process.name} ended with {code} and is started again; see {process.log}")
             await asyncio.sleep(RESTART_DELAY)
             self._running[process.name] = await _spawn(process)
 
     async def _until_ready(self, process: Process, on_ready: Callable[[str], None]) -> None:
         child = self._running[process.name]
         url = f"http://127.0.0.1:{process.probes}/readyz"
-        log = process.folder / LOG_FILE
+        log = process.log
         try:
             async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
                 while child.returncode is None:
@@ -122,8 +121,7 @@ def _is_free(port: int) -> bool:
 
 
 async def _spawn(process: Process) -> asyncio.subprocess.Process:
-    log = process.folder / LOG_FILE
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = os.open(process.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # A group of its own: Ctrl-C reaches the supervisor only, which then stops the parties in order.
         return await asyncio.create_subprocess_exec(
@@ -135,7 +133,7 @@ async def _spawn(process: Process) -> asyncio.subprocess.Process:
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,
-            env={**os.environ, SUPERVISOR: str(os.getpid())},
+            env={**os.environ, **process.environment, SUPERVISOR: str(os.getpid())},
         )
     finally:
         os.close(descriptor)

@@ -27,6 +27,7 @@ def up(
     population: int | None = None,
     prefectures: str | None = None,
     port_base: int | None = None,
+    standbys: bool | None = None,
 ) -> None:
     """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
 
@@ -47,9 +48,11 @@ def up(
         Prefectures with nodes of their own, separated by commas (default 4301,4303).
     port_base
         First of the ports, two for each party (default 18400).
+    standbys
+        Run a second process of each department node, to which the gateway turns when the first fails or is slow.
     """
     codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
-    sandbox = open_sandbox(folder, Asked(seed, population, codes, port_base), Console(stderr=True))
+    sandbox = open_sandbox(folder, Asked(seed, population, codes, port_base, standbys), Console(stderr=True))
     asyncio.run(_run(sandbox))
 
 
