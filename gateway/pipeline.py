@@ -22,18 +22,15 @@ from dataclasses import dataclass
 
 import structlog
 
-from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission
 from gateway.allowance import Allowance
-from gateway.departments.port import Ask, DepartmentPort, Reply
+from gateway.departments.fan_out import FanOut
 from gateway.events import Events
 from gateway.party.process import Clock
-from gateway.protocol.attestation import sealed_digest
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import (
-    BadDataError,
     ConflictError,
     ForgedError,
     HeyanError,
@@ -45,7 +42,7 @@ from gateway.protocol.errors import (
 from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags
 from gateway.protocol.limits import MAX_MESSAGE
-from gateway.protocol.presentation import PresentedPart, Submission, read_submission
+from gateway.protocol.presentation import Submission, read_submission
 from gateway.protocol.query import Check, OpenedPart, Query, read_query
 from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_answerable, require_unexpired
 from gateway.protocol.reasons import Reason
@@ -88,7 +85,6 @@ class Granted:
 
     work: Work
     parts: tuple[OpenedPart, ...]
-    presented: Mapping[bytes, PresentedPart]
     grants: Mapping[bytes, VerifiedGrant]
 
 
@@ -104,7 +100,7 @@ class Pipeline:
         requests: Requests,
         status: Standings,
         grant_cache: GenuineGrants,
-        department: Callable[[str], DepartmentPort | None],
+        departments: FanOut,
         events: Events,
         admission: Admission,
         unanswered: Allowance,
@@ -115,7 +111,7 @@ class Pipeline:
         self._requests = requests
         self._status = status
         self._grant_cache = grant_cache
-        self._department = department
+        self._departments = departments
         self._events = events
         self._admission = admission
         self._unanswered = unanswered
@@ -211,8 +207,7 @@ class Pipeline:
             raise ForgedError(Reason.GRANT_INVALID, "not the grants that the query names")
         await self._require_standing(grants)
         parts = match_parts(query, [part.part for part in work.submission.parts])
-        presented = {opened.digest: part for opened, part in zip(parts, work.submission.parts, strict=True)}
-        return Granted(work, parts, presented, grants)
+        return Granted(work, parts, grants)
 
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
@@ -227,7 +222,7 @@ class Pipeline:
     async def _fan_out(self, granted: Granted, until: float) -> list[PartResult]:
         answered = granted.work.answered
         unanswered = [part for part in granted.parts if not {check.check_id for check in part.part.checks} <= answered]
-        return await asyncio.gather(*(self._ask(granted, part, until) for part in unanswered))
+        return await self._departments.ask_all(granted.work.submission, granted.work.query, unanswered, until)
 
     def _hold_against_asked(self, granted: Granted, results: list[PartResult]) -> Settlement:
         return settle(results, granted.work.submission.signed, granted.work.query, granted.work.answered)
@@ -300,27 +295,6 @@ class Pipeline:
         for grant in grants.values():  # last, so that nothing reported while a list was awaited is missed
             if self._requests.is_withdrawn(grant.issuer, grant.digest):
                 raise NotGrantedError(Reason.GRANT_REVOKED)
-
-    async def _ask(self, granted: Granted, part: OpenedPart, until: float) -> PartResult:
-        presented = granted.presented[part.digest]
-        began = self._clock()
-        try:
-            outcome: tuple[Reply, ...] | Reason = await self._reply(granted, part, presented, until)
-        except UnreachableError as error:
-            outcome = error.reason
-        except BadDataError:
-            outcome = Reason.ATTESTATION_INVALID
-        return PartResult(part, sealed_digest(presented.sealed.ciphertext), began, self._clock(), outcome)
-
-    async def _reply(
-        self, granted: Granted, part: OpenedPart, presented: PresentedPart, until: float
-    ) -> tuple[Reply, ...]:
-        port = self._department(part.part.department)
-        if port is None:
-            raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "no channel to the node")
-        shown = presentations_for(part.part, granted.work.query, granted.work.submission.grants)
-        ask = Ask(granted.work.submission.signed, presented, shown)
-        return await port.ask(ask, max(0.0, until - asyncio.get_running_loop().time()))
 
     async def _log_strays(self, settlement: Settlement) -> None:
         """Log what departments signed though it answers nothing that was asked."""

@@ -19,6 +19,7 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.config import GatewayConfig
 from gateway.departments.acknowledgements import Acknowledgements
+from gateway.departments.fan_out import FanOut
 from gateway.departments.links import DepartmentLinks
 from gateway.departments.traffic import Traffic
 from gateway.events import Events
@@ -106,7 +107,7 @@ class GatewayProcess:
             requests=requests,
             status=self._status,
             grant_cache=GenuineGrants(),
-            department=self._links.link,
+            departments=FanOut(self._links.link, clock),
             events=self._events,
             admission=self._admission,
             unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),

@@ -15,6 +15,7 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
 from gateway.departments.acknowledgements import Acknowledgements
+from gateway.departments.fan_out import FanOut
 from gateway.events import Events
 from gateway.leaves import LeafStamp
 from gateway.log import Log
@@ -140,7 +141,7 @@ async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[G
         requests=requests,
         status=standings,
         grant_cache=GenuineGrants(),
-        department=find,
+        departments=FanOut(find, clock),
         events=events,
         admission=admission,
         unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
