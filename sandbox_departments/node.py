@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 
@@ -24,7 +25,7 @@ from heyan.v1 import department_service_pb2
 from sandbox_departments.acknowledgements import Settlement
 from sandbox_departments.answerer import Answerer
 from sandbox_departments.replies import Incoming, ReplyBatch
-from sandbox_departments.streams import AnswerStream
+from sandbox_departments.streams import AnswerStream, Wire
 from sandbox_departments.worker import Worker
 
 SERVICE = "heyan.v1.DepartmentService"
@@ -32,6 +33,10 @@ GATEWAYS = frozenset({PartyRole.GATEWAY})
 
 _ANSWER = f"/{SERVICE}/Answer"
 _RETRY = 1.0
+
+
+OpenWire = Callable[[Context], AbstractAsyncContextManager[Wire]]
+"""What a stream reads and writes through, for as long as it is served: gRPC's context itself (`nullcontext`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,20 @@ class Description:
 class Node:
     """The handlers of one node, over its worker. `stop` lets what is under way end."""
 
-    def __init__(self, description: Description, *, guard: Guard, worker: Worker, answerer: Answerer) -> None:
+    def __init__(
+        self,
+        description: Description,
+        *,
+        guard: Guard,
+        worker: Worker,
+        answerer: Answerer,
+        open_wire: OpenWire = nullcontext,
+    ) -> None:
         self._description = description
         self._guard = guard
         self._worker = worker
         self._answerer = answerer
+        self._open_wire = open_wire
         self._origins = count(1)
         self._streams: set[AnswerStream] = set()
         self._stopping = asyncio.Event()
@@ -102,9 +116,10 @@ class Node:
         spare = frozenset[bytes]().union(*(other.sent for other in self._streams))
         self._streams.add(stream)
         try:
-            await stream.run(
-                context, admit=lambda: self._guard.admit(context, GATEWAYS), stopping=self._stopping, spare=spare
-            )
+            async with self._open_wire(context) as wire:
+                await stream.run(
+                    wire, admit=lambda: self._guard.admit(context, GATEWAYS), stopping=self._stopping, spare=spare
+                )
         finally:
             self._streams.discard(stream)
 

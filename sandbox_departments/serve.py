@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import grpc
@@ -30,7 +31,7 @@ from sandbox_departments.answerer import Answerer, Sources, Terms
 from sandbox_departments.answering import Budget
 from sandbox_departments.config import NodeConfig
 from sandbox_departments.journal import Journal
-from sandbox_departments.node import SERVICE, Description, Node
+from sandbox_departments.node import SERVICE, Description, Node, OpenWire
 from sandbox_departments.node_keys import NodeKeys, load_secret
 from sandbox_departments.register import Register
 from sandbox_departments.registers import SqliteRegister
@@ -42,6 +43,7 @@ PURGE_INTERVAL = 60.0
 _log = structlog.get_logger(__name__)
 
 OpenRegister = Callable[[NodeConfig], Register]
+ServerOptions = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,15 @@ async def serve(
     stop: asyncio.Event,
     *,
     open_register: OpenRegister = lambda config: SqliteRegister(config.register_file),
+    open_wire: OpenWire = nullcontext,
+    server_options: ServerOptions = SERVER_OPTIONS,
     clock: Clock = time.time,
     on_ready: Callable[[Ports], None] = lambda _: None,
 ) -> None:
     """Run the node of `config` until `stop` is set; raises a domain error if it cannot start."""
-    process = NodeProcess(config, register=open_register(config), clock=clock)
+    process = NodeProcess(
+        config, register=open_register(config), clock=clock, open_wire=open_wire, server_options=server_options
+    )
     try:
         on_ready(await process.start())
         await stop.wait()
@@ -72,7 +78,15 @@ async def serve(
 class NodeProcess:
     """One node: its parts wired, and what it does besides answering."""
 
-    def __init__(self, config: NodeConfig, *, register: Register, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        register: Register,
+        clock: Clock,
+        open_wire: OpenWire = nullcontext,
+        server_options: ServerOptions = SERVER_OPTIONS,
+    ) -> None:
         if config.identity.role is not PartyRole.DEPARTMENT:
             raise MalformedError.at("spiffe_id", "must be a department's", Reason.CONFIGURATION_INVALID)
         self._config = config
@@ -110,10 +124,11 @@ class NodeProcess:
             guard=Guard(self._keeper.current),
             worker=self._worker,
             answerer=self._answerer,
+            open_wire=open_wire,
         )
         self._probes = Probes(config.probes, self.complaints, CollectorRegistry())
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=server_options)
         self._server.add_generic_rpc_handlers(self._node.handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._tasks: list[asyncio.Task[None]] = []

@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
-from gateway.party.service import Context
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.limits import MAX_ASKS_PER_BATCH, TRANSPORT_MAX_MESSAGE
@@ -31,6 +30,18 @@ IN_FLIGHT = 2 * MAX_ASKS_PER_BATCH
 """Asks (and messages of acknowledgements) that are read and not yet done with: a batch worked on, one waiting."""
 
 _log = structlog.get_logger(__name__)
+
+
+class Wire(Protocol):
+    """The bytes of one stream, as gRPC's context reads and writes them."""
+
+    async def read(self) -> object:
+        """The next message; what is no bytes is the end of the gateway's side."""
+        ...
+
+    async def write(self, message: bytes) -> None:
+        """Send a message, waiting until the gateway can take it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +77,14 @@ class AnswerStream:
         self._on_settled = on_settled
 
     async def run(
-        self, context: Context, *, admit: Callable[[], object], stopping: asyncio.Event, spare: frozenset[bytes]
+        self, wire: Wire, *, admit: Callable[[], object], stopping: asyncio.Event, spare: frozenset[bytes]
     ) -> None:
         """Serve the stream until it ends; raises the HeyanError that ended it.
 
         `admit` refuses a peer that the registry knows no more; `spare` are batches not to send again.
         """
-        reading = asyncio.create_task(self._read(context, admit))
-        writing = asyncio.create_task(self._write(context, spare))
+        reading = asyncio.create_task(self._read(wire, admit))
+        writing = asyncio.create_task(self._write(wire, spare))
         stop = asyncio.create_task(stopping.wait())
         ends: list[asyncio.Future[Any]] = [reading, writing, stop, self._lied]
         try:
@@ -96,8 +107,8 @@ class AnswerStream:
     def _is_open(self) -> bool:
         return self._open
 
-    async def _read(self, context: Context, admit: Callable[[], object]) -> None:
-        while isinstance(data := await context.read(), bytes):  # else EOF: the gateway closed its side
+    async def _read(self, wire: Wire, admit: Callable[[], object]) -> None:
+        while isinstance(data := await wire.read(), bytes):  # else EOF: the gateway closed its side
             admit()
             request = parse(department_service_pb2.AnswerRequest, data, TRANSPORT_MAX_MESSAGE)
             if len(request.asks) > MAX_ASKS_PER_BATCH:
@@ -112,12 +123,12 @@ class AnswerStream:
                 await self._worker.ask(Incoming(self._origin, self.gateway, ask), self._deliver, self._is_open)
                 self._under_way += 1
 
-    async def _write(self, context: Context, spare: frozenset[bytes]) -> None:
+    async def _write(self, wire: Wire, spare: frozenset[bytes]) -> None:
         for batch in await self._answerer.unacknowledged(self.gateway):
             owed = None if batch in spare or batch in self.sent else await self._answerer.owed_batch(batch)
             if owed is not None:
                 self.sent.add(batch)
-                await context.write(owed.message)
+                await wire.write(owed.message)
         closing = False
         while not closing or self._under_way:
             done = await self._done.get()
@@ -125,7 +136,7 @@ class AnswerStream:
                 closing = True
                 continue
             if done.message is not None:
-                await context.write(done.message)
+                await wire.write(done.message)
             self._under_way -= done.jobs
             for _ in range(done.jobs):
                 self._places.release()
