@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.asking import Desk, World
+from sandbox_departments.answering import Budget
+from tests.sandbox.asking import DAY, Desk, World
+from tests.sandbox.faulting import Bench
 
 
 @pytest.fixture
@@ -19,4 +21,11 @@ def world() -> World:
 def desk(world: World, tmp_path: Path) -> Iterator[Desk]:
     made = Desk(world, tmp_path / "journal.db")
     yield made
+    made.close()
+
+
+@pytest.fixture
+def bench(world: World, tmp_path: Path) -> Iterator[Bench]:
+    made = Desk(world, tmp_path / "journal.db", budget=Budget(100, float(DAY)))
+    yield Bench(made, tmp_path)
     made.close()
