@@ -42,7 +42,7 @@ for _name, _target, _help in (
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
     ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),
-    ("department", "gateway.cli.serve:department", "Serve a department node."),
+    ("department", "gateway.cli.department:app", "Serve a department node; break a sandbox's."),
 ):
     app.command(_target, name=_name, help=_help)
 

@@ -1,4 +1,4 @@
-"""`heyan gateway serve`, `heyan department serve`: one party alone, until SIGTERM or Ctrl-C."""
+"""`heyan gateway serve`: one gateway alone, until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from cyclopts import App
 
 gateway = App(name="gateway", help="Run a gateway.")
-department = App(name="department", help="Run a department node.")
 
 
 @gateway.command(name="serve")
@@ -26,25 +25,5 @@ def serve_gateway(*, config: Path) -> None:
     from gateway.serve import serve  # noqa: PLC0415
 
     settings = GatewayConfig.from_file(config)
-    configure_logging(settings.log_level)
-    run_until_signal(lambda stop: serve(settings, stop))
-
-
-@department.command(name="serve")
-def serve_department(*, config: Path) -> None:
-    """Serve one department node until SIGTERM or Ctrl-C; what was asked is answered first.
-
-    Example: `heyan department serve --config run/departments/police-4301/settings.toml`
-
-    Parameters
-    ----------
-    config
-        TOML file with the node's settings.
-    """
-    from gateway.party.process import configure_logging, run_until_signal  # noqa: PLC0415
-    from sandbox_departments.config import NodeConfig  # noqa: PLC0415
-    from sandbox_departments.serve import serve  # noqa: PLC0415
-
-    settings = NodeConfig.from_file(config)
     configure_logging(settings.log_level)
     run_until_signal(lambda stop: serve(settings, stop))

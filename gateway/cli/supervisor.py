@@ -28,16 +28,25 @@ Say = Callable[[str], None]
 
 
 class Supervisor:
-    """Starts processes, starts again those that die, stops all. Only processes that it started itself."""
+    """Starts processes, starts again those that die, stops all. Only processes that it started itself.
 
-    def __init__(self, processes: Iterable[Process], say: Say) -> None:
+    A process of which `absent` says so is kept from serving on purpose: it is started, but nobody waits for it.
+    """
+
+    def __init__(
+        self, processes: Iterable[Process], say: Say, absent: Callable[[Process], bool] = lambda _process: False
+    ) -> None:
         self._processes = tuple(processes)
         self._say = say
+        self._absent = absent
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self, on_ready: Callable[[str], None] = lambda _name: None) -> None:
-        """Start all and wait for each to be ready; MalformedError for a busy port, UnreachableError if one fails."""
+        """Start all and wait for each that is not absent to be ready.
+
+        Raises MalformedError for a busy port, UnreachableError if one fails.
+        """
         for process in self._processes:
             require_free(process)
         for wave in sorted({process.wave for process in self._processes}):
@@ -75,6 +84,10 @@ class Supervisor:
         try:
             async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
                 while child.returncode is None:
+                    if self._absent(process):
+                        self._say(f"{process.name} is not there: it is kept down; the others go on without it")
+                        on_ready(process.name)
+                        return
                     with contextlib.suppress(aiohttp.ClientError):
                         async with session.get(url) as response:
                             if response.status == 200:  # noqa: PLR2004 - HTTP

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gateway.cli.department import faulty, is_down, switchable
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
@@ -70,9 +71,11 @@ def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
 
 
 async def start(sandbox: Sandbox, console: Console) -> Supervisor:
-    """Start every party, with a progress bar; a supervisor to stop them."""
-    processes = tuple(sandbox.processes())
-    supervisor = Supervisor(processes, lambda line: console.print(line, highlight=False))
+    """Start every party, with a progress bar; a supervisor to stop them. Faults that are set are said."""
+    processes = tuple(map(switchable, sandbox.processes()))
+    supervisor = Supervisor(processes, lambda line: console.print(line, highlight=False), is_down)
+    for line in faulty(processes):
+        console.print(line, highlight=False)
     columns = (TextColumn("Starting {task.total} parties"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=len(processes))

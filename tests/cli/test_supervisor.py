@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import pytest
+
+from gateway.cli.sandbox import Process
 from gateway.cli.supervisor import Supervisor
+from gateway.protocol.errors import UnreachableError
 
 
 class Child:
@@ -37,3 +42,27 @@ async def test_last_started_has_ended_before_any_other_is_told_to() -> None:
 
 async def test_supervisor_that_started_nothing_stops() -> None:
     await Supervisor((), lambda line: None).stop()
+
+
+def party(name: str, folder: Path) -> Process:
+    return Process(name, ("no", "such", "command"), folder, 1, 2)
+
+
+async def test_party_that_is_kept_down_is_said_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    said, ready = [], []
+    police = party("police", tmp_path)
+    supervisor = Supervisor([police], said.append, lambda process: process == police)
+    supervisor._running = {"police": Child("police", [])}
+    await asyncio.wait_for(supervisor._until_ready(police, ready.append), 10)
+    assert ready == ["police"]
+    assert len(said) == 1
+    assert said[0].startswith("police is not there")
+
+
+async def test_party_that_ends_before_it_is_ready_is_an_error(tmp_path: Path) -> None:
+    police, land = party("police", tmp_path), party("land", tmp_path)
+    supervisor = Supervisor([police, land], lambda _line: None, lambda process: process == police)
+    supervisor._running = {"land": Child("land", [])}
+    supervisor._running["land"].returncode = 2
+    with pytest.raises(UnreachableError, match="land ended with 2"):
+        await supervisor._until_ready(land, lambda _name: None)
