@@ -1,7 +1,8 @@
 """The wire of a node's streams, bent as the switch says; straight while it says nothing.
 
 Only answers to asks are bent: what a gateway never acknowledged is sent again as it was journalled, but for a node
-that hangs, which writes nothing at all. What is held back when a stream ends by itself is written first.
+that hangs, which writes nothing at all (and reads no more, either, once the stream's places are taken). What is held
+back when a stream ends by itself is written first.
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ _SIGNED_FORGERIES: Mapping[Kind, Callable[[pb.AnswerResponse, KeyNamed], bytes]]
 }
 _HELD = frozenset({Kind.SLOW, Kind.HANGS, Kind.LATE})
 
+_ON_ASKS = frozenset({Kind.DIES_ASKED, Kind.LATE})
 _ON_RECOVERED = frozenset({Kind.HANGS})
 _ON_UNSIGNED = _HELD | {Kind.DIES_REPLYING, Kind.TWICE, Kind.OUT_OF_ORDER, Kind.GARBAGE, Kind.OVER_LONG}
 _ON_SIGNED = _ON_UNSIGNED | _FORGERIES.keys() | _SIGNED_FORGERIES.keys() | {Kind.OTHER_ANSWER}
-"""Which faults bend a message: one sent again, one without a signed batch, one with."""
+"""Which faults begin with a message of asks; which bend one sent again, one without a signed batch, one with."""
 
 _log = structlog.get_logger(__name__)
 
@@ -130,12 +132,14 @@ class FaultyWire:
     async def read(self) -> object:
         """The gateway's next message, unless the node dies of it."""
         data = await self._context.read()
-        if isinstance(data, bytes) and self._node.switch.fault() is not None:
+        fault = self._node.switch.fault()
+        if fault is not None and fault.kind in _ON_ASKS and isinstance(data, bytes):
             asks = pb.AnswerRequest.FromString(data).asks
             if asks and self._node.due({Kind.DIES_ASKED}) is not None:
                 self._node.die()
-            now = asyncio.get_running_loop().time()
-            self._ask_times.update((ask.ask_id, now) for ask in asks)
+            if fault.kind is Kind.LATE:
+                now = asyncio.get_running_loop().time()
+                self._ask_times.update((ask.ask_id, now) for ask in asks)
         return data
 
     async def write(self, message: bytes) -> None:

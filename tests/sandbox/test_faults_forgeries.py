@@ -143,3 +143,10 @@ async def test_nothing_is_sent_while_there_is_no_other_answer_to_pass_off(bench)
     again = await bench.reply()
     (message,) = await bench.sent(again)
     assert proofs_of(pb.AnswerResponse.FromString(message)) == proofs_of(pb.AnswerResponse.FromString(right))
+
+
+async def test_own_answer_sent_before_is_not_passed_off_as_anothers(bench):
+    right = await bench.reply()
+    await bench.sent(right)
+    bench.set("other-answer")
+    assert await bench.sent(right) == []  # a repetition of the same statements

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import inspect
+from contextlib import nullcontext
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+import sandbox_departments
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
@@ -14,6 +19,7 @@ from sandbox_departments.faults.kinds import KINDS, Fault, Kind, make_fault
 from sandbox_departments.faults.register import SwitchedRegister
 from sandbox_departments.faults.switch import Switch, lift_fault, read_fault, set_fault
 from sandbox_departments.register import Finding, Question, Standing
+from sandbox_departments.serve import NodeProcess, serve
 from tests.fakes_register import FakeRegister
 from tests.sandbox.asking import CHILD, GUARDIAN, REGION, REGISTERED
 
@@ -143,3 +149,23 @@ async def test_answer_from_a_stale_register_is_undetermined(desk, file) -> None:
     )
     statements = await desk.statements(desk.world.ask())
     assert [(item.outcome.name, item.snapshot_date) for item in statements] == [("UNDETERMINED", "2026-12-02")] * 2
+
+
+# -- no part of a real department ---------------------------------------------------------------------------
+
+
+def test_honest_node_imports_no_fault() -> None:
+    """Whoever calls `serve` gets a straight wire: only the package of faults, and the command, know of them."""
+    folder = Path(sandbox_departments.__file__).parent
+    files = sorted(folder.glob("*.py"))
+    assert folder / "serve.py" in files
+    imported = {
+        node.module
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+    }
+    assert "sandbox_departments.streams" in imported
+    assert [module for module in imported if "faults" in module] == []
+    assert inspect.signature(serve).parameters["open_wire"].default is nullcontext
+    assert inspect.signature(NodeProcess).parameters["open_wire"].default is nullcontext
