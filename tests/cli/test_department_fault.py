@@ -97,3 +97,9 @@ def test_only_department_nodes_of_the_sandbox_are_started_with_a_switch(folder, 
     run("land-4301", "down")
     run("police-4301", "slow")
     assert [process.name for process in processes if is_down(process)] == ["land-4301"]
+
+
+def test_every_fault_is_documented_for_operators() -> None:
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+    section = page.split("## Faults of a sandbox's departments\n")[1].split("\n## ")[0]
+    assert [kind for kind in Kind if f"`{kind.value}`" not in section] == []
