@@ -11,7 +11,7 @@ from pathlib import Path
 from cyclopts import App
 
 from gateway.cli.options import JsonOption, RequiredFolder
-from gateway.cli.sandbox import Asked, Process, Sandbox, held, settle
+from gateway.cli.sandbox import STANDBYS, Asked, Process, Sandbox, held, settle
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 from sandbox_departments.faults.kinds import KINDS, Fault, Kind, make_fault
@@ -20,6 +20,8 @@ from sandbox_departments.faults.switch import FILE, lift_fault, read_fault, set_
 app = App(name="department", help="Run a department node; break a sandbox's.")
 
 OFF = "off"
+STANDBY_FILE = "fault-standby.json"
+"""The switch of a standby, which has its primary's folder: a fault is one process's."""
 
 _FAULT_HELP = (
     "Set a fault of a sandbox's department node, lift it (`off`), or show what is set.\n\n"
@@ -75,7 +77,8 @@ def switch(
     Parameters
     ----------
     node
-        A department node, such as police-4301; without it, every fault that is set is shown.
+        A department node, such as police-4301, or its standby, police-4301-standby; without it, every fault that is
+        set is shown.
     fault
         Its name, or off; without it, the node's is shown.
     folder
@@ -110,23 +113,27 @@ def switchable(process: Process) -> Process:
     """A process of the sandbox, started so that it can be given faults if it is a department node's."""
     if not _is_node(process):
         return process
-    return replace(process, words=(*process.words, "--faults", str(process.folder / FILE)))
+    return replace(process, words=(*process.words, "--faults", str(_switch_of(process))))
 
 
 def is_down(process: Process) -> bool:
     """Whether the process is a node that its switch keeps from serving."""
     if not _is_node(process):
         return False
-    fault = read_fault(process.folder / FILE)
+    fault = read_fault(_switch_of(process))
     return fault is not None and fault.kind is Kind.DOWN
 
 
 def faulty(processes: Iterable[Process]) -> Iterator[str]:
     """A line for each node with a fault that is set."""
     for process in filter(_is_node, processes):
-        fault = read_fault(process.folder / FILE)
+        fault = read_fault(_switch_of(process))
         if fault is not None:
             yield f"{process.name} has the fault {fault.kind.value}: {KINDS[fault.kind].text}"
+
+
+def _switch_of(process: Process) -> Path:
+    return process.folder / (STANDBY_FILE if process.wave == STANDBYS else FILE)
 
 
 def _is_node(process: Process) -> bool:
@@ -140,7 +147,7 @@ def _switches(folder: Path) -> Mapping[str, Path]:
             "--dir", f"holds no sandbox: make one with heyan up {folder}", Reason.CONFIGURATION_INVALID
         )
     processes = Sandbox(folder, settle(folder, Asked())).processes()
-    return {process.name: process.folder / FILE for process in processes if _is_node(process)}
+    return {process.name: _switch_of(process) for process in processes if _is_node(process)}
 
 
 def _refuse_options(*options: object) -> None:

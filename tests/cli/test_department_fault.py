@@ -99,6 +99,18 @@ def test_only_department_nodes_of_the_sandbox_are_started_with_a_switch(folder, 
     assert [process.name for process in processes if is_down(process)] == ["land-4301"]
 
 
+def test_standby_has_a_switch_of_its_own(folder, run) -> None:
+    (folder / "sandbox.json").write_text(MADE.replace("}", ', "standbys": true}'))
+    nodes = [switchable(process) for process in Sandbox(folder, settle(folder, Asked())).processes()][1:-1]
+    assert len({process.words[process.words.index("--faults") + 1] for process in nodes}) == len(nodes) == 10
+    run("police-4301-standby", "down")
+    assert [process.name for process in nodes if is_down(process)] == ["police-4301-standby"]
+    assert [row["department"] for row in json.loads(run("--json")[1])] == ["police-4301-standby"]
+    run("police-4301", "hangs")
+    assert run("police-4301-standby", "off")[1] == "police-4301-standby: fault lifted\n"
+    assert [row["department"] for row in json.loads(run("--json")[1])] == ["police-4301"]
+
+
 def test_every_fault_is_documented_for_operators() -> None:
     page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
     section = page.split("## Faults of a sandbox's departments\n")[1].split("\n## ")[0]
