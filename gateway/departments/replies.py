@@ -14,6 +14,7 @@ from gateway.protocol.attestation import (
     require_in_batch,
 )
 from gateway.protocol.errors import ForgedError, UnreachableError
+from gateway.protocol.limits import MAX_CHECKS_PER_PART
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2 as pb
@@ -34,6 +35,8 @@ def open_reply_batch(message: pb.AnswerResponse, department: str, registry: Regi
     batch = open_batch(signed, registry, now)
     found = [(reply.ask_id, tuple(map(read_proof, reply.statements))) for reply in message.replies]
     proofs = tuple(proof for _, statements in found for proof in statements)
+    if len(proofs) > MAX_CHECKS_PER_PART * len(found):
+        raise ForgedError(Reason.ATTESTATION_INVALID, "more statements than the parts can have checks")
     if batch.department != department or batch.size != len(proofs):
         raise ForgedError(Reason.ATTESTATION_INVALID, "not the whole batch of this node")
     if sorted(proof.index for proof in proofs) != list(range(len(proofs))):

@@ -74,7 +74,7 @@ CASES = [
     Case(Kind.OTHER_ANSWER, "education-4303"),
     Case(Kind.ALTERED_OUTCOME, "education-4301", or_right=True),
     Case(Kind.OVER_LONG, "education-4303", or_right=True),
-    Case(Kind.OVER_FULL, "police-4301", None),
+    Case(Kind.OVER_FULL, "police-4301", or_right=True),
     Case(Kind.OVER_CLAIMING, "police-4303", or_right=True),
 ]
 

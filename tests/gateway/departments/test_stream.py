@@ -12,8 +12,10 @@ import pytest
 from gateway.departments.outbox import ASK_LIMIT
 from gateway.departments.port import Acknowledgement
 from gateway.departments.stream import ORPHANS_AT_ONCE
+from gateway.protocol.attestation import sign_batch, write_proof, write_signed_batch
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, UnreachableError
+from gateway.protocol.limits import MAX_CHECKS_PER_PART
 from gateway.protocol.reasons import Reason
 from heyan.v1 import attestation_pb2
 from heyan.v1 import department_service_pb2 as pb
@@ -225,3 +227,20 @@ async def test_nothing_is_left_of_streams_that_broke_again_and_again(connect: Ca
     assert max(tasks) <= min(tasks) + 2
     gc.collect()
     assert sum(isinstance(item, grpc.aio.StreamStreamCall) for item in gc.get_objects()) <= 2
+
+
+async def test_batch_stuffed_with_more_statements_than_a_part_has_checks_is_refused_and_not_logged(
+    connect: Callable[..., Awaitable[Linked]],
+) -> None:
+    """A node cannot grow the gateway's log by signing what nobody asked for."""
+
+    async def stuff(node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
+        statements = [b"stray %d" % number for number in range(MAX_CHECKS_PER_PART + 1)]
+        signed, proofs = sign_batch(statements, POLICE, node.federation.signing_keys[POLICE], node.federation.now)
+        reply = pb.Reply(ask_id=message.asks[0].ask_id, statements=map(write_proof, proofs))
+        return [pb.AnswerResponse(batch=write_signed_batch(signed), replies=[reply]).SerializeToString()]
+
+    linked = await connect(stuff)
+    with pytest.raises(BadDataError):
+        await linked.ask(5)
+    assert linked.batches == linked.orphans == []
