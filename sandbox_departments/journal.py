@@ -124,6 +124,12 @@ class Journal:
             ).fetchall()
         return (read_entry(row[0]) for row in rows)
 
+    def chain(self) -> Iterator[bytes]:
+        """The bytes of all entries, in order: what an auditor is given, who follows the chain for itself."""
+        with faults_as_log_unavailable():
+            rows = self._connection.execute("SELECT entry FROM entries ORDER BY sequence").fetchall()
+        return (bytes(row[0]) for row in rows)
+
     def verify_chain(self, noted: Head | None = None) -> Head:
         """Walk the whole chain and return its end; `noted` is an end seen earlier that must still be in it.
 

@@ -1,0 +1,75 @@
+"""Ways in which log and journals can contradict each other, and what an auditor reports of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum, unique
+
+from gateway.protocol.leaf import Tags
+
+
+@unique
+class Disagreement(StrEnum):
+    """How journal and log contradict each other."""
+
+    UNLOGGED = "UNLOGGED"
+    """The department stated it, and no leaf names it."""
+    UNACKNOWLEDGED = "UNACKNOWLEDGED"
+    """The log has it, and the department was never shown where."""
+    UNKNOWN = "UNKNOWN"
+    """A leaf names a statement of the department that its journal does not have."""
+    WRONG_LEAF = "WRONG_LEAF"
+    """The leaf that the gateway named in its acknowledgement does not name the statement."""
+    FORKED = "FORKED"
+    """A checkpoint with the log's signature has another root than the log had at that size."""
+    CUT_OFF = "CUT_OFF"
+    """A checkpoint with the log's signature is of a larger log than there is."""
+    UNPROVEN = "UNPROVEN"
+    """An acknowledgement stands in the journal whose checkpoint no key of the log signed."""
+    MISREPORTED = "MISREPORTED"
+    """The log says refused of an answer, or answered of a refusal, or names another requester."""
+    REUSED = "REUSED"
+    """The log takes one statement for the answer to two queries."""
+    MISDATED = "MISDATED"
+    """A leaf bears a time before the statement was signed, or after it was acknowledged."""
+    BACKWARDS = "BACKWARDS"
+    """A leaf bears a time before that of a leaf well ahead of it."""
+    SUPPRESSED = "SUPPRESSED"
+    """The log says unavailable of a check that the department had answered by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """What the holder of a receipt may show an auditor: with it the leaves of one query can be found."""
+
+    query_digest: bytes
+    leaf_key: bytes
+
+    @property
+    def query_tag(self) -> bytes:
+        """How leaves name the query."""
+        return Tags(self.leaf_key).query(self.query_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One disagreement: of which department or other `holder`, with the evidence that there is.
+
+    `digest` is the statement's or, of an acknowledgement, the batch's; `index` the leaf's; `checkpoints` are the
+    signed notes that contradict the log or each other.
+    """
+
+    kind: Disagreement
+    holder: str
+    digest: bytes = b""
+    index: int | None = None
+    checkpoints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """All findings, none if log and journals agree; and how many statements are owed still, or were recovered."""
+
+    findings: tuple[Finding, ...]
+    owed: int
+    recovered: int

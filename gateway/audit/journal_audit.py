@@ -1,0 +1,137 @@
+"""One department's journal held against the log, both ways. Used by `reconciliation`, which says what it proves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.audit.findings import Disagreement, Finding
+from gateway.audit.journals import BatchAcknowledged, BatchSigned, JournalView, Refused, StatedPart
+from gateway.audit.log_view import LoggedStatement, LogIndex, LogView
+from gateway.protocol.checkpoint import Checkpoint
+from gateway.protocol.leaf import CheckStatus
+from gateway.protocol.limits import EARLY_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """A statement as the journal first has it."""
+
+    time: float
+    part: StatedPart
+
+
+class JournalAudit:
+    """One journal against the log. `owed` and `recovered` count once the findings have been taken."""
+
+    def __init__(
+        self,
+        view: JournalView,
+        log: LogView,
+        index: LogIndex,
+        checkpoints: Mapping[str, Checkpoint | None],
+        allowed: float,
+    ) -> None:
+        self._view = view
+        self._index = index
+        self._checkpoints = checkpoints
+        self._allowed = allowed
+        self.owed = self.recovered = 0
+        self._batches: dict[tuple[str, bytes], BatchSigned] = {}
+        self._acknowledged: dict[tuple[str, bytes], BatchAcknowledged] = {}
+        self._stated: dict[bytes, _Stated] = {}
+        for entry in view.entries:
+            if isinstance(entry, BatchSigned):
+                for part in entry.parts:
+                    for statement in part.statements:
+                        self._stated.setdefault(statement, _Stated(entry.time, part))
+            if entry.gateway not in log.gateways:
+                continue
+            if isinstance(entry, BatchSigned):
+                self._batches.setdefault((entry.gateway, entry.batch), entry)
+            elif isinstance(entry, BatchAcknowledged):
+                self._acknowledged.setdefault((entry.gateway, entry.batch), entry)
+
+    def _finding(self, kind: Disagreement, digest: bytes, index: int | None = None, *notes: str) -> Finding:
+        return Finding(kind, self._view.department, digest, index, notes)
+
+    def _places(self, statement: bytes) -> Sequence[LoggedStatement]:
+        return self._index.places_of(self._view.department, statement)
+
+    # -- what the department stated ---------------------------------------------------------------------------
+
+    def of_batches(self) -> Iterator[Finding]:
+        """Statements that are not logged, and batches that are not acknowledged by what the log holds."""
+        reported: set[bytes] = set()
+        for key, batch in self._batches.items():
+            overdue = self._view.read_time - batch.time >= self._allowed
+            acknowledged = self._acknowledged.get(key)
+            missing = [statement for statement in dict.fromkeys(batch.statements) if not self._places(statement)]
+            if acknowledged is not None:
+                yield from self._of_acknowledgement(batch, acknowledged)
+            elif not overdue:
+                self.owed += len(batch.statements)
+                continue
+            elif not missing:
+                yield self._finding(Disagreement.UNACKNOWLEDGED, batch.batch)
+            yield from (
+                self._finding(Disagreement.UNLOGGED, statement) for statement in missing if statement not in reported
+            )
+            reported.update(missing)
+
+    def _of_acknowledgement(self, batch: BatchSigned, entry: BatchAcknowledged) -> Iterator[Finding]:
+        if self._checkpoints[entry.checkpoint] is None or len(entry.leaf_indexes) != len(batch.statements):
+            yield self._finding(Disagreement.UNPROVEN, batch.batch, None, entry.checkpoint)
+            return
+        for statement, leaf in zip(batch.statements, entry.leaf_indexes, strict=True):
+            places = {place.index: place for place in self._places(statement)}
+            if leaf not in places:
+                yield self._finding(Disagreement.WRONG_LEAF, statement, leaf, entry.checkpoint)
+            elif places[leaf].log_time > entry.time + EARLY_TOLERANCE:
+                yield self._finding(Disagreement.MISDATED, statement, leaf, entry.checkpoint)
+
+    # -- what the log ascribes to the department --------------------------------------------------------------
+
+    def of_leaves(self) -> Iterator[Finding]:
+        """Statements that the log names: known to the journal, told alike, each for one query."""
+        for (department, statement), places in self._index.statements.items():
+            if department != self._view.department:
+                continue
+            if all(place.status is None for place in places):
+                self.recovered += 1
+            queries = {place.query_tag for place in places if place.status is not None}
+            if len(queries) > 1:
+                yield self._finding(Disagreement.REUSED, statement, places[-1].index)
+            stated = self._stated.get(statement)
+            for place in places:
+                if stated is not None:
+                    yield from self._of_place(statement, stated, place)
+                elif place.log_time <= self._view.read_time - EARLY_TOLERANCE:
+                    yield self._finding(Disagreement.UNKNOWN, statement, place.index)
+                    break
+
+    def _of_place(self, statement: bytes, stated: _Stated, place: LoggedStatement) -> Iterator[Finding]:
+        part = stated.part
+        if place.log_time < stated.time - EARLY_TOLERANCE:
+            yield self._finding(Disagreement.MISDATED, statement, place.index)
+        wrong_status = (place.status is CheckStatus.REFUSED and not isinstance(part, Refused)) or (
+            place.status is CheckStatus.ANSWERED and isinstance(part, Refused)
+        )
+        wrong_requester = place.status is not None and part.requester not in ("", place.requester)
+        if wrong_status or wrong_requester:
+            yield self._finding(Disagreement.MISREPORTED, statement, place.index)
+
+    def of_gaps(self, tags: Mapping[bytes, bytes]) -> Iterator[Finding]:
+        """Disclosed queries that the department had answered, and of which the log says unavailable to the last."""
+        answered: dict[bytes, tuple[float, StatedPart]] = {}
+        for batch in self._batches.values():
+            for part in batch.parts:
+                answered.setdefault(part.query, (batch.time, part))
+        for tag, query in tags.items():
+            if query not in answered:
+                continue
+            time, part = answered[query]
+            for gap in self._index.gaps.get(tag, ()):
+                ours = gap.department == self._view.department and gap.check_tag not in self._index.settled
+                if ours and time <= gap.log_time:
+                    yield self._finding(Disagreement.SUPPRESSED, part.statements[0], gap.index)
