@@ -34,6 +34,8 @@ class Disagreement(StrEnum):
     """A leaf bears a time before the statement was signed, or after it was acknowledged."""
     BACKWARDS = "BACKWARDS"
     """A leaf bears a time before that of a leaf well ahead of it."""
+    WITHDRAWN = "WITHDRAWN"
+    """The log answers on a grant whose withdrawal it had recorded before."""
     SUPPRESSED = "SUPPRESSED"
     """The log says unavailable of a check that the department had answered by then."""
 

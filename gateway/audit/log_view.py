@@ -70,10 +70,11 @@ class LoggedGap:
 
 @dataclass(slots=True)
 class LogIndex:
-    """What was read. `statements` is keyed (department, digest); `settled` and `gaps` are keyed by query tag.
+    """What was read. `statements` is keyed (department, digest), `gaps` by query tag, `withdrawals` by grant tag.
 
-    `settled` holds the tags of checks that a later leaf answered or refused; `backwards` pairs a leaf with an earlier
-    one that bears a time later than its own by more than the tolerance.
+    `settled` holds the tags of checks for which a statement is logged; `backwards` the leaves that bear a time earlier
+    than one before them by more than the tolerance; `after_withdrawal` those that answer on a grant whose withdrawal
+    a leaf before them records.
     """
 
     size: int = 0
@@ -81,7 +82,9 @@ class LogIndex:
     statements: dict[tuple[str, bytes], list[LoggedStatement]] = field(default_factory=dict)
     gaps: dict[bytes, list[LoggedGap]] = field(default_factory=dict)
     settled: set[bytes] = field(default_factory=set)
-    backwards: list[tuple[int, int]] = field(default_factory=list)
+    backwards: list[int] = field(default_factory=list)
+    withdrawals: set[bytes] = field(default_factory=set)
+    after_withdrawal: list[int] = field(default_factory=list)
 
     def places_of(self, department: str, statement: bytes) -> Sequence[LoggedStatement]:
         """Where the log names a statement of a department."""
@@ -104,17 +107,17 @@ def read_log(
     newest = view.open(view.checkpoint)
     tree = _Tree({*sizes, newest.size})
     index = LogIndex()
-    latest, latest_index = float("-inf"), -1
+    latest = float("-inf")
     for position, data in enumerate(view.leaves):
         tree.add(leaf_hash(data))
         leaf = read_leaf(data)
         time = log_time(leaf)
         if time < latest - tolerance:
-            index.backwards.append((position, latest_index))
-        if time > latest:
-            latest, latest_index = time, position
+            index.backwards.append(position)
+        latest = max(latest, time)
         _read_statements(index, position, time, leaf, departments)
         _read_gaps(index, position, time, leaf, query_tags)
+        _read_withdrawals(index, position, leaf)
     index.roots = tree.finish()
     index.size = tree.size
     if index.roots.get(newest.size) != newest.root or index.size != newest.size:
@@ -197,3 +200,13 @@ def _read_gaps(
             index.gaps.setdefault(event.query_tag, []).append(gap)
         else:
             index.settled.add(row.check_tag)
+
+
+def _read_withdrawals(index: LogIndex, position: int, leaf: log_pb2.LogLeaf) -> None:
+    if leaf.HasField("revocation"):
+        index.withdrawals.add(leaf.revocation.grant_tag)
+    event = leaf.verification
+    if not index.withdrawals.isdisjoint(event.grant_tags) and any(
+        int(row.status) == CheckStatus.ANSWERED for row in event.checks
+    ):
+        index.after_withdrawal.append(position)

@@ -8,8 +8,8 @@ that fails is a `Disagreement`, with the leaf and digests that show it.
 What crashes leave behind is none: a statement may be logged as recovered, or several times; a batch may be signed,
 sent or acknowledged more than once, or still be owed within its time. The journals must be read before the log.
 
-What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED and REUSED
-convict whoever signed it. UNLOGGED and UNKNOWN show that gateway or department lies: the statement itself, which the
+What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED, REUSED and
+WITHDRAWN convict whoever signed it. UNLOGGED and UNKNOWN show that gateway or department lies: the statement itself, which the
 department signed and one of them must be able to show, says which. SUPPRESSED and BACKWARDS ask for an explanation:
 a broken stream or a clock that was set may be one.
 
@@ -59,7 +59,8 @@ def reconcile(
         tolerance=ORDER_TOLERANCE,
     )
     findings = [*_of_checkpoints(seen, checkpoints, log, index)]
-    findings += [Finding(Disagreement.BACKWARDS, log.origin, index=later) for later, _ in index.backwards]
+    findings += [Finding(Disagreement.BACKWARDS, log.origin, index=leaf) for leaf in index.backwards]
+    findings += [Finding(Disagreement.WITHDRAWN, log.origin, index=leaf) for leaf in index.after_withdrawal]
     owed = recovered = 0
     for view in views:
         audit = JournalAudit(view, log, index, checkpoints, allowed)

@@ -73,13 +73,20 @@ class Books:
             for number, name in enumerate(statements)
         ]
         event = log_pb2.VerificationEvent(
-            requester=str(row.get("requester", REQUESTER)), query_tag=tags.query(named(query)), checks=checks
+            requester=str(row.get("requester", REQUESTER)),
+            query_tag=tags.query(named(query)),
+            grant_tags=[tags.grant(named(str(row.get("grant", "g"))))],
+            checks=checks,
         )
         return self._append(log_pb2.LogLeaf(verification=event), age)
 
     def log_recovered(self, *statements: str, department: str = POLICE, age: float = 0.0) -> int:
         event = log_pb2.RecoveryEvent(department=department, statement_digests=map(named, statements))
         return self._append(log_pb2.LogLeaf(recovery=event), age)
+
+    def log_withdrawal(self, grant: str = "g") -> int:
+        event = log_pb2.RevocationEvent(issuer="issuer", grant_tag=Tags(LEAF_KEY).grant(named(grant)))
+        return self._append(log_pb2.LogLeaf(revocation=event), 0.0)
 
     def log_other(self) -> int:
         """A leaf about something else."""

@@ -211,6 +211,23 @@ def test_late_leaf_that_bears_an_early_time_is_found(books: Books) -> None:
     assert held(books).findings == (Finding(Disagreement.BACKWARDS, ORIGIN, index=late),)
 
 
+# -- withdrawals --------------------------------------------------------------------------------------------
+
+
+def test_answer_on_a_grant_whose_withdrawal_was_logged_before_is_found(books: Books) -> None:
+    books.log("x", department=LAND)
+    books.log_withdrawal()
+    index = books.log("y", department=LAND, query="other")
+    assert held(books).findings == (Finding(Disagreement.WITHDRAWN, ORIGIN, index=index),)
+
+
+def test_answer_withheld_after_a_withdrawal_or_on_another_grant_is_clean(books: Books) -> None:
+    books.log_withdrawal()
+    books.log("x", department=LAND, status=CheckStatus.WITHHELD)
+    books.log("y", department=LAND, grant="another")
+    assert held(books).findings == ()
+
+
 # -- checkpoints --------------------------------------------------------------------------------------------
 
 
