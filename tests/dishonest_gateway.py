@@ -1,0 +1,203 @@
+"""A gateway that lies wherever a gateway can: built of the real one's modules, with its certificate and log key.
+
+    real pipeline ── NodePort (bends asks, hides replies) ── real nodes with real journals
+         │
+    real log, and `Forgery`: another log of the gateway's own making, signed with the very same key
+         │
+    real client, over `channel`: every receipt may be bent on its way
+
+Each lie is a method or a setting here; who notices, and by what evidence, is the tests'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consent.consent_file import ConsentFile
+from gateway.asking import Question
+from gateway.audit.findings import Disclosure, Reconciliation
+from gateway.audit.journals import read_journal
+from gateway.audit.log_view import LogView, Sighting
+from gateway.audit.reconciliation import reconcile
+from gateway.client import Client, ClientSettings, Verification
+from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
+from gateway.protocol.leaf import read_leaf, write_leaf
+from gateway.protocol.merkle import inclusion_path, leaf_hash, root_of
+from gateway.protocol.note import ED25519, SignerKey, VerifierKey
+from gateway.protocol.presentation import PresentedPart, Submission, read_submission
+from gateway.protocol.proof import InclusionProof
+from gateway.protocol.query import open_part
+from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
+from tests import federation as fed
+from tests.attacks.nodes import NodePort, RealNode
+from tests.gateway.conftest import PEER, QUESTIONS, Gateway
+
+POLICE = fed.DEPARTMENTS[fed.DepartmentKind.POLICE]
+LAND = fed.DEPARTMENTS[fed.DepartmentKind.LAND]
+
+BendReceipt = Callable[[receipt_pb2.Receipt], None]
+BendLeaf = Callable[[log_pb2.LogLeaf], None]
+
+
+@dataclass
+class Forgery:
+    """A log of the gateway's own making, under the real origin and signed with the real key."""
+
+    signer: SignerKey
+    leaves: list[bytes] = field(default_factory=list)
+
+    def note(self, size: int | None = None) -> str:
+        some = self.leaves[: len(self.leaves) if size is None else size]
+        checkpoint = Checkpoint(fed.LOG_ORIGIN, len(some), root_of([leaf_hash(leaf) for leaf in some]))
+        return sign_checkpoint(checkpoint, [self.signer])
+
+    def append(self, leaf: bytes) -> int:
+        self.leaves.append(leaf)
+        return len(self.leaves) - 1
+
+    def prove(self, index: int) -> str:
+        path = inclusion_path([leaf_hash(leaf) for leaf in self.leaves], index)
+        return InclusionProof(index, path, self.note()).format()
+
+    def record(self, receipt: receipt_pb2.Receipt, bend: BendLeaf = lambda _: None) -> int:
+        """Put a receipt's leaf into this log, bent, and let the receipt prove that; the leaf's index."""
+        leaf = read_leaf(receipt.leaves[0].leaf)
+        bend(leaf)
+        index = self.append(write_leaf(leaf))
+        receipt.leaves[0].leaf = self.leaves[index]
+        receipt.leaves[0].proof = self.prove(index)
+        return index
+
+
+@dataclass
+class DishonestGateway:
+    """The gateway, the nodes that it asks, and the client that it answers."""
+
+    gateway: Gateway
+    nodes: dict[str, RealNode]
+    ports: dict[str, NodePort]
+    bend_receipt: BendReceipt = lambda _: None
+    submission: Submission | None = None
+    """What its client sent last."""
+
+    # -- lying to departments ---------------------------------------------------------------------------------
+
+    @property
+    def police(self) -> NodePort:
+        return self.ports[POLICE]
+
+    @property
+    def land(self) -> NodePort:
+        return self.ports[LAND]
+
+    def sent_for(self, department: str) -> PresentedPart:
+        """The part of the client's last submission that is for a department."""
+        assert self.submission is not None
+        return next(part for part in self.submission.parts if open_part(part.part).part.department == department)
+
+    def forgery(self, *, of: Iterable[bytes] = ()) -> Forgery:
+        """A log of its own, beginning with these leaves."""
+        key = self.gateway.federation.signing_keys[fed.GATEWAY].private
+        return Forgery(SignerKey.from_seed(fed.LOG_ORIGIN, key.private_bytes_raw()), list(of))  # type: ignore[union-attr]
+
+    async def settle(self) -> None:
+        """Pass on what the real pipeline acknowledged."""
+        for port in self.ports.values():
+            await port.pass_on()
+
+    # -- lying to the client ----------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """It is the connection of its client."""
+
+    @property
+    def channel(self) -> DishonestGateway:
+        return self
+
+    def unary_unary(self, _path: str) -> Callable[..., Awaitable[bytes]]:
+        async def call(message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
+            self.submission = read_submission(gateway_service_pb2.VerifyRequest.FromString(message))
+            receipt = await self.gateway.pipeline.verify(message, PEER, None)
+            self.bend_receipt(receipt)
+            return gateway_service_pb2.VerifyResponse(receipt=receipt).SerializeToString()
+
+        return call
+
+    def client(self) -> Client:
+        settings = ClientSettings(
+            requester=fed.REQUESTER,
+            gateway=fed.GATEWAY,
+            target="127.0.0.1:1",
+            tls=None,  # type: ignore[arg-type] # no connection is made
+            signing_key=lambda: self.gateway.federation.signing_keys[fed.REQUESTER],
+            operator=self.gateway.federation.operator.public_key(),
+        )
+        client = Client(settings, lambda: self.gateway.federation.registry, self.gateway.clock, lambda: False)
+        client._connection = self  # type: ignore[assignment]
+        return client
+
+    async def verify(
+        self, consent: ConsentFile | None = None, questions: Sequence[Question] = QUESTIONS
+    ) -> Verification:
+        """What the real client believes of an application."""
+        consent = consent or self.gateway.federation.issue()
+        return await self.client().verify(questions, consent, "enrolment")
+
+    # -- what an auditor sees ---------------------------------------------------------------------------------
+
+    def log_view(self, forgery: Forgery | None = None) -> LogView:
+        """The log as the gateway shows it to an auditor: the real one, or one of its own making."""
+        keys = self.gateway.federation.signing_keys
+        verifiers = tuple(
+            VerifierKey.of(fed.LOG_ORIGIN, ED25519, keys[uri].public_key().public) for uri in fed.GATEWAYS
+        )
+        leaves = self.leaves() if forgery is None else forgery.leaves
+        note = self.gateway.log.head().checkpoint if forgery is None else forgery.note()
+        return LogView(fed.LOG_ORIGIN, frozenset({fed.GATEWAY, fed.OTHER_GATEWAY}), verifiers, leaves, note)
+
+    def leaves(self) -> list[bytes]:
+        return list(self.gateway.store.leaves(0, 10_000))
+
+    def audit(
+        self,
+        forgery: Forgery | None = None,
+        *,
+        allowed: float = 0.0,
+        sightings: Sequence[Sighting] = (),
+        disclosures: Sequence[Disclosure] = (),
+    ) -> Reconciliation:
+        """Reconcile the log with the nodes' journals, both as they are a minute from now."""
+        now = self.gateway.clock.now + 60
+        journals = [
+            read_journal(node.uri, node.journal.chain(), now, node.journal.verify_chain().hash)
+            for node in self.nodes.values()
+        ]
+        view = self.log_view(forgery)
+        return reconcile(view, journals, allowed=allowed, sightings=sightings, disclosures=disclosures)
+
+    def found(self, *args: object, **kwargs: object) -> list[tuple[str, str]]:
+        """Kinds and holders of what the auditor finds."""
+        return [(finding.kind.value, finding.holder) for finding in self.audit(*args, **kwargs).findings]  # type: ignore[arg-type]
+
+
+def disclosure_of(result: Verification) -> Disclosure:
+    """What the requester may show an auditor of its receipt."""
+    return Disclosure(result.verified.query_digest, result.receipt.leaf_key)
+
+
+@contextmanager
+def dishonest(gateway: Gateway, folder: Path) -> Iterator[DishonestGateway]:
+    """A gateway whose police and land nodes are real ones; each lie is then set on it."""
+    nodes, ports = {}, {}
+    with ExitStack() as closing:
+        for uri in (POLICE, LAND):
+            node = RealNode(gateway.federation, uri, folder / f"{uri.rpartition('/')[2]}.db", gateway.clock)
+            closing.callback(node.close)
+            on_batch = gateway.departments[uri].on_batch
+            nodes[uri] = node
+            ports[uri] = NodePort(node, lambda: gateway.federation.registry, gateway.clock, on_batch)
+            gateway.departments[uri] = ports[uri]  # type: ignore[assignment]
+        yield DishonestGateway(gateway, nodes, ports)
