@@ -17,20 +17,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consent.consent_file import ConsentFile
+from consent.selection import presentations_for
 from gateway.asking import Question
 from gateway.audit.findings import Disclosure, Reconciliation
 from gateway.audit.journals import read_journal
 from gateway.audit.log_view import LogView, Sighting
 from gateway.audit.reconciliation import reconcile
 from gateway.client import Client, ClientSettings, Verification
+from gateway.protocol.attestation import Refusal, open_batch, open_statement, read_proof, read_signed_batch
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.leaf import read_leaf, write_leaf
 from gateway.protocol.merkle import inclusion_path, leaf_hash, root_of
 from gateway.protocol.note import ED25519, SignerKey, VerifierKey
-from gateway.protocol.presentation import PresentedPart, Submission, read_submission
-from gateway.protocol.proof import InclusionProof
-from gateway.protocol.query import open_part
+from gateway.protocol.presentation import (
+    PresentedPart,
+    Submission,
+    read_submission,
+    write_presentation,
+    write_presented_part,
+    write_signed_query,
+)
+from gateway.protocol.proof import InclusionProof, parse_proof
+from gateway.protocol.query import open_part, read_query
+from heyan.v1 import department_service_pb2 as pb
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
+from sandbox_departments.journal_entries import BatchSigned, PartEntry, Refused
 from tests import federation as fed
 from tests.attacks.nodes import NodePort, RealNode
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway
@@ -108,6 +119,49 @@ class DishonestGateway:
         for port in self.ports.values():
             await port.pass_on()
 
+    def asks_for(self, submission: Submission) -> dict[str, pb.Ask]:
+        """What an honest gateway would send for a submission, by department."""
+        query = read_query(submission.signed.query)
+        asks = {}
+        for part in submission.parts:
+            opened = open_part(part.part).part
+            asks[opened.department] = pb.Ask(
+                ask_id=1,
+                query=write_signed_query(submission.signed),
+                part=write_presented_part(part),
+                grants=[write_presentation(grant) for grant in presentations_for(opened, query, submission.grants)],
+            )
+        return asks
+
+    async def told(self, department: str, ask: pb.Ask, gateway: str = fed.GATEWAY) -> list[str]:
+        """What a department says to an ask, past the gateway's own store, rules and log: outcomes, or a reason."""
+        response = await self.nodes[department].answer(ask, gateway=gateway)
+        (reply,) = response.replies
+        if reply.fault:
+            return [reply.fault]
+        batch = open_batch(read_signed_batch(response.batch), self.gateway.federation.registry, self.gateway.clock.now)
+        statements = [open_statement(read_proof(proof), batch) for proof in reply.statements]
+        return [item.reason.value if isinstance(item, Refusal) else item.outcome.name for item in statements]
+
+    async def acknowledge_by(self, forgery: Forgery, *departments: str) -> None:
+        """Acknowledge all that is owed by where another log names it, or by its leaf 0 where that names it not."""
+        places = {
+            digest: index
+            for index, leaf in enumerate(map(read_leaf, forgery.leaves))
+            for digest in (
+                *(row.statement_digest for row in leaf.verification.checks),
+                *leaf.recovery.statement_digests,
+            )
+        }
+        for uri in departments or self.nodes:
+            node = self.nodes[uri]
+            owed = set(node.journal.unacknowledged(fed.GATEWAY))
+            for batch in (entry for entry in node.entries() if isinstance(entry, BatchSigned) and entry.batch in owed):
+                indexes = [places.get(digest, 0) for part in batch.parts for digest in digests_of(part)]
+                await node.acknowledge(
+                    pb.Acknowledgement(batch_digest=batch.batch, leaf_indexes=indexes, checkpoint=forgery.note())
+                )
+
     # -- lying to the client ----------------------------------------------------------------------------------
 
     def renew(self) -> None:
@@ -183,9 +237,19 @@ class DishonestGateway:
         return [(finding.kind.value, finding.holder) for finding in self.audit(*args, **kwargs).findings]  # type: ignore[arg-type]
 
 
+def digests_of(part: PartEntry) -> tuple[bytes, ...]:
+    """The statements that a journal's entry tells of one part."""
+    return (part.statement,) if isinstance(part, Refused) else part.statements
+
+
 def disclosure_of(result: Verification) -> Disclosure:
-    """What the requester may show an auditor of its receipt."""
+    """What the requester may show an auditor of its receipt: where its rows stand."""
     return Disclosure(result.verified.query_digest, result.receipt.leaf_key)
+
+
+def sighting_of(result: Verification) -> Sighting:
+    """What the requester may show an auditor of its receipt: which log it was shown."""
+    return Sighting(fed.REQUESTER, parse_proof(result.receipt.leaves[0].proof.encode()).checkpoint)
 
 
 @contextmanager
