@@ -49,7 +49,7 @@ from tests.gateway.conftest import PEER, QUESTIONS, Gateway
 POLICE = fed.DEPARTMENTS[fed.DepartmentKind.POLICE]
 LAND = fed.DEPARTMENTS[fed.DepartmentKind.LAND]
 
-BendReceipt = Callable[[receipt_pb2.Receipt], None]
+BendReceipt = Callable[[receipt_pb2.Receipt], object]
 BendLeaf = Callable[[log_pb2.LogLeaf], None]
 
 
