@@ -60,7 +60,9 @@ class Claim:
     """One question that a department can answer with yes or no.
 
     `roles` are the subjects that a check of it must name, no more and no fewer. `parameters` maps each
-    parameter name, all required, to its allow-list. `known_by` and `fact` say which records decide.
+    parameter name, all required, to its allow-list. `known_by` and `fact` say which records decide. `itemised` claims
+    have values that are facts of their own, and may be asked value by value at once; every other value is a threshold
+    or a guess at one and the same fact.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Claim:
     fact: Text
     parameters: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     negative: bool = False
+    itemised: bool = False
 
 
 _PERSON = Text("常住或流动人口登记中的人员", "the person in the population register")
@@ -220,6 +223,7 @@ _ALL: tuple[Claim, ...] = (
         _PUPIL,
         Text("学籍库中该项非空", "a value of that field in the student registry"),
         MappingProxyType({"field": _REGISTRY_FIELDS}),
+        itemised=True,
     ),
 )
 

@@ -2,21 +2,21 @@
 
     open_query     signature, requester, gateway, times      (before any part is read)
     match_parts    the parts are those of the query, all of them
-    check_policy   claim, parameters, roles, region, purpose are allowed by the registry
+    check_policy   claim, parameters, roles, region, purpose are allowed by the registry; nothing is asked twice
 
 Consent is `consent.verification`'s; opening a subject is the node's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway.protocol.claims import check_parameters, claim_named
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import ForgedError, MalformedError, NotCurrentError, NotGrantedError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.limits import EARLY_TOLERANCE, EXPIRY_TOLERANCE, MAX_CHECKS, MAX_QUERY_LIFETIME
-from gateway.protocol.query import OpenedPart, Part, Query, SignedQuery, open_part, read_query
+from gateway.protocol.query import Check, OpenedPart, Part, Query, SignedQuery, open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyUse
@@ -107,3 +107,19 @@ def check_policy(query: Query, part: Part, registry: Registry) -> None:
             raise NotGrantedError(Reason.CLAIM_NOT_ALLOWED)
         if node.prefix_length(check.claim, check.region) is None:
             raise NotGrantedError(Reason.REGION_NOT_SERVED)
+    require_single_questions(part.checks)
+
+
+def require_single_questions(checks: Iterable[Check]) -> None:
+    """Refuse to ask a claim of the same subjects twice: thresholds or counties side by side tell a value, not a fact.
+
+    For one use of a consent, and one of a probing budget, it would be bisected: an itemised claim alone may be asked
+    once for each of its values. Raises MalformedError (TOO_MANY_CHECKS).
+    """
+    asked: set[tuple[object, ...]] = set()
+    for check in checks:
+        values = check.parameters if claim_named(check.claim).itemised else ()
+        question = (check.claim, check.subjects, values)
+        if question in asked:
+            raise MalformedError.at("checks", "must ask a claim of the same subjects once", Reason.TOO_MANY_CHECKS)
+        asked.add(question)

@@ -656,8 +656,9 @@ async def test_origins_never_share_a_signed_batch(world, desk):
 
 async def test_a_signed_batch_is_bounded_and_keeps_the_statements_of_an_ask_together(world, tmp_path):
     desk = Desk(world, tmp_path / "many.db", budget=Budget(10_000, 86_400.0))
-    consent = world.consent(max_uses=1000)
-    part = world.part(consent, claims=(REGISTERED, GUARDIAN_OF, REGISTERED))
+    claims = (REGISTERED, GUARDIAN_OF, "hukou.guardian_registered@1")
+    consent = world.consent(claims=claims, max_uses=1000)
+    part = world.part(consent, claims=claims)
     messages = await desk.answer(*(world.ask(consent, part=part, ask_id=number) for number in range(90)))
     sizes = [len(opened_statements(message, world)) for message in messages]
     assert sum(sizes) == 270
