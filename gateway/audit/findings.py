@@ -36,6 +36,8 @@ class Disagreement(StrEnum):
     """A leaf bears a time before that of a leaf well ahead of it."""
     WITHDRAWN = "WITHDRAWN"
     """The log answers on a grant whose withdrawal it had recorded before."""
+    REINSTATED = "REINSTATED"
+    """The department answered on a grant that it had refused as withdrawn: its issuer took the withdrawal back."""
     SUPPRESSED = "SUPPRESSED"
     """The log says unavailable of a check that the department had answered by then."""
 

@@ -11,6 +11,10 @@ from gateway.audit.log_view import LoggedStatement, LogIndex, LogView
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.limits import EARLY_TOLERANCE
+from gateway.protocol.reasons import Reason
+
+STATUS_TOLERANCE = 60.0
+"""Seconds by which the channels of one department may differ about a withdrawal: a list's age and grace, and room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,26 @@ class JournalAudit:
         wrong_requester = place.status is not None and part.requester not in ("", place.requester)
         if wrong_status or wrong_requester:
             yield self._finding(Disagreement.MISREPORTED, statement, place.index)
+
+    def of_withdrawals(self) -> Iterator[Finding]:
+        """Answers on a grant that the department had refused as withdrawn, where a query rests on one grant only."""
+        refused: dict[bytes, float] = {}
+        answered: list[tuple[bytes, bytes, LoggedStatement, float]] = []
+        for (department, statement), places in self._index.statements.items():
+            stated = self._stated.get(statement)
+            if department != self._view.department or stated is None:
+                continue
+            for place in places:
+                if len(place.grant_tags) != 1:
+                    continue  # of several, nobody could say which was withdrawn
+                (tag,) = place.grant_tags
+                if not isinstance(stated.part, Refused):
+                    answered.append((tag, statement, place, stated.time))
+                elif stated.part.reason == Reason.GRANT_REVOKED:
+                    refused[tag] = min(stated.time, refused.get(tag, stated.time))
+        for tag, statement, place, time in answered:
+            if tag in refused and time > refused[tag] + STATUS_TOLERANCE:
+                yield self._finding(Disagreement.REINSTATED, statement, place.index)
 
     def of_gaps(self, tags: Mapping[bytes, bytes]) -> Iterator[Finding]:
         """Disclosed queries that the department had answered, and of which the log says unavailable to the last."""

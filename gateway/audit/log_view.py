@@ -56,6 +56,7 @@ class LoggedStatement:
     status: CheckStatus | None
     requester: str = ""
     query_tag: bytes = b""
+    grant_tags: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,14 @@ def _read_statements(
     event = leaf.verification
     for row in event.checks:
         if row.statement_digest and row.department in departments:
-            place = LoggedStatement(position, time, CheckStatus(int(row.status)), event.requester, event.query_tag)
+            place = LoggedStatement(
+                position,
+                time,
+                CheckStatus(int(row.status)),
+                event.requester,
+                event.query_tag,
+                tuple(event.grant_tags),
+            )
             index.statements.setdefault((row.department, row.statement_digest), []).append(place)
     recovery = leaf.recovery
     if recovery.department in departments:

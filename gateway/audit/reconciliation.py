@@ -9,9 +9,9 @@ What crashes leave behind is none: a statement may be logged as recovered, or se
 sent or acknowledged more than once, or still be owed within its time. The journals must be read before the log.
 
 What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED, REUSED and
-WITHDRAWN convict whoever signed it. UNLOGGED and UNKNOWN show that gateway or department lies: the statement itself,
-which the department signed and one of them must be able to show, says which. SUPPRESSED, MISDATED and BACKWARDS ask
-for an explanation: a broken stream or a clock that was set may be one.
+WITHDRAWN convict whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED and UNKNOWN show that gateway
+or department lies: the statement itself, which the department signed and one of them must be able to show, says
+which. SUPPRESSED, MISDATED and BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one.
 
 Nothing here reads a clock, a file or a network, and nothing here tells who a subject is.
 """
@@ -64,7 +64,7 @@ def reconcile(
     owed = recovered = 0
     for view in views:
         audit = JournalAudit(view, log, index, checkpoints, allowed)
-        findings += [*audit.of_batches(), *audit.of_leaves(), *audit.of_gaps(tags)]
+        findings += [*audit.of_batches(), *audit.of_leaves(), *audit.of_withdrawals(), *audit.of_gaps(tags)]
         owed += audit.owed
         recovered += audit.recovered
     return Reconciliation(tuple(findings), owed, recovered)

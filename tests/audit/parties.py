@@ -75,7 +75,8 @@ class Books:
         event = log_pb2.VerificationEvent(
             requester=str(row.get("requester", REQUESTER)),
             query_tag=tags.query(named(query)),
-            grant_tags=[tags.grant(named(str(row.get("grant", "g"))))],
+            grant_tags=[tags.grant(named(str(row[name]))) for name in ("grant", "also") if name in row]
+            or [tags.grant(named("g"))],
             checks=checks,
         )
         return self._append(log_pb2.LogLeaf(verification=event), age)

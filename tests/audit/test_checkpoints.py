@@ -1,0 +1,119 @@
+"""Checkpoints that parties were shown, held against the log and each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.audit.findings import Disagreement, Finding, Reconciliation
+from gateway.audit.log_view import LogView, Sighting, forks
+from gateway.audit.reconciliation import reconcile
+from gateway.protocol.errors import ForgedError, MalformedError
+from tests.audit.parties import FOREIGN_SIGNER, GATEWAY, ORIGIN, POLICE, SIGNER, Books, named, note
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+def held(books: Books, **arguments: object) -> Reconciliation:
+    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
+
+
+def kinds(result: Reconciliation) -> list[Disagreement]:
+    return [finding.kind for finding in result.findings]
+
+
+def forked(books: Books) -> str:
+    """A checkpoint of the log's size over other leaves, signed by the log."""
+    return note([*books.leaves[:-1], b"another leaf"])
+
+
+def test_department_that_was_shown_another_tree_is_told(books: Books) -> None:
+    books.state("a")
+    index = books.log("a")
+    books.acknowledge(index, shown=forked(books))
+    assert held(books).findings == (
+        Finding(Disagreement.FORKED, POLICE, checkpoints=(forked(books), books.view().checkpoint)),
+    )
+
+
+def test_fork_that_the_department_itself_refused_is_told(books: Books) -> None:
+    books.state("a")
+    books.log("a")
+    books.refuse_acknowledgement(forked(books))
+    assert kinds(held(books)) == [Disagreement.FORKED]
+
+
+def test_log_that_was_cut_back_is_told(books: Books) -> None:
+    books.state("a")
+    index = books.log("a")
+    books.log_other()
+    books.acknowledge(index)
+    shown = note(books.leaves)
+    result = reconcile(books.view(size=1), [books.journal()])
+    assert result.findings == (Finding(Disagreement.CUT_OFF, POLICE, checkpoints=(shown, books.view(1).checkpoint)),)
+
+
+def test_requester_that_was_shown_another_tree_is_told(books: Books) -> None:
+    for _ in range(5):
+        books.log_other()
+    right, wrong = note(books.leaves, 3), note([*books.leaves[:2], b"another"])
+    result = held(books, sightings=[Sighting("right", right), Sighting("wrong", wrong)])
+    assert [(finding.kind, finding.holder) for finding in result.findings] == [(Disagreement.FORKED, "wrong")]
+
+
+def test_two_holders_of_contradicting_checkpoints_need_no_leaf(books: Books) -> None:
+    books.log_other()
+    one, other = Sighting("one", note(books.leaves)), Sighting("other", forked(books))
+    assert forks([one, other, one], books.view()) == [(one, other)]
+    assert forks([one, Sighting("one again", one.checkpoint)], books.view()) == []
+
+
+def test_contradicting_checkpoints_past_the_end_of_the_log_are_told_as_a_pair(books: Books) -> None:
+    books.log_other()
+    leaves = [*books.leaves, b"x"]
+    one, other = note(leaves), note([*books.leaves, b"y"])
+    result = held(books, sightings=[Sighting("one", one), Sighting("other", other)])
+    assert kinds(result) == [Disagreement.CUT_OFF, Disagreement.CUT_OFF, Disagreement.FORKED]
+    assert result.findings[-1].checkpoints == (one, other)
+
+
+def test_note_that_the_log_never_signed_proves_nothing_about_it(books: Books) -> None:
+    books.log_other()
+    made_up = note([b"made up"], signer=FOREIGN_SIGNER)
+    assert held(books, sightings=[Sighting("liar", made_up), Sighting("liar", "no note")]).findings == ()
+
+
+def test_acknowledgement_that_no_key_of_the_log_signed_is_told(books: Books) -> None:
+    books.state("a")
+    index = books.log("a")
+    made_up = note(books.leaves, signer=FOREIGN_SIGNER)
+    books.acknowledge(index, shown=made_up)
+    assert held(books).findings == (Finding(Disagreement.UNPROVEN, POLICE, named("b"), None, (made_up,)),)
+
+
+def test_acknowledgement_of_fewer_leaves_than_statements_is_told(books: Books) -> None:
+    books.state("a", "b")
+    books.acknowledge(books.log("a", "b"))
+    assert kinds(held(books)) == [Disagreement.UNPROVEN]
+
+
+@pytest.mark.parametrize("leaves", [[b"another"], []])
+def test_leaves_of_another_tree_than_the_checkpoints_cannot_be_reconciled(
+    books: Books, leaves: Sequence[bytes]
+) -> None:
+    books.log_other()
+    bent = [*books.leaves[:-1], *([books.leaves[-1] + b"\x00"] if leaves else [])]
+    view = LogView(ORIGIN, frozenset({GATEWAY}), (SIGNER.verifier,), bent, note(books.leaves))
+    with pytest.raises((ForgedError, MalformedError)):
+        reconcile(view, [])
+
+
+def test_log_longer_than_one_chunk_has_the_right_roots(books: Books) -> None:
+    books.log_other()
+    books.leaves *= 5_000
+    shown = [Sighting(str(size), note(books.leaves, size)) for size in (0, 1, 4_096, 4_097, 4_999)]
+    assert held(books, sightings=shown).findings == ()
