@@ -41,13 +41,15 @@ from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.query import open_part, read_query
 from heyan.v1 import department_service_pb2 as pb
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
+from sandbox_departments.answering import Budget
 from sandbox_departments.journal_entries import BatchSigned, PartEntry, Refused
 from tests import federation as fed
-from tests.attacks.nodes import NodePort, RealNode
+from tests.attacks.nodes import PLENTY, NodePort, RealNode
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway
 
 POLICE = fed.DEPARTMENTS[fed.DepartmentKind.POLICE]
 LAND = fed.DEPARTMENTS[fed.DepartmentKind.LAND]
+HRSS = fed.DEPARTMENTS[fed.DepartmentKind.HRSS]
 
 BendReceipt = Callable[[receipt_pb2.Receipt], object]
 BendLeaf = Callable[[log_pb2.LogLeaf], None]
@@ -253,12 +255,14 @@ def sighting_of(result: Verification) -> Sighting:
 
 
 @contextmanager
-def dishonest(gateway: Gateway, folder: Path) -> Iterator[DishonestGateway]:
-    """A gateway whose police and land nodes are real ones; each lie is then set on it."""
+def dishonest(
+    gateway: Gateway, folder: Path, *, departments: Sequence[str] = (POLICE, LAND), budget: Budget = PLENTY
+) -> Iterator[DishonestGateway]:
+    """A gateway with real nodes for these departments; each lie is then set on it."""
     nodes, ports = {}, {}
     with ExitStack() as closing:
-        for uri in (POLICE, LAND):
-            node = RealNode(gateway.federation, uri, folder / f"{uri.rpartition('/')[2]}.db", gateway.clock)
+        for uri in departments:
+            node = RealNode(gateway.federation, uri, folder / f"{uri.rpartition('/')[2]}.db", gateway.clock, budget)
             closing.callback(node.close)
             on_batch = gateway.departments[uri].on_batch
             nodes[uri] = node

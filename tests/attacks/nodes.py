@@ -28,6 +28,7 @@ from tests.fakes import Clock, FakeStandings
 from tests.fakes_register import FakeRegister
 
 SECRET = bytes(range(32))
+PLENTY = Budget(100, float(fed.DAY))
 
 
 @dataclass
@@ -52,7 +53,7 @@ class RealNode:
     uri: str
     path: Path
     clock: Clock
-    budget: Budget = field(default_factory=lambda: Budget(100, float(fed.DAY)))
+    budget: Budget = PLENTY
     registry: Callable[[], Registry] | None = None
     register: FakeRegister = field(default_factory=FakeRegister)
     standings: FakeStandings = field(default_factory=FakeStandings)

@@ -5,20 +5,15 @@ The asks here go past the gateway's own store, rules and log, as if it had none.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from consent.consent_file import ConsentFile
-from gateway.protocol.digests import Kind
-from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import read_leaf, write_leaf
 from gateway.protocol.outcomes import Outcome
-from gateway.protocol.presentation import Submission
-from gateway.protocol.query import SignedQuery, read_query, write_query
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2 as pb
 from heyan.v1 import log_pb2
 from sandbox_departments.journal_entries import Answered, Repeated
 from tests import federation as fed
+from tests.attacks.submissions import resigned
 from tests.dishonest_gateway import LAND, POLICE, DishonestGateway
 
 
@@ -46,17 +41,10 @@ async def test_second_gateway_buys_no_use_whatever_its_store_says(liar: Dishones
     """The grant says which gateway spends it: the requester's own query to another one does not help."""
     consent = liar.gateway.federation.issue(max_uses=1)
     submission = liar.gateway.submission(consent)
-    signed = liar.gateway.federation.signing_keys[fed.REQUESTER]
-    other = resigned(submission, signed, gateway=fed.OTHER_GATEWAY)
+    other = resigned(liar.gateway.federation, submission, gateway=fed.OTHER_GATEWAY)
     told = {uri: await liar.told(uri, ask, fed.OTHER_GATEWAY) for uri, ask in liar.asks_for(other).items()}
     assert told == {POLICE: ["GRANT_OTHER_GATEWAY"], LAND: ["GRANT_OTHER_GATEWAY"]}
     assert [node.refused() for node in liar.nodes.values()] == [[(fed.REQUESTER, Reason.GRANT_OTHER_GATEWAY)]] * 2
-
-
-def resigned(submission: Submission, key: SigningKey, **changes: object) -> Submission:
-    """The same submission under a query that its requester signs anew."""
-    data = write_query(replace(read_query(submission.signed.query), **changes))  # type: ignore[arg-type]
-    return replace(submission, signed=SignedQuery(data, key.key_id, key.sign(Kind.QUERY, data)))
 
 
 # -- replays ------------------------------------------------------------------------------------------------
