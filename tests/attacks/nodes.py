@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from gateway.departments.port import Acknowledgement, Ask, OnBatch, Reply
 from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
@@ -147,6 +149,16 @@ class NodePort:
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         self.acknowledgements.append(acknowledgement)
+
+    async def send_again(self, take_orphans: Callable[[Any], Awaitable[None]]) -> None:
+        """What the node does when its stream opens anew: every batch that is owed is sent again."""
+        for digest in await self.node.answerer.unacknowledged(self.gateway):
+            batch = await self.node.answerer.owed_batch(digest)
+            assert batch is not None
+            response = pb.AnswerResponse.FromString(batch.message)
+            proofs = tuple(read_proof(proof) for reply in response.replies for proof in reply.statements)
+            self.on_batch(self.node.uri, read_signed_batch(response.batch), proofs)
+            await take_orphans(SimpleNamespace(department=self.node.uri, proofs=proofs))
 
     async def pass_on(self) -> None:
         """Send what the gateway acknowledged, unless it keeps silent."""

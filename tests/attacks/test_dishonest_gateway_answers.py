@@ -40,14 +40,6 @@ def stated_by(node: RealNode) -> list[bytes]:
     return [digest for part in node.parts() for digest in digests_of(part)]
 
 
-async def test_honest_gateway_leaves_nothing_to_find(liar: DishonestGateway) -> None:
-    consent = liar.gateway.federation.issue()
-    results = [await liar.verify(consent) for _ in range(3)]
-    await liar.settle()
-    disclosures = [disclosure_of(result) for result in results]
-    assert liar.audit(disclosures=disclosures) == Reconciliation((), owed=0, recovered=0)
-
-
 # -- an answer that the client is not shown -----------------------------------------------------------------
 
 
