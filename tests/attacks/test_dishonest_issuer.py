@@ -28,7 +28,7 @@ from tests.attacks.front_door import FrontDoor, RefusedError
 from tests.attacks.submissions import resting_on
 from tests.consent.tokens import segments
 from tests.dishonest_gateway import LAND, POLICE, DishonestGateway, dishonest
-from tests.gateway.conftest import Gateway
+from tests.gateway.conftest import QUESTIONS, Gateway
 
 BUDGET = 3
 
@@ -113,26 +113,24 @@ async def test_consent_that_no_guardian_approved_is_refused_by_every_department(
 async def test_co_resident_in_the_guardians_place_is_refused_by_gateway_and_departments(
     parties: DishonestGateway,
 ) -> None:
-    """A grant of a co-resident's own, genuine and approved, stands where the guardian's should."""
+    """A co-resident's own grant, genuine and approved, on the same child: it alone should allow to ask about that."""
     federation = parties.gateway.federation
-    guardians, own = federation.issue(fed.BIG_FAMILY).grants
+    (guardians,) = federation.issue().grants
     alone = federation.issue_one(
         fed.BIG_FAMILY,
         group_details(CLAIMS, (fed.REGION,), 3),
         actor=Role.CO_RESIDENT,
         companion=fed.companion_of(guardians),
     )
-    assert alone.claims.actor is own.claims.actor is Role.CO_RESIDENT
-    submission = parties.gateway.submission(ConsentFile((guardians,)))
-    swapped = replace(submission, grants=(alone.presentation,))
-    bent = resting_on(federation, swapped, alone.digest)
+    assert alone.claims.commitments[Role.CHILD] == guardians.claims.commitments[Role.CHILD]
+    submission = parties.gateway.submission(ConsentFile((guardians,)), QUESTIONS[:1])
+    bent = resting_on(federation, replace(submission, grants=(alone.presentation,)), alone.digest)
     with pytest.raises(RefusedError) as caught:
         await FrontDoor(parties.gateway).verify(bent)
     assert caught.value.reason == "GRANT_SUBJECT_MISSING"
     assert parties.gateway.leaves()[-1].refusal.reason == "GRANT_SUBJECT_MISSING"
-    for uri, ask in parties.asks_for(bent).items():
-        assert await parties.told(uri, ask) == ["GRANT_SUBJECT_MISSING"]
-        assert parties.nodes[uri].refused() == [(fed.REQUESTER, Reason.GRANT_SUBJECT_MISSING)]
+    assert await parties.told(POLICE, parties.asks_for(bent)[POLICE]) == ["GRANT_SUBJECT_MISSING"]
+    assert parties.nodes[POLICE].refused() == [(fed.REQUESTER, Reason.GRANT_SUBJECT_MISSING)]
 
 
 # -- many consents ------------------------------------------------------------------------------------------

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from gateway.audit.findings import Disagreement, Finding, Reconciliation
 from gateway.audit.log_view import LogView, Sighting, forks
 from gateway.audit.reconciliation import reconcile
 from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.reasons import Reason
 from tests.audit.parties import FOREIGN_SIGNER, GATEWAY, ORIGIN, POLICE, SIGNER, Books, named, note
 
 
@@ -101,15 +100,23 @@ def test_acknowledgement_of_fewer_leaves_than_statements_is_told(books: Books) -
     assert kinds(held(books)) == [Disagreement.UNPROVEN]
 
 
-@pytest.mark.parametrize("leaves", [[b"another"], []])
-def test_leaves_of_another_tree_than_the_checkpoints_cannot_be_reconciled(
-    books: Books, leaves: Sequence[bytes]
-) -> None:
+@pytest.mark.parametrize("lie", ["another leaf", "fewer", "more"])
+def test_leaves_of_another_tree_than_the_checkpoints_cannot_be_reconciled(books: Books, lie: str) -> None:
+    books.log("x")
     books.log_other()
-    bent = [*books.leaves[:-1], *([books.leaves[-1] + b"\x00"] if leaves else [])]
-    view = LogView(ORIGIN, frozenset({GATEWAY}), (SIGNER.verifier,), bent, note(books.leaves))
-    with pytest.raises((ForgedError, MalformedError)):
+    shown = note(books.leaves)
+    books.log_other()
+    bent = {"another leaf": [books.leaves[2], books.leaves[1]], "fewer": books.leaves[:1], "more": books.leaves}[lie]
+    view = LogView(ORIGIN, frozenset({GATEWAY}), (SIGNER.verifier,), bent, shown)
+    with pytest.raises(ForgedError) as caught:
         reconcile(view, [])
+    assert caught.value.reason is Reason.PROOF_INVALID
+
+
+def test_leaf_that_cannot_be_read_cannot_be_reconciled(books: Books) -> None:
+    books.leaves.append(b"no leaf")
+    with pytest.raises(MalformedError):
+        held(books)
 
 
 def test_log_longer_than_one_chunk_has_the_right_roots(books: Books) -> None:
