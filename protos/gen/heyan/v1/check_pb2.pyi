@@ -228,7 +228,9 @@ class Part(_message.Message):
     """SPIFFE ID of the department node. The node MUST refuse a part of another."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
-        """1 to 16 checks."""
+        """1 to 16 checks. Gateway and node MUST refuse a claim that is asked of the same subjects twice, unless it is itemised
+        and asked for another value: thresholds or counties side by side would tell a value.
+        """
 
     def __init__(
         self,
