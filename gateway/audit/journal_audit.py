@@ -147,15 +147,15 @@ class JournalAudit:
 
     def of_gaps(self, tags: Mapping[bytes, bytes]) -> Iterator[Finding]:
         """Disclosed queries that the department had answered, and of which the log says unavailable to the last."""
-        answered: dict[bytes, tuple[float, StatedPart]] = {}
+        answers: dict[bytes, list[tuple[float, StatedPart]]] = {}
         for batch in self._batches.values():
             for part in batch.parts:
-                answered.setdefault(part.query, (batch.time, part))
+                answers.setdefault(part.query, []).append((batch.time, part))
         for tag, query in tags.items():
-            if query not in answered:
-                continue
-            time, part = answered[query]
             for gap in self._index.gaps.get(tag, ()):
-                ours = gap.department == self._view.department and gap.check_tag not in self._index.settled
-                if ours and time <= gap.log_time:
-                    yield self._finding(Disagreement.SUPPRESSED, part.statements[0], gap.index)
+                if gap.department != self._view.department or gap.check_tag in self._index.settled:
+                    continue
+                known = [part for time, part in answers.get(query, ()) if time <= gap.log_time]
+                contradicted = len({part.statements for part in known}) > 1
+                if known and not (gap.is_contradiction and contradicted):
+                    yield self._finding(Disagreement.SUPPRESSED, known[0].statements[0], gap.index)

@@ -67,6 +67,8 @@ class LoggedGap:
     log_time: float
     department: str
     check_tag: bytes
+    is_contradiction: bool
+    """Whether the gateway says that the department contradicted itself."""
 
 
 @dataclass(slots=True)
@@ -204,7 +206,7 @@ def _read_gaps(
         return
     for row in event.checks:
         if int(row.status) == CheckStatus.UNAVAILABLE:
-            gap = LoggedGap(position, time, row.department, row.check_tag)
+            gap = LoggedGap(position, time, row.department, row.check_tag, row.reason == Reason.ANSWERS_CONTRADICT)
             index.gaps.setdefault(event.query_tag, []).append(gap)
         else:
             index.settled.add(row.check_tag)

@@ -68,6 +68,7 @@ class Books:
                 region="430102",
                 status=(status if name else CheckStatus.UNAVAILABLE).value,  # type: ignore[union-attr]
                 statement_digest=named(name) if name else b"",
+                reason=str(row.get("reason", "")),
                 check_tag=tags.check(named("part"), f"c{number}"),
             )
             for number, name in enumerate(statements)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.audit.findings import Disagreement, Disclosure, Finding, Reconciliation
+from gateway.audit.findings import Disagreement, Finding, Reconciliation
 from gateway.audit.reconciliation import reconcile
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.reasons import Reason
 from tests.audit.parties import (
     LAND,
-    LEAF_KEY,
     NOW,
     ORIGIN,
     OTHER_GATEWAY,
@@ -256,38 +255,3 @@ def test_answer_on_another_grant_or_one_of_several_is_no_reinstatement(books: Bo
     books.state("alone", batch="four", query="four", age=600)
     books.acknowledge(books.log("alone", query="four", grant="g3", age=599), batch="four", age=598)
     assert held(books).findings == ()
-
-
-# -- what a requester discloses -----------------------------------------------------------------------------
-
-DISCLOSED = [Disclosure(named("q"), LEAF_KEY)]
-
-
-def test_answer_that_was_given_out_as_unavailable_is_told_once_its_query_is_disclosed(books: Books) -> None:
-    books.state("a", age=5)
-    gap = books.log("", age=2)
-    books.acknowledge(books.log_recovered("a", age=1))
-    assert held(books).findings == ()
-    assert held(books, disclosures=DISCLOSED).findings == (Finding(Disagreement.SUPPRESSED, POLICE, named("a"), gap),)
-
-
-def test_gap_that_a_later_leaf_mends_is_no_suppression(books: Books) -> None:
-    books.state("a", age=5)
-    books.log("", age=4)
-    books.acknowledge(books.log("a", age=3))
-    assert held(books, disclosures=DISCLOSED).findings == ()
-
-
-def test_gap_logged_before_the_department_answered_is_no_suppression(books: Books) -> None:
-    books.log("", age=5)
-    books.state("a", age=2)
-    books.acknowledge(books.log_recovered("a", age=1))
-    assert held(books, disclosures=DISCLOSED).findings == ()
-
-
-def test_gap_of_another_department_or_query_is_no_suppression(books: Books) -> None:
-    books.state("a", age=5)
-    books.log("", department=LAND, age=2)
-    books.log("", query="other", age=2)
-    books.acknowledge(books.log_recovered("a", age=1))
-    assert held(books, disclosures=[*DISCLOSED, Disclosure(named("other"), LEAF_KEY)]).findings == ()

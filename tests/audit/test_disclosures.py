@@ -1,0 +1,67 @@
+"""Queries that their requesters disclose to an auditor: what the log says is unavailable, and was answered."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.audit.findings import Disagreement, Disclosure, Finding, Reconciliation
+from gateway.audit.reconciliation import reconcile
+from gateway.protocol.reasons import Reason
+from tests.audit.parties import LAND, LEAF_KEY, POLICE, Books, named
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+def held(books: Books, **arguments: object) -> Reconciliation:
+    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
+
+
+def kinds(result: Reconciliation) -> list[Disagreement]:
+    return [finding.kind for finding in result.findings]
+
+
+DISCLOSED = [Disclosure(named("q"), LEAF_KEY)]
+
+
+def test_answer_that_was_given_out_as_unavailable_is_told_once_its_query_is_disclosed(books: Books) -> None:
+    books.state("a", age=5)
+    gap = books.log("", age=2)
+    books.acknowledge(books.log_recovered("a", age=1))
+    assert held(books).findings == ()
+    assert held(books, disclosures=DISCLOSED).findings == (Finding(Disagreement.SUPPRESSED, POLICE, named("a"), gap),)
+
+
+def test_gap_that_a_later_leaf_mends_is_no_suppression(books: Books) -> None:
+    books.state("a", age=5)
+    books.log("", age=4)
+    books.acknowledge(books.log("a", age=3))
+    assert held(books, disclosures=DISCLOSED).findings == ()
+
+
+def test_gap_logged_before_the_department_answered_is_no_suppression(books: Books) -> None:
+    books.log("", age=5)
+    books.state("a", age=2)
+    books.acknowledge(books.log_recovered("a", age=1))
+    assert held(books, disclosures=DISCLOSED).findings == ()
+
+
+def test_gap_of_another_department_or_query_is_no_suppression(books: Books) -> None:
+    books.state("a", age=5)
+    books.log("", department=LAND, age=2)
+    books.log("", query="other", age=2)
+    books.acknowledge(books.log_recovered("a", age=1))
+    assert held(books, disclosures=[*DISCLOSED, Disclosure(named("other"), LEAF_KEY)]).findings == ()
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_contradiction_that_the_gateway_reports_is_told_unless_the_journal_has_it(books: Books, twice: bool) -> None:
+    books.state("yes", batch="one", age=5)
+    books.state("no" if twice else "yes", batch="two", age=5)
+    books.log("", reason=Reason.ANSWERS_CONTRADICT, age=4)
+    index = books.log_recovered("yes", *(["no"] if twice else []), age=3)
+    books.acknowledge(index, batch="one")
+    books.acknowledge(index, batch="two")
+    assert kinds(held(books, disclosures=DISCLOSED)) == ([] if twice else [Disagreement.SUPPRESSED])
