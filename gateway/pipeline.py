@@ -44,7 +44,14 @@ from gateway.protocol.leaf import Tags
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import Submission, read_submission
 from gateway.protocol.query import Check, OpenedPart, Query, read_query
-from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_answerable, require_unexpired
+from gateway.protocol.query_rules import (
+    check_policy,
+    match_parts,
+    open_query,
+    require_answerable,
+    require_single_questions,
+    require_unexpired,
+)
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
@@ -211,6 +218,7 @@ class Pipeline:
 
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
+        require_single_questions(check for part in granted.parts for check in part.part.checks)
         for part in granted.parts:
             check_policy(query, part.part, registry)
             for check in part.part.checks:

@@ -6,19 +6,30 @@ import asyncio
 from dataclasses import replace
 from itertools import cycle
 
+import msgspec
 import pytest
 
 from consent.revocation import Revocation
+from gateway.asking import Question
 from gateway.protocol.attestation import Attestation, Statement
-from gateway.protocol.errors import ForgedError, LogUnavailableError, OverloadedError, UnreachableError
+from gateway.protocol.claims import DepartmentKind
+from gateway.protocol.errors import (
+    ForgedError,
+    LogUnavailableError,
+    MalformedError,
+    OverloadedError,
+    UnreachableError,
+)
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.reasons import Reason
+from gateway.protocol.registry_terms import Coverage, Document
 from heyan.v1 import check_pb2
 from tests import federation as fed
 from tests.gateway.conftest import QUESTIONS, Gateway, department_of
 
 LAND = "property.owns_home@1"
+EDUCATION = fed.DEPARTMENTS[DepartmentKind.EDUCATION]
 
 
 def contradict(gateway: Gateway) -> None:
@@ -152,3 +163,25 @@ async def test_one_withdrawal_reported_many_times_at_once_is_recorded_once(gatew
     times = await asyncio.gather(*(gateway.events.withdraw(revocation) for _ in range(20)))
     assert len(set(times)) == 1
     assert len(gateway.leaves()) == 1
+
+
+async def test_counties_of_two_nodes_cannot_be_asked_side_by_side(gateway: Gateway) -> None:
+    """Where somebody owns a home would be told county by county, for one use; each node sees only its own county."""
+
+    def split(document: Document) -> Document:
+        land = Coverage((LAND,), ("4301",))
+        other = Coverage((LAND,), ("4302",))
+        parties = {party.id: party.department for party in document.parties if party.department is not None}
+        for uri, coverage in ((fed.DEPARTMENTS[DepartmentKind.LAND], land), (EDUCATION, other)):
+            terms = msgspec.structs.replace(parties[uri], kind=DepartmentKind.LAND, coverage=(coverage,))
+            document = fed.edit_party(document, uri, department=terms)
+        return document
+
+    gateway.federation = gateway.federation.changed(split)
+    consent = gateway.federation.issue(regions=("43",))
+    counties = (Question("c1", LAND, "430102", {}), Question("c2", LAND, "430202", {}))
+    with pytest.raises(MalformedError) as caught:
+        await gateway.send(gateway.submission(consent, counties))
+    assert caught.value.reason is Reason.TOO_MANY_CHECKS
+    verified = await gateway.verify(gateway.submission(consent, counties[1:]))
+    assert [answer.department for answer in verified.answers] == [EDUCATION]
