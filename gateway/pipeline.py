@@ -26,8 +26,8 @@ from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission
 from gateway.allowance import Allowance
-from gateway.departments.fan_out import FanOut
 from gateway.events import Events
+from gateway.fan_out import FanOut
 from gateway.party.process import Clock
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import (

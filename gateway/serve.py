@@ -19,10 +19,10 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.config import GatewayConfig
 from gateway.departments.acknowledgements import Acknowledgements
-from gateway.departments.fan_out import FanOut
 from gateway.departments.links import DepartmentLinks
 from gateway.departments.traffic import Traffic
 from gateway.events import Events
+from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private

@@ -15,8 +15,8 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
 from gateway.departments.acknowledgements import Acknowledgements
-from gateway.departments.fan_out import FanOut
 from gateway.events import Events
+from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
