@@ -17,7 +17,7 @@ PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --pro
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test coverage lint fmt gen gen-check buf breaking baseline lock clean
+.PHONY: help setup demo test coverage mutations lint fmt gen gen-check buf breaking baseline lock clean
 
 help: ## list what can be typed
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: setup ## run all tests
 
 coverage: setup ## branch coverage of the pure packages; fails below the bar
 	$(BIN)/python -m pytest -n 2 -m "not e2e" --cov --cov-report=term
+
+mutations: setup ## mutate everything that is signed, 200,000 times (COUNT=…, SEED=…); fails if one is accepted
+	$(BIN)/python -m tests.mutations --count $(or $(COUNT),200000) --seed $(or $(SEED),1)
 
 lint: setup buf gen-check breaking ## style, types, import contracts, the contract's own lint
 	$(BIN)/ruff check .
