@@ -171,7 +171,7 @@ def _refusal(status: int, data: bytes) -> HeyanError:
     """The domain error of a problem response; what is no problem of ours is a fault of the issuer's."""
     try:
         reason = Reason(json.loads(data)["reason"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return UnreachableError(Reason.INTERNAL, f"HTTP {status}")
     return _CLASS_OF_STATUS.get(status, UnreachableError)(reason, f"HTTP {status}")
 

@@ -92,5 +92,5 @@ def read_entry(data: bytes) -> Entry:
     """The entry of its bytes; MalformedError."""
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedError.at("entry", "must be an entry of the journal") from None

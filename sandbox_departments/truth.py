@@ -96,16 +96,16 @@ def write_truth(path: Path, families: Iterable[Family]) -> int:
 
 def read_truth(path: Path) -> Iterator[Truth]:
     """The truths of the file in order, one in memory at a time; MalformedError names the first bad line."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             yield _from_line(line, number)
 
 
 def find_truth(path: Path, family: str) -> Truth:
     """The truth of the family with the id `family` ("F000001"); NotFoundError if the file has none."""
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if family in line:
+            if family.encode() in line:
                 truth = _from_line(line, number)
                 if truth.application.family == family:
                     return truth
@@ -249,7 +249,7 @@ def _person_to_json(subject: Subject | None) -> dict[str, str] | None:
     return {"id_type": subject.id_type.value, "id_number": subject.id_number, "name": subject.name}
 
 
-def _from_line(line: str, number: int) -> Truth:
+def _from_line(line: bytes, number: int) -> Truth:
     try:
         record: dict[str, Any] = json.loads(line)
         people = {role: record[role.value] for role in Role if record[role.value] is not None}
@@ -266,6 +266,6 @@ def _from_line(line: str, number: int) -> Truth:
             TrueAnswer(a["claim"], a["region"], MappingProxyType(dict(a["parameters"])), Outcome[a["outcome"]])
             for a in record["answers"]
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise MalformedError.at(f"line {number}", "must be a line written by write_truth") from None
     return Truth(application, answers)

@@ -86,7 +86,7 @@ def read_endpoints(folder: Path) -> Endpoints:
             f"holds no {FILE}: start a federation there with heyan up {folder}",
             Reason.CONFIGURATION_INVALID,
         ) from None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError.at(str(folder / FILE), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
 
 

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from gateway.party.tls import UNREADABLE
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import load_private
@@ -66,9 +67,10 @@ class Authority:
         key = load_private(key_pem)
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem)
-        except ValueError:
+            public_key = certificate.public_key()
+        except UNREADABLE:
             raise MalformedError.at("ca", "must be a PEM certificate", Reason.CONFIGURATION_INVALID) from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or public_key != key.public_key():
             raise MalformedError.at("ca", "certificate and key do not match", Reason.CONFIGURATION_INVALID)
         return cls(certificate, key)
 
@@ -116,11 +118,12 @@ class Authority:
         try:
             request = x509.load_pem_x509_csr(csr_pem)
             public_key = request.public_key()
-        except ValueError:
+            is_signed = request.is_signature_valid
+        except UNREADABLE:
             raise MalformedError.at("csr", "must be a PEM certificate request (PKCS#10)") from None
         if not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise MalformedError.at("csr", "must hold a P-256 key")
-        if not request.is_signature_valid:
+        if not is_signed:
             raise ForgedError(Reason.SIGNATURE_INVALID, "the certificate request is not signed with its own key")
         return self.issue(identity, public_key, now, lifetime)
 

@@ -74,7 +74,7 @@ class PartyConfig(BaseSettings):
         """The settings of a TOML file; MalformedError (CONFIGURATION_INVALID) naming every bad field."""
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
             raise MalformedError.at(str(path), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
         try:
             return cls(**_resolve_paths(values, path.parent.resolve(), cls))

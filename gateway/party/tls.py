@@ -27,6 +27,7 @@ from typing import Any
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from gateway.party.config import TlsFiles
@@ -38,6 +39,15 @@ from gateway.protocol.reasons import Reason
 
 PROBE_TIMEOUT = 5.0
 """Seconds for connecting, the handshake, and the server's first frame."""
+
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises about a certificate, a request for one, or its key, that it cannot read."""
 
 ChannelOptions = Sequence[tuple[str, Any]]
 
@@ -67,14 +77,15 @@ def load_material(files: TlsFiles) -> TlsMaterial:
         raise unusable(files.key, error.detail) from error
     try:
         leaf = x509.load_pem_x509_certificates(certificate)[0]
-    except ValueError:
+        public_key = leaf.public_key()
+    except UNREADABLE:
         raise unusable(files.certificate, "must be a PEM certificate") from None
     try:
         x509.load_pem_x509_certificates(ca)
-    except ValueError:
+    except UNREADABLE:
         raise unusable(files.ca, "must be PEM certificates") from None
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if leaf.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+    if public_key.public_bytes(*form) != private.public_key().public_bytes(*form):
         raise unusable(files.certificate, f"is not the certificate of the key {files.key}")
     return TlsMaterial(files, certificate, key, ca, certificate_identity(leaf), leaf.not_valid_after_utc)
 
@@ -88,7 +99,7 @@ def certificate_identity(certificate: x509.Certificate) -> Identity:
     """The identity of a certificate: its one URI SAN; UnknownPeerError (PEER_UNAUTHENTICATED)."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         return _only_identity([])
     return _only_identity(names.get_values_for_type(x509.UniformResourceIdentifier))
 
@@ -227,7 +238,7 @@ async def check_server(
         raise UnknownPeerError(Reason.PEER_UNAUTHENTICATED, f"handshake with {target}: {error.reason}") from error
     except ConnectionResetError as error:
         raise UnknownPeerError(Reason.PEER_UNAUTHENTICATED, f"{target} broke the handshake off") from error
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, *UNREADABLE) as error:
         detail = f"{target} ({expected.uri}): {str(error) or 'no answer in time'}"
         raise UnreachableError(Reason.PEER_UNREACHABLE, detail) from error
     if certificate_identity(certificate) != expected:
