@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+FUZZ_STAMP := $(VENV)/.stamp-fuzz
 PACKAGES := gateway consent sandbox_departments
 
 BUF := protos/node_modules/.bin/buf
@@ -17,7 +18,7 @@ PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --pro
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test coverage mutations lint fmt gen gen-check buf breaking baseline lock clean
+.PHONY: help setup demo test coverage mutations fuzz lint fmt gen gen-check buf breaking baseline lock clean
 
 help: ## list what can be typed
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,13 @@ coverage: setup ## branch coverage of the pure packages; fails below the bar
 
 mutations: setup ## mutate everything that is signed, 200,000 times (COUNT=…, SEED=…); fails if one is accepted
 	$(BIN)/python -m tests.mutations --count $(or $(COUNT),200000) --seed $(or $(SEED),1)
+
+fuzz: $(FUZZ_STAMP) ## fuzz every parser, 20 seconds a group (SECONDS=1200, PARSERS="jose notes", JOBS=2)
+	$(BIN)/python -m tests.fuzz $(PARSERS) --seconds $(or $(SECONDS),20) --jobs $(or $(JOBS),1)
+
+$(FUZZ_STAMP): $(STAMP) requirements-fuzz.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-fuzz.txt
+	@touch $@
 
 lint: setup buf gen-check breaking ## style, types, import contracts, the contract's own lint
 	$(BIN)/ruff check .
@@ -85,11 +93,14 @@ breaking: buf ## fail if the contract breaks what the baseline promises
 baseline: buf ## promise the contract as it is now (at a release)
 	$(BUF) build protos --exclude-source-info -o $(BASELINE)
 
-lock: setup ## pin requirements-dev.txt anew; LOCK_FLAGS=--upgrade takes newer versions
+lock: setup ## pin the requirements anew; LOCK_FLAGS=--upgrade takes newer versions
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --extra dev --no-strip-extras \
 		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
 		-o requirements-dev.txt pyproject.toml
-	@! grep -nE '^-|://' requirements-dev.txt || { echo "requirements-dev.txt must name no address" >&2; exit 1; }
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
+		-o requirements-fuzz.txt requirements-fuzz.in
+	@! grep -nE '^-|://' requirements-dev.txt requirements-fuzz.txt || { echo "requirements name no address" >&2; exit 1; }
 	cd protos && npm install --package-lock-only --loglevel=error
 
 clean: ## remove what the others made, .venv too

@@ -79,7 +79,7 @@ def journal_chain(folder: Path) -> Message:
     """The rows of a journal, whose end was noted: changed, swapped, dropped, slipped in, or rehashed."""
     journal = Journal(folder / "chain.db")
     with journal.transaction() as ledger:
-        ledger.append([_entry(number) for number in range(_CHAIN)])
+        ledger.append(journal_entries())
     noted = journal.verify_chain()
     table = "SELECT sequence, hash, entry FROM entries ORDER BY sequence"
     rows = journal._connection.execute(table).fetchall()
@@ -103,10 +103,11 @@ def journal_chain(folder: Path) -> Message:
     return Message("journal chain", rows_as_bytes, judge, _tamper, share=8, bound=True, alike=why)
 
 
-def _entry(number: int) -> BatchSigned:
-    digest = sha256(bytes([number])).digest()
-    part = Refused(digest, digest, REQUESTER, digest, Reason.BUDGET_EXHAUSTED)
-    return BatchSigned(NOW + number, GATEWAY, digest, (part,))
+def journal_entries() -> tuple[BatchSigned, ...]:
+    """Entries of a journal, one for each of a few batches."""
+    digests = [sha256(bytes([number])).digest() for number in range(_CHAIN)]
+    refused = [Refused(digest, digest, REQUESTER, digest, Reason.BUDGET_EXHAUSTED) for digest in digests]
+    return tuple(BatchSigned(NOW + number, GATEWAY, part.query, (part,)) for number, part in enumerate(refused))
 
 
 _Rows = list[list[object]]
