@@ -1,0 +1,206 @@
+"""A store against a model: groups of entries, failures before and after they are durable, restarts, a second writer.
+
+Held after every step: the tree is the model's and every earlier root leads to it; no use beyond `max_uses`; one query
+for each request_id; what was kept back stands in its withheld leaf, and nothing else of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.protocol.errors import LogUnavailableError
+from gateway.protocol.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, root_of, verify_consistency
+from gateway.protocol.reasons import Reason
+from gateway.stores.port import KEPT_BACK, Entry, Evidence, RequestKey, StoredRequest, Use, Withdrawal
+from tests.fakes import FailingStore
+from tests.stateful.profile import profile
+
+GRANTS = tuple(bytes([number]) * 32 for number in (1, 2, 3))
+MAX_USES = {(GRANTS[0], 0): 1, (GRANTS[0], 1): 2, (GRANTS[1], 0): 2, (GRANTS[2], 0): 3}
+_NAMES = tuple(f"spiffe://heyan/requester/{name}" for name in "ab")
+REQUESTS = tuple(RequestKey(name, bytes([number]) * 16) for name in _NAMES for number in (1, 2, 3))
+ISSUER = "spiffe://heyan/issuer/app"
+
+failures = st.sampled_from(("none", "none", "none", "before", "signing", "after"))
+asked = st.tuples(
+    st.sampled_from(REQUESTS),
+    st.sampled_from((b"q" * 32, b"q" * 32, b"r" * 32)),
+    st.frozensets(st.sampled_from(sorted(MAX_USES)), max_size=3),
+    st.sampled_from((b"wrapped", b"wrapped", b"wrapped otherwise")),
+)
+
+
+@dataclass
+class Model:
+    """What must be in the store."""
+
+    leaves: list[bytes] = field(default_factory=list)
+    uses: dict[tuple[bytes, int], set[RequestKey]] = field(default_factory=lambda: {use: set() for use in MAX_USES})
+    requests: dict[RequestKey, tuple[bytes, tuple[int, ...]]] = field(default_factory=dict)
+    withdrawn: set[bytes] = field(default_factory=set)
+    wrapped: dict[bytes, bytes] = field(default_factory=dict)
+
+    def copy(self) -> Model:
+        uses = {use: set(keys) for use, keys in self.uses.items()}
+        return Model([*self.leaves], uses, dict(self.requests), set(self.withdrawn), dict(self.wrapped))
+
+    def commit(self, entry: Entry) -> tuple[int, Reason | None]:
+        """Where the entry's leaf stands, -1 if its evidence is another's; and why it is kept back."""
+        if any(self.wrapped.get(item.grant_digest, item.wrapped_key) != item.wrapped_key for item in entry.evidence):
+            return -1, None
+        self.wrapped.update({item.grant_digest: item.wrapped_key for item in entry.evidence})
+        reason = self._kept_back(entry)
+        self.leaves.append(entry.leaf if reason is None else entry.withheld[reason])
+        index = len(self.leaves) - 1
+        if entry.withdrawal is not None:
+            self.withdrawn.add(entry.withdrawal.grant_digest)
+        if entry.request is not None and reason is None:
+            for use in entry.uses:
+                self.uses[use.grant_digest, use.authorization].add(entry.request.key)
+            _, indexes = self.requests.get(entry.request.key, (b"", ()))
+            self.requests[entry.request.key] = (entry.request.query_digest, (*indexes, index))
+        return index, reason
+
+    def _kept_back(self, entry: Entry) -> Reason | None:
+        if any(item.grant_digest in self.withdrawn for item in entry.standing):
+            return Reason.GRANT_REVOKED
+        if entry.request is None:
+            return None
+        held, _ = self.requests.get(entry.request.key, (entry.request.query_digest, ()))
+        if held != entry.request.query_digest:
+            return Reason.REQUEST_ID_CONFLICT
+        for use in entry.uses:
+            spent = self.uses[use.grant_digest, use.authorization]
+            if entry.request.key not in spent and len(spent) >= use.max_uses:
+                return Reason.GRANT_USED_UP
+        return None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.stores = [self.open(), self.open()]
+        self.model = Model()
+        self.heads: list[tuple[int, bytes]] = []
+        self.number = 0
+
+    def open(self) -> FailingStore:
+        return FailingStore(self.folder / "store.db")
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    @rule(group=st.lists(asked, min_size=1, max_size=4), writer=st.integers(0, 1), failure=failures)
+    def commit_requests(self, group, writer, failure):
+        self.commit([self.entry(*item) for item in group], writer, failure)
+
+    @rule(grant=st.sampled_from(GRANTS), writer=st.integers(0, 1), failure=failures)
+    def withdraw(self, grant, writer, failure):
+        self.commit([Entry(self.leaf(), withdrawal=Withdrawal(ISSUER, grant))], writer, failure)
+
+    @rule(which=st.integers(0, 1))
+    def crash(self, which):
+        self.stores[which].close()
+        self.stores[which] = self.open()
+
+    @precondition(lambda self: self.model.leaves)
+    @rule(failure=st.sampled_from(("before", "signing")))
+    def fail_then_go_on(self, failure):
+        """A failed commit leaves the writer able to go on at once."""
+        self.commit([Entry(self.leaf())], 0, failure)
+        self.commit([Entry(self.leaf())], 0, "none")
+
+    def entry(self, key: RequestKey, query_digest: bytes, uses: frozenset[tuple[bytes, int]], wrapped: bytes) -> Entry:
+        leaf = self.leaf()
+        grants = sorted({grant for grant, _ in uses})
+        return Entry(
+            leaf=leaf,
+            statement_digests=(leaf.ljust(32),),
+            withheld={reason: reason.value.encode() + leaf for reason in KEPT_BACK},
+            request=StoredRequest(key, query_digest, 2e9, GRANTS[0], b"state"),
+            uses=tuple(Use(grant, index, MAX_USES[grant, index], 1e9) for grant, index in sorted(uses)),
+            evidence=tuple(Evidence(grant, wrapped, b"ciphertext") for grant in grants),
+            standing=tuple(Withdrawal(ISSUER, grant) for grant in grants),
+        )
+
+    def leaf(self) -> bytes:
+        self.number += 1
+        return b"leaf %d" % self.number
+
+    def commit(self, entries: list[Entry], writer: int, failure: str) -> None:
+        store = self.stores[writer]
+        after = self.model.copy()
+        expected = [after.commit(entry) for entry in entries]
+        store.fail_before, store.fail_after = failure == "before", failure == "after"
+        try:
+            if failure == "none":
+                committed = store.commit(entries, sign)
+                assert [(item.leaf_index, item.withheld) for item in committed] == expected
+                assert all(item.head.size == len(after.leaves) for item in committed)
+            elif len(after.leaves) == len(self.model.leaves) and failure == "signing":
+                return  # nothing to sign: all of it was another's evidence
+            else:
+                with pytest.raises(LogUnavailableError):
+                    store.commit(entries, cannot_sign if failure == "signing" else sign)
+        finally:
+            store.fail_before = store.fail_after = False
+        if failure in ("none", "after"):
+            self.model = after
+
+    # -- what always holds ------------------------------------------------------------------------------------
+
+    @invariant()
+    def tree_is_the_models_and_every_earlier_root_leads_to_it(self):
+        expected = root_of([leaf_hash(leaf) for leaf in self.model.leaves]) if self.model.leaves else EMPTY_ROOT
+        for store in self.stores:
+            head = store.head()
+            size, root = (head.size, head.root) if head is not None else (0, EMPTY_ROOT)
+            assert (size, root) == (len(self.model.leaves), expected)
+            assert store.leaves(0, 10_000) == self.model.leaves
+            for old, old_root in self.heads:
+                verify_consistency(old, old_root, size, root, consistency_proof(old, size, store.node))
+        if self.model.leaves and (not self.heads or self.heads[-1][0] != len(self.model.leaves)):
+            self.heads.append((len(self.model.leaves), expected))
+
+    @invariant()
+    def no_use_is_beyond_the_last(self):
+        for (grant, index), spent in self.model.uses.items():
+            found = self.stores[0].uses(grant, index)
+            assert found == len(spent) <= MAX_USES[grant, index]
+
+    @invariant()
+    def request_id_stands_for_one_query(self):
+        for key in REQUESTS:
+            stored = self.stores[1].request(key)
+            found = None if stored is None else (stored.query_digest, stored.leaf_indexes)
+            assert found == self.model.requests.get(key)
+
+    @invariant()
+    def withdrawal_stays(self):
+        for grant in GRANTS:
+            found = self.stores[0].withdrawn_at(Withdrawal(ISSUER, grant))
+            assert (found is not None) == (grant in self.model.withdrawn)
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+        shutil.rmtree(self.folder)
+
+
+def sign(size: int, root: bytes) -> str:
+    return f"checkpoint {size} {root.hex()}"
+
+
+def cannot_sign(_size: int, _root: bytes) -> str:
+    raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no key")
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = profile(examples=20, steps=20)
