@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,15 @@ def federation() -> fed.Federation:
 
 @pytest.fixture
 async def gateway(tmp_path: Path, federation: fed.Federation) -> AsyncIterator[Gateway]:
+    async with open_gateway(tmp_path, federation) as built:
+        yield built
+
+
+@asynccontextmanager
+async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterator[Gateway]:
+    """A gateway whose store is in `folder`, perhaps from before."""
     clock = Clock(NOW)
-    store = FailingStore(tmp_path / "store.db")
+    store = FailingStore(folder / "store.db")
     signer = SignerKey.from_seed(
         fed.LOG_ORIGIN,
         federation.signing_keys[fed.GATEWAY].private.private_bytes_raw(),  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _LONG = os.environ.get("HEYAN_STATEFUL") == "long"
 
@@ -20,6 +20,7 @@ def profile(examples: int, steps: int) -> settings:
         derandomize=not _LONG,
         database=None,
         deadline=None,
+        phases=(Phase.generate, Phase.shrink) if _LONG else (Phase.generate,),  # shrinking takes minutes
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )

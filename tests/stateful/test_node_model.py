@@ -32,7 +32,7 @@ MAX_USES = (1, 2, 5)
 """Of the consents that asks rest on, all of one family."""
 BUDGET = 6
 """Distinct request_ids of the requester about the family's subjects."""
-MAX_OWED = 12
+MAX_OWED = 20
 """Statements that the gateway may owe."""
 CHECKS = 2
 
@@ -79,19 +79,26 @@ class NodeMachine(RuleBasedStateMachine):
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    @initialize()
-    def begin(self):
-        self.make(0)
+    @initialize(consent=st.integers(0, len(MAX_USES) - 1))
+    def begin(self, consent):
+        self.asked.append(Asked(world().ask(consents()[consent]), consent))
 
-    @rule(consent=st.integers(0, len(MAX_USES) - 1))
-    def make(self, consent: int) -> None:
-        if len(self.asked) < 2 * BUDGET:
-            self.asked.append(Asked(world().ask(consents()[consent], ask_id=len(self.asked)), consent))
+    @rule(several=st.lists(st.integers(0, len(MAX_USES) - 1), min_size=1, max_size=3))
+    def ask(self, several):
+        """Fresh asks, in one message."""
+        room = 3 * BUDGET - len(self.asked)
+        fresh = [Asked(world().ask(consents()[consent]), consent) for consent in several[: max(0, room)]]
+        self.asked += fresh
+        self.exchange(fresh)
 
-    @rule(numbers=st.lists(st.integers(0, 2 * BUDGET), min_size=1, max_size=3))
-    def send(self, numbers):
+    @rule(numbers=st.lists(st.integers(0, 3 * BUDGET), min_size=1, max_size=3))
+    def ask_again(self, numbers):
         """Some asks in one message, perhaps one of them twice."""
-        chosen = [self.asked[number % len(self.asked)] for number in numbers]
+        self.exchange([self.asked[number % len(self.asked)] for number in numbers])
+
+    def exchange(self, chosen: Sequence[Asked]) -> None:
+        if not chosen:
+            return
         expected = self.expect(chosen)
         message = self.answer(chosen)
         for asked, reply, reason in zip(chosen, message.replies, expected, strict=True):
@@ -108,7 +115,7 @@ class NodeMachine(RuleBasedStateMachine):
                 assert statements == asked.statements, "answered otherwise than before"
 
     @precondition(lambda self: any(asked.statements for asked in self.asked))
-    @rule(number=st.integers(0, 2 * BUDGET))
+    @rule(number=st.integers(0, 3 * BUDGET))
     def ask_another_question_under_the_same_request_id(self, number):
         answered = [asked for asked in self.asked if asked.statements]
         asked = answered[number % len(answered)]
@@ -121,7 +128,7 @@ class NodeMachine(RuleBasedStateMachine):
         (proof,) = reply.statements
         assert Reason.REQUEST_ID_CONFLICT.value.encode() in proof.statement
 
-    @rule(number=st.integers(0, 2 * BUDGET))
+    @rule(number=st.integers(0, 3 * BUDGET))
     def register_breaks(self, number):
         """A fault of the register states nothing and spends nothing."""
         asked = self.asked[number % len(self.asked)]
@@ -133,7 +140,7 @@ class NodeMachine(RuleBasedStateMachine):
             assert message.replies[0].fault == Reason.DEPARTMENT_UNREACHABLE.value
             assert not message.HasField("batch")
 
-    @rule(number=st.integers(0, 2 * BUDGET))
+    @rule(number=st.integers(0, 3 * BUDGET))
     def journal_cannot_be_written(self, number):
         """Nothing is stated that is not journalled, and nothing is counted."""
         self.desk.journal._connection.execute("PRAGMA query_only = ON")
@@ -141,7 +148,7 @@ class NodeMachine(RuleBasedStateMachine):
         self.desk.journal._connection.execute("PRAGMA query_only = OFF")
         assert [reply.fault for reply in message.replies] == [Reason.LOG_UNAVAILABLE.value]
 
-    @rule(number=st.integers(0, 2 * BUDGET))
+    @rule(number=st.integers(0, 3 * BUDGET))
     def crash_before_the_reply_leaves(self, number):
         """What was journalled and never read is owed, and is stated alike when it is asked again."""
         asked = self.asked[number % len(self.asked)]
