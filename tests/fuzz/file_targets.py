@@ -57,7 +57,7 @@ def _settings(kind: type[PartyConfig], identity: str) -> Target:
         operator_vkey=FEDERATION.operator_vkey,
     )
     deep = b"x = " + b"[" * 3_000
-    return Target(kind.__name__, parse, ((_AT / name).read_bytes(), deep, b"x." * 3_000 + b"y = 1"))
+    return Target(kind.__name__, parse, ((_AT / name).read_bytes(), deep, b"x." * 200 + b"y = 1"))
 
 
 def _endpoints() -> Target:

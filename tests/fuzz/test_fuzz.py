@@ -17,7 +17,7 @@ from tests.fuzz.engine import genuine_inputs, input_of, run_input, simple_inputs
 from tests.fuzz.groups import MODULES, targets_of
 from tests.fuzz.target import Target, written_again
 
-COUNT = 150
+COUNT = 120
 """Mutated inputs for each target."""
 
 CRASHES = sorted(Path(__file__).parent.glob("crashes/*"))

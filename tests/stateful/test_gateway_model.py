@@ -25,10 +25,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from consent.consent_file import ConsentFile
 from consent.revocation import Revocation
-from gateway.departments import Orphans
+from gateway.departments.port import Orphans
 from gateway.protocol.attestation import SignedBatch, StatementProof
 from gateway.protocol.digests import Kind
-from gateway.protocol.errors import ConflictError, HeyanError, NotGrantedError, UnreachableError
+from gateway.protocol.errors import ConflictError, HeyanError, NotGrantedError, OverloadedError, UnreachableError
 from gateway.protocol.merkle import verify_consistency
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.presentation import Submission
@@ -170,18 +170,26 @@ class GatewayMachine(RuleBasedStateMachine):
             department.failure = None
 
     @rule(number=st.integers(0, MOST_REQUESTS), durable=st.booleans())
-    def store_fails(self, number, durable):
-        """Nothing is answered from a failed commit; if it was durable after all, the retry finds it."""
-        asked = self.asked[number % len(self.asked)]
+    def retry_while_the_store_fails(self, number, durable):
+        self.send_in_vain(self.asked[number % len(self.asked)], durable)
+
+    @rule(consent=st.integers(0, len(MAX_USES) - 1), durable=st.booleans())
+    def ask_while_the_store_fails(self, consent, durable):
+        if len(self.asked) < MOST_REQUESTS:
+            self.asked.append(Asked(self.gateway.submission(consents()[consent]), consent))
+            self.send_in_vain(self.asked[-1], durable)
+
+    def send_in_vain(self, asked: Asked, durable: bool) -> None:
+        """Nothing is answered from a failed commit; if it was durable after all, a retry finds it."""
         self.gateway.store.fail_after, self.gateway.store.fail_before = durable, not durable
         size = self.size()
-        try:
-            self.take(asked, self.wait(self.gateway.send(asked.submission)))
-        except HeyanError:
-            pass
-        else:
-            assert self.size() == size, "answered, though the log could not record"
+        (result,) = self.wait(self.ends(asked))
         self.gateway.store.fail_after = self.gateway.store.fail_before = False
+        if isinstance(result, receipt_pb2.Receipt):
+            assert self.size() == size, "answered, though the log could not record"
+            self.take(asked, result)
+        else:
+            assert isinstance(result, HeyanError)
 
     @rule()
     def restart(self):
@@ -204,6 +212,9 @@ class GatewayMachine(RuleBasedStateMachine):
         if isinstance(result, NotGrantedError):
             assert not before
             assert result.reason in self.reasons(asked)
+            return
+        if isinstance(result, OverloadedError):  # too many of this requester's asks went unanswered
+            assert self.broken
             return
         assert isinstance(result, receipt_pb2.Receipt), result  # the log can record, and nothing else is wrong
         assert before or asked.consent not in self.withdrawn
@@ -285,4 +296,4 @@ class GatewayMachine(RuleBasedStateMachine):
 
 
 TestGateway = GatewayMachine.TestCase
-TestGateway.settings = profile(examples=10, steps=15)
+TestGateway.settings = profile(examples=15, steps=15)

@@ -270,4 +270,4 @@ class NodeMachine(RuleBasedStateMachine):
 
 
 TestNode = NodeMachine.TestCase
-TestNode.settings = profile(examples=10, steps=20)
+TestNode.settings = profile(examples=30, steps=20)
