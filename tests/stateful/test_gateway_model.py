@@ -171,15 +171,25 @@ class GatewayMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, MOST_REQUESTS), durable=st.booleans())
     def retry_while_the_store_fails(self, number, durable):
-        self.send_in_vain(self.asked[number % len(self.asked)], durable)
+        self.send_in_vain(self.asked[number % len(self.asked)], durable=durable)
 
-    @rule(consent=st.integers(0, len(MAX_USES) - 1), durable=st.booleans())
-    def ask_while_the_store_fails(self, consent, durable):
+    @rule(consent=st.integers(0, len(MAX_USES) - 1))
+    def ask_while_the_store_cannot_write(self, consent):
+        """What was stated then is in no log, until its node sends it again."""
+        known = set(self.stated)
+        self.ask_in_vain(consent, durable=False)
+        assert set(self.unlogged()) >= set(self.stated) - known
+
+    @rule(consent=st.integers(0, len(MAX_USES) - 1))
+    def ask_while_the_store_fails_after_writing(self, consent):
+        self.ask_in_vain(consent, durable=True)
+
+    def ask_in_vain(self, consent: int, *, durable: bool) -> None:
         if len(self.asked) < MOST_REQUESTS:
             self.asked.append(Asked(self.gateway.submission(consents()[consent]), consent))
-            self.send_in_vain(self.asked[-1], durable)
+            self.send_in_vain(self.asked[-1], durable=durable)
 
-    def send_in_vain(self, asked: Asked, durable: bool) -> None:
+    def send_in_vain(self, asked: Asked, *, durable: bool) -> None:
         """Nothing is answered from a failed commit; if it was durable after all, a retry finds it."""
         self.gateway.store.fail_after, self.gateway.store.fail_before = durable, not durable
         size = self.size()
@@ -296,4 +306,4 @@ class GatewayMachine(RuleBasedStateMachine):
 
 
 TestGateway = GatewayMachine.TestCase
-TestGateway.settings = profile(examples=15, steps=15)
+TestGateway.settings = profile(examples=30, steps=15)
