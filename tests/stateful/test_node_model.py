@@ -123,7 +123,8 @@ class NodeMachine(RuleBasedStateMachine):
             return
         other = pb.Ask()
         other.CopyFrom(asked.message)
-        other.part.sealed.ciphertext = other.part.sealed.ciphertext[:-1] + b"\x00"
+        *most, last = other.part.sealed.ciphertext
+        other.part.sealed.ciphertext = bytes((*most, last ^ 1))
         (reply,) = self.answer([Asked(other, asked.consent)]).replies
         (proof,) = reply.statements
         assert Reason.REQUEST_ID_CONFLICT.value.encode() in proof.statement
