@@ -176,7 +176,7 @@ def held(folder: Path) -> Made | None:
                 str(folder), "is not empty and no sandbox: name another folder", Reason.CONFIGURATION_INVALID
             ) from None
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError.at(str(file), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from consent.guardian import _refusal
 from gateway.cli.endpoints import read_endpoints
+from gateway.cli.sandbox import held
 from gateway.config import GatewayConfig
 from gateway.operator.authority import Authority, request_certificate
 from gateway.party.config import TlsFiles
@@ -101,6 +102,14 @@ def test_endpoints_that_are_no_json_are_refused(tmp_path, data):
     written(tmp_path, "endpoints.json", data)
     with pytest.raises(MalformedError) as refusal:
         read_endpoints(tmp_path)
+    assert refusal.value.reason is Reason.CONFIGURATION_INVALID
+
+
+@pytest.mark.parametrize("data", [DEEP, b'{"seed":"\xff"}'])
+def test_what_a_sandbox_was_made_with_is_refused_if_it_is_no_json(tmp_path, data):
+    written(tmp_path, "sandbox.json", data)
+    with pytest.raises(MalformedError) as refusal:
+        held(tmp_path)
     assert refusal.value.reason is Reason.CONFIGURATION_INVALID
 
 
