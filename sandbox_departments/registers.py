@@ -5,8 +5,8 @@ built aside, synced and renamed into place, so that a register is there whole or
 key (kind and number of the document) in the clear: it stands for the department's own register.
 
 `SqliteRegister` never writes. Whether a fact is in force is judged as of the register's snapshot date, never by a
-clock. For every question it runs one statement per role of the claim and one for the fact, each returning one
-row, whoever is or is not found.
+clock. For every question it runs one statement per role of the claim and one for the fact, each reading as many rows
+and taking as many steps, whoever is or is not found (see `register_facts`).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from typing import Self
 
 import sqlite_utils
 
-from gateway.protocol.claims import Claim, DepartmentKind, Role, check_parameters, claim_named
+from gateway.protocol.claims import CLAIMS, Claim, DepartmentKind, Role, check_parameters, claim_named
 from gateway.protocol.divisions import prefecture_of
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.subjects import Subject, normalise_name
 from sandbox_departments.people import Family, birth_window
 from sandbox_departments.register import Finding, Question, Standing
+from sandbox_departments.register_facts import CLOSING_KEY, FACTS, PERSON_WINDOW
 from sandbox_departments.register_rows import STALE_AFTER_DAYS, RegisterTable, Row, tables_of
 
 REGISTER_FILE = "register.db"
@@ -37,6 +38,8 @@ REGISTER_FILE = "register.db"
 
 ROWS_PER_STATEMENT = 1000
 """Rows of one INSERT, cut down by sqlite-utils to what SQLite's bound on parameters allows."""
+
+_STANDINGS = tuple(Standing)
 
 NodeKey = tuple[DepartmentKind, str]
 """A department of a prefecture (four digits): whose register it is."""
@@ -86,6 +89,14 @@ class SqliteRegister:
             self._prefecture = meta["prefecture"]
             self._snapshot_date = date.fromisoformat(meta["snapshot_date"])
             self._fresh_from = (self._snapshot_date - timedelta(days=int(meta["stale_after_days"]))).isoformat()
+            with _faults_as_unreachable():
+                windows = {table.name: self._window_of(table) for table in tables_of(self._department)}
+            self._person = PERSON_WINDOW.substitute(windows)
+            self._facts = {
+                name: FACTS[name].substitute(windows)
+                for name, claim in CLAIMS.items()
+                if claim.department is self._department
+            }
         except (KeyError, ValueError) as fault:
             self._connection.close()
             raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "register: its meta table is incomplete") from fault
@@ -132,6 +143,15 @@ class SqliteRegister:
         """Close it."""
         self.close()
 
+    def _window_of(self, table: RegisterTable) -> int:
+        """How many rows a lookup in `table` reads."""
+        count: int
+        statement = f"SELECT count(*) FROM {table.name} WHERE {table.key[0]} = ?"  # noqa: S608 (names of the schema)
+        (count,) = self._connection.execute(statement, (CLOSING_KEY,)).fetchone()
+        if count == 0:  # no fact would ever be found: never a "no"
+            raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "register: made by an earlier version; make it anew")
+        return count
+
     def _claim_of(self, question: Question) -> Claim:
         claim = claim_named(question.claim)
         if claim.department is not self._department:
@@ -150,25 +170,25 @@ class SqliteRegister:
             self._connection.execute("ROLLBACK")
 
     def _finding(self, question: Question, claim: Claim) -> Finding:
-        standings = {self._standing(question.subjects[role]) for role in Role if role in claim.roles}
-        fact = self._connection.execute(_FACTS[claim.name], self._values(question)).fetchone()
-        return Finding(next(standing for standing in Standing if standing in standings), bool(fact[0]))
+        standings = [self._standing(question.subjects[role]) for role in Role if role in claim.roles]
+        fact = self._connection.execute(self._facts[claim.name], self._values(question)).fetchone()
+        return Finding(_STANDINGS[min(standings)], bool(fact[0]))
 
-    def _standing(self, subject: Subject) -> Standing:
-        count, name, protected, confirmed_on = self._connection.execute(
-            _PERSON, (subject.id_type.value, subject.id_number)
-        ).fetchone()
-        if count == 0:
-            return Standing.UNKNOWN
-        if count > 1:
-            return Standing.AMBIGUOUS
-        if normalise_name(name) != normalise_name(subject.name):
-            return Standing.MISMATCH
-        if protected:
-            return Standing.PROTECTED
-        if confirmed_on < self._fresh_from:
-            return Standing.STALE
-        return Standing.KNOWN
+    def _standing(self, subject: Subject) -> int:
+        """The place of the person's standing in the enum. Everything is computed, whatever is found."""
+        key = (subject.id_type.value, subject.id_number)
+        rows = self._connection.execute(self._person, key).fetchall()
+        count = sum([row[:2] == key for row in rows])
+        _, _, name, protected, confirmed_on = rows[0]
+        troubles = (
+            count == 0,
+            count > 1,
+            normalise_name(name) != normalise_name(subject.name),
+            protected != 0,
+            confirmed_on < self._fresh_from,
+            True,
+        )
+        return troubles.index(True)
 
     def _values(self, question: Question) -> dict[str, str | int | None]:
         """Every value that a statement of `_FACTS` may name."""
@@ -186,61 +206,6 @@ class SqliteRegister:
         for role, subject in question.subjects.items():
             values |= {f"{role.value}_type": subject.id_type.value, role.value: subject.id_number}
         return values
-
-
-_PERSON = """
-    SELECT count(*), min(name), max(protected), min(confirmed_on) FROM persons WHERE id_type = ? AND id_number = ?
-"""
-
-_CHILD = "id_type = :child_type AND id_number = :child"
-_GUARDIAN = "id_type = :guardian_type AND id_number = :guardian"
-_CO_RESIDENT = "id_type = :co_resident_type AND id_number = :co_resident"
-_CO_RESIDENTS_HOUSEHOLD = """(
-    SELECT household FROM hukou WHERE id_type = :co_resident_type AND id_number = :co_resident
-)"""
-_CURRENT_HOME = "region = :region AND use = 'residential' AND state = 'current'"
-
-
-def _exists(table: str, condition: str) -> str:
-    return f"SELECT EXISTS (SELECT 1 FROM {table} WHERE {condition})"  # noqa: S608 (only constants of this module)
-
-
-_MONTHS_PAID = """
-    SELECT coalesce(sum(months), 0) >= :months FROM contributions
-    WHERE id_type = :guardian_type AND id_number = :guardian AND region = :region
-"""
-
-_FACTS: Mapping[str, str] = MappingProxyType(
-    {
-        "identity.valid@1": _exists(
-            "identity_cards", f"{_GUARDIAN} AND cancelled = 0 AND (expires_on IS NULL OR expires_on >= :as_of)"
-        ),
-        "guardianship.guardian_of@1": _exists(
-            "guardianships",
-            "child_type = :child_type AND child_number = :child"
-            " AND guardian_type = :guardian_type AND guardian_number = :guardian",
-        ),
-        "hukou.child_registered@1": _exists("hukou", f"{_CHILD} AND region = :region"),
-        "hukou.guardian_registered@1": _exists("hukou", f"{_GUARDIAN} AND region = :region"),
-        "hukou.child_registered_elsewhere@1": _exists("hukou", f"{_CHILD} AND region <> :region"),
-        "kinship.same_household@1": _exists("hukou", f"{_CHILD} AND household IN {_CO_RESIDENTS_HOUSEHOLD}"),
-        "residence.permit_valid@1": _exists(
-            "residence_permits", f"{_GUARDIAN} AND region = :region AND expires_on >= :as_of"
-        ),
-        "property.owns_home@1": _exists("homes", f"{_GUARDIAN} AND {_CURRENT_HOME}"),
-        "property.owns_no_home@1": _exists("homes", f"{_GUARDIAN} AND {_CURRENT_HOME}"),
-        "property.co_resident_owns_home@1": _exists("homes", f"{_CO_RESIDENT} AND {_CURRENT_HOME}"),
-        "insurance.paid_months@1": _MONTHS_PAID,
-        "housing.lease_on_file@1": _exists("leases", f"{_GUARDIAN} AND region = :region AND ends_on >= :as_of"),
-        "housing.public_housing@1": _exists("tenancies", f"{_GUARDIAN} AND region = :region AND ends_on >= :as_of"),
-        "enrolment.of_school_age@1": _exists("pupils", f"{_CHILD} AND born_on BETWEEN :first_birth AND :last_birth"),
-        "enrolment.not_enrolled_elsewhere@1": _exists(
-            "enrolments", f"{_CHILD} AND level = :level AND state = 'current' AND region <> :region"
-        ),
-        "enrolment.field_on_file@1": _exists("student_fields", f"{_CHILD} AND field = :field AND value <> ''"),
-    }
-)
-"""The fact record of each claim, before any negation: one row of one column, 1 if it exists."""
 
 
 @contextmanager
@@ -274,7 +239,9 @@ def _build(path: Path, department: DepartmentKind, prefecture: str, families: Se
                 database.table(table.name).insert_all(
                     _with_header(table, department, families, snapshot), batch_size=ROWS_PER_STATEMENT
                 )
-                database.table(table.name).create_index(table.key)
+                database.table(table.name).insert_all(_closing_rows(database, table))
+                # Of all columns: whoever is found costs no more pages than nobody does.
+                database.table(table.name).create_index(table.columns)
     with aside.open("rb") as file:
         os.fsync(file.fileno())
     aside.replace(path)
@@ -287,3 +254,12 @@ def _with_header(
     yield tuple(table.columns)
     for family in families:
         yield from table.rows(department, family, snapshot)
+
+
+def _closing_rows(database: sqlite_utils.Database, table: RegisterTable) -> list[dict[str, str | int]]:
+    """As many rows behind all others as any one person has in `table`, and one at least."""
+    key = ", ".join(table.key)
+    most = f"SELECT max(rows) FROM (SELECT count(*) AS rows FROM {table.name} GROUP BY {key})"  # noqa: S608 (the schema's)
+    ((rows,),) = database.execute(most).fetchall()
+    closing = {name: CLOSING_KEY if name in table.key else kind() for name, kind in table.columns.items()}
+    return [closing] * max(1, rows or 0)

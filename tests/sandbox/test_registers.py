@@ -23,6 +23,7 @@ from sandbox_departments.circumstances import HOUSEHOLD_KINDS, Scene, alter_situ
 from sandbox_departments.people import Blemish, Circumstance, Family, PersonSource, birth_window
 from sandbox_departments.population import DEFAULT_PREFECTURES, generate_families
 from sandbox_departments.register import Finding, Question, Register, Standing
+from sandbox_departments.register_facts import CLOSING_KEY
 from sandbox_departments.registers import REGISTER_FILE, NodeKey, SqliteRegister, build_registers, node_keys
 from sandbox_departments.truth import answer_of
 
@@ -323,12 +324,14 @@ def test_a_file_that_is_no_register_is_unreachable(tmp_path: Path) -> None:
 
 def test_a_fault_while_asking_is_unreachable_and_names_nobody(families: tuple[Family, ...], tmp_path: Path) -> None:
     build_registers(families[:1], {(DepartmentKind.LAND, "4301"): tmp_path}, snapshot_date=TODAY)
-    with sqlite3.connect(tmp_path / REGISTER_FILE) as connection:
-        connection.execute("DROP TABLE homes")
-    connection.close()
     guardian = families[0].application.subjects[Role.GUARDIAN]
     question = Question("property.owns_home@1", "430102", {}, {Role.GUARDIAN: guardian})
     register = SqliteRegister(tmp_path / REGISTER_FILE)
+    with sqlite3.connect(tmp_path / REGISTER_FILE) as connection:
+        connection.execute("DROP TABLE homes")
+    connection.close()
+    with pytest.raises(UnreachableError):
+        SqliteRegister(tmp_path / REGISTER_FILE)
     for _ in range(2):  # the read transaction of the first is over
         with pytest.raises(UnreachableError) as caught:
             register.find([question])
@@ -336,6 +339,18 @@ def test_a_fault_while_asking_is_unreachable_and_names_nobody(families: tuple[Fa
     register.close()
     with pytest.raises(UnreachableError):
         register.find([question])
+
+
+@pytest.mark.parametrize("table", ["persons", "homes"])
+def test_a_register_without_closing_rows_is_refused_and_never_says_no(
+    table: str, families: tuple[Family, ...], tmp_path: Path
+) -> None:
+    build_registers(families[:1], {(DepartmentKind.LAND, "4301"): tmp_path}, snapshot_date=TODAY)
+    with sqlite3.connect(tmp_path / REGISTER_FILE) as connection:
+        connection.execute(f"DELETE FROM {table} WHERE id_type = ?", (CLOSING_KEY,))  # noqa: S608 (a name above)
+    connection.close()
+    with pytest.raises(UnreachableError):
+        SqliteRegister(tmp_path / REGISTER_FILE)
 
 
 def test_a_register_is_rebuilt_in_place_with_the_same_bytes(families: tuple[Family, ...], tmp_path: Path) -> None:
