@@ -1,7 +1,8 @@
 """What a node's journal says, entry by entry: JSON objects told apart by `type`, bytes in base64.
 
 Personal data stay out: a subject stands here by its pseudonym (HMAC under the node's own secret), an answer by the
-digest of its statement. `standings` is the finer reason behind an UNDETERMINED, which no requester ever learns.
+digest of its statement. `standings` is the finer reason behind an UNDETERMINED, which no requester ever learns; an
+entry ends in blanks, so that neither its size nor the time to write it depends on them.
 """
 
 from __future__ import annotations
@@ -83,9 +84,20 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 
+_LONGEST_STANDING = max(map(len, Standing))
+
+
 def write_entry(entry: Entry) -> bytes:
-    """The bytes of an entry, which the chain covers."""
-    return _encoder.encode(entry)
+    """The bytes of an entry, which the chain covers: of one size, however the subjects stand."""
+    return _encoder.encode(entry) + b" " * _missing_size(entry)
+
+
+def _missing_size(entry: Entry) -> int:
+    """How many characters the standings are shorter than the longest ones would be."""
+    if not isinstance(entry, BatchSigned):
+        return 0
+    standings = [standing for part in entry.parts if isinstance(part, Answered) for standing in part.standings]
+    return sum([_LONGEST_STANDING - len(standing) for standing in standings])
 
 
 def read_entry(data: bytes) -> Entry:
