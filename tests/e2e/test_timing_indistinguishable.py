@@ -1,0 +1,162 @@
+"""The time of an application at the requester does not tell how the subject stands: over real processes and mTLS.
+
+The requester sends one check at a time, through the real client, about persons of every standing in every department,
+in blocks of one of each standing and in random order within a block, so that whatever the machine does meets all
+alike. What is compared is the time of `client.send`, by the quantile test of `tests.timing`: its false alarm is 1 in
+100,000. The control adds DELAY to those same samples, for those who are found, and must raise the alarm: a node that
+answers one ask at a time would add no less.
+
+An attacker has far fewer samples of a person than the test has of a standing: a department answers ten a day.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from consent.consent_file import ConsentFile
+from consent.disclosures import group_details
+from gateway.asking import Question
+from gateway.cli.endpoints import open_client
+from gateway.cli.guardians import Guardians
+from gateway.client import Client
+from gateway.protocol.claims import CLAIMS, DepartmentKind
+from gateway.protocol.divisions import prefecture_of
+from gateway.protocol.outcomes import Outcome
+from sandbox_departments.people import Application
+from sandbox_departments.register import Question as RegisterQuestion
+from sandbox_departments.register import Standing
+from sandbox_departments.registers import REGISTER_FILE, SqliteRegister
+from tests.e2e.conftest import Running
+from tests.timing import differing
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ASKED = (
+    "hukou.child_registered@1",
+    "identity.valid@1",
+    "property.owns_home@1",
+    "insurance.paid_months@1",
+    "housing.lease_on_file@1",
+    "enrolment.of_school_age@1",
+)
+"""A claim for each person whom each department knows."""
+ASKS_OF_A_PERSON = 8
+"""By one requester: below the ten that a department allows of one person in a day, with room for other tests'."""
+OTHERS = 41
+"""The first families, whom the other tests of this folder ask about again and again."""
+MOST_PERSONS = 4
+"""Persons of one standing and claim: more would only make the test longer."""
+ENOUGH = 100
+"""Samples of each standing, at least."""
+DELAY = 0.004
+"""Seconds that the control adds. An application takes ten of them on an idle machine of two cores."""
+
+Persons = Mapping[tuple[str, Standing], list["Person"]]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom one claim may be asked about, and what the right answer must be."""
+
+    claim: str
+    application: Application
+    standing: Standing
+
+
+@pytest.fixture(scope="module")
+def persons(running: Running) -> Persons:
+    """Families by how their person stands, as the registers themselves say."""
+    found: dict[tuple[str, Standing], list[Person]] = defaultdict(list)
+    prefectures = {requester.name.removeprefix("edu-") for requester in running.sandbox.requesters}
+    registers = {
+        (kind, prefecture): SqliteRegister(
+            running.folder / "departments" / f"{kind.value}-{prefecture}" / REGISTER_FILE
+        )
+        for kind in DepartmentKind
+        for prefecture in prefectures
+    }
+    for truth in running.families[OTHERS:]:
+        application = truth.application
+        for name in ASKED:
+            claim = CLAIMS[name]
+            about = {role: application.subjects[role] for role in claim.roles}
+            asked = RegisterQuestion(name, application.region, parameters_of(name), about)
+            (finding,) = registers[claim.department, prefecture_of(application.region)].find([asked])
+            found[name, finding.standing].append(Person(name, application, finding.standing))
+    for register in registers.values():
+        register.close()
+    return found
+
+
+def parameters_of(name: str) -> dict[str, str]:
+    return {parameter: values[0] for parameter, values in CLAIMS[name].parameters.items()}
+
+
+class Asker:
+    """Sends checks one at a time and keeps the time of each, by the standing of its subject."""
+
+    def __init__(self, client: Client, guardians: Guardians, requester: str) -> None:
+        self.times: dict[Standing, list[float]] = {standing: [] for standing in Standing}
+        self._client = client
+        self._guardians = guardians
+        self._requester = requester
+        self._consents: dict[tuple[str, str], ConsentFile] = {}
+
+    async def ask(self, person: Person) -> None:
+        application, name = person.application, person.claim
+        consent = await self._consent(person)
+        question = Question("c1", name, application.region, parameters_of(name))
+        submission = self._client.prepare([question], consent, "enrolment")
+        began = time.perf_counter()
+        result = await self._client.send(submission)
+        self.times[person.standing].append(time.perf_counter() - began)
+        (answer,) = result.verified.answers
+        known = person.standing is Standing.KNOWN
+        assert (answer.outcome in (Outcome.YES, Outcome.NO)) if known else (answer.outcome is Outcome.UNDETERMINED)
+
+    async def _consent(self, person: Person) -> ConsentFile:
+        key = person.claim, person.application.family
+        if key not in self._consents:
+            details = group_details((person.claim,), (person.application.region,), ASKS_OF_A_PERSON)
+            self._consents[key] = await self._guardians.consent_to(person.application, self._requester, details)
+        return self._consents[key]
+
+
+@pytest.fixture(scope="module")
+def times(running: Running, persons: Persons) -> dict[Standing, list[float]]:
+    """Times of as many checks of each standing."""
+    return asyncio.run(take_times(running, persons))
+
+
+async def take_times(running: Running, persons: Persons) -> dict[Standing, list[float]]:
+    rng = Random(5)
+    times: dict[Standing, list[float]] = {standing: [] for standing in Standing}
+    for requester in running.sandbox.requesters:
+        async with open_client(running.folder, requester.name) as client, Guardians(running.folder) as guardians:
+            asker = Asker(client, guardians, requester.name)
+            for name in ASKED:
+                count = min(MOST_PERSONS, *(len(persons[name, standing]) for standing in Standing))
+                assert count, name
+                for turn in range(count * ASKS_OF_A_PERSON):
+                    for standing in rng.sample(list(Standing), len(Standing)):
+                        await asker.ask(persons[name, standing][turn % count])
+        for standing, measured in asker.times.items():
+            times[standing] += measured
+    return times
+
+
+def test_time_at_the_requester_does_not_tell_the_standing(times: dict[Standing, list[float]]) -> None:
+    assert min(map(len, times.values())) >= ENOUGH
+    assert differing(times) == {}
+
+
+def test_a_delay_for_those_who_are_found_is_noticed_at_the_requester(times: dict[Standing, list[float]]) -> None:
+    planted = {**times, Standing.KNOWN: [measured + DELAY for measured in times[Standing.KNOWN]]}
+    assert Standing.KNOWN in differing(planted)
