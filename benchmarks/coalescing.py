@@ -1,0 +1,131 @@
+"""How many messages an application costs the departments, from idle to saturation.
+
+    python -m benchmarks.coalescing
+
+Applications with all checks of their plan are sent in a closed loop at rising concurrency. Reported for each:
+applications a second, latency, messages from the gateway to departments and parts asked for each application (the
+gateway's own counters), and reply batches for each application (the departments' journals). Where many applications
+are under way, messages hold parts of several, so that both fall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Share, Tally, applicants, families_of, generator, in_processes, quantile
+from benchmarks.setting import RESULTS, Measured, federation, table, write_results
+
+MESSAGES = "heyan_department_messages_total"
+ASKS = "heyan_department_asks_total"
+LEVELS = (1, 4, 16, 64, 128)
+START_SECONDS = 8.0
+"""What a client process may take to start and to fetch its consents, before all begin."""
+
+
+async def measure(measured: Measured, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for each level."""
+    rows = []
+    for concurrency in options.levels:
+        before, batches = await measured.gateway_metrics(), measured.reply_batches()
+        tally = await _run(measured, options, concurrency)
+        after = await measured.gateway_metrics()
+        done = len(tally.latencies())
+        row = {
+            "concurrency": concurrency,
+            "applications": done,
+            "applications_per_second": done / tally.seconds,
+            "p50_ms": 1000 * quantile(tally.latencies(), 0.5),
+            "p99_ms": 1000 * quantile(tally.latencies(), 0.99),
+            "messages_per_application": _per(done, before, after, MESSAGES),
+            "asks_per_application": _per(done, before, after, ASKS),
+            "reply_batches_per_application": (measured.reply_batches() - batches) / done if done else None,
+            "statuses": dict(tally.statuses()),
+            "retries": tally.retries,
+            "receipts_verified": tally.verified,
+        }
+        rows.append(row)
+    return rows
+
+
+async def _run(measured: Measured, options: argparse.Namespace, concurrency: int) -> Tally:
+    prepared = round(options.seconds * options.expected_rate)
+    processes = min(options.processes, concurrency)
+    if processes > 1:
+        begin = time.time() + START_SECONDS
+        return await in_processes(
+            [
+                Share(
+                    folder=measured.folder,
+                    requester=measured.requester,
+                    families=options.families,
+                    number=number,
+                    of=processes,
+                    concurrency=concurrency // processes + (number < concurrency % processes),
+                    seconds=options.seconds,
+                    prepared=prepared // processes,
+                    begin=begin,
+                )
+                for number in range(processes)
+            ]
+        )
+    held = await applicants(measured.folder, measured.requester, families_of(measured.folder, options.families))
+    async with generator(measured.folder, measured.requester) as generating:
+        ready = generating.prepare(held, prepared)
+        return await generating.closed_loop("application", ready, concurrency, options.seconds)
+
+
+def _per(done: int, before: dict[str, float], after: dict[str, float], name: str) -> float | None:
+    if name not in after or not done:
+        return None
+    return (after[name] - before.get(name, 0.0)) / done
+
+
+def report(rows: list[dict[str, Any]]) -> str:
+    """The table that is printed."""
+    shown = (
+        ("concurrency", "concurrency"),
+        ("applications/s", "applications_per_second"),
+        ("p50 ms", "p50_ms"),
+        ("p99 ms", "p99_ms"),
+        ("messages/application", "messages_per_application"),
+        ("asks/application", "asks_per_application"),
+        ("reply batches/application", "reply_batches_per_application"),
+        ("retries", "retries"),
+        ("statuses", "statuses"),
+    )
+    lines = [tuple(row[name] if row[name] is not None else "-" for _, name in shown) for row in rows]
+    text = table(tuple(heading for heading, _ in shown), lines)
+    for name in ("messages_per_application", "reply_batches_per_application"):
+        known = [row[name] for row in rows if row[name]]
+        if known:
+            text += f"\n\n{name.replace('_', ' ')}: {known[0]:.3g} at first, {min(known):.3g} at least: "
+            text += f"{known[0] / min(known):.2g} times fewer"
+    return text
+
+
+async def run(options: argparse.Namespace) -> Path:
+    """Measure, print, write."""
+    async with federation(options.population) as measured:
+        rows = await measure(measured, options)
+    print(report(rows))
+    return write_results("coalescing", {"rows": rows}, options.results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="applications under way")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each level")
+    parser.add_argument("--families", type=int, default=200, help="that applications are made for, in turn")
+    parser.add_argument("--population", type=int, default=2_000, help="families in the registers")
+    parser.add_argument("--processes", type=int, default=1, help="client processes")
+    parser.add_argument("--expected-rate", type=float, default=100.0, help="applications/s to prepare for")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
+    print(asyncio.run(run(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

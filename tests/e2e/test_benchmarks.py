@@ -1,0 +1,66 @@
+"""The benchmarks run, in their smallest form, and write what they should. Nothing here judges a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.load import quantile
+from benchmarks.setting import sums_of, table
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(name: str, results: Path, *words: str) -> tuple[str, dict[str, Any]]:
+    """What a script prints, and the file that it writes."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--results", str(results), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_coalescing_counts_messages_of_right_answers(tmp_path: Path) -> None:
+    words = ("--levels", "1", "6", "--seconds", "2", "--families", "12", "--population", "80", "--processes", "2")
+    printed, results = run_script("coalescing", tmp_path, *words)
+    assert [row["concurrency"] for row in results["rows"]] == [1, 6]
+    for row in results["rows"]:
+        assert row["statuses"].keys() == {"OK"}
+        assert row["statuses"]["OK"] == row["applications"] > 0
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["reply_batches_per_application"] > 0
+    assert "| concurrency | applications/s |" in printed
+    machine = results["machine"]
+    assert {"cpu", "cores", "python", "grpcio", "time", "command"} <= machine.keys()
+    assert machine["command"].startswith("python -m benchmarks.coalescing --results")
+
+
+def test_hanging_offers_both_kinds_in_both_phases(tmp_path: Path) -> None:
+    words = ("--rounds", "1", "--seconds", "3", "--warm-up", "1", "--rate", "6", "--hanging-rate", "1")
+    printed, results = run_script("hanging", tmp_path, *words, "--families", "12", "--population", "80")
+    (item,) = results["rounds"]
+    for phase in ("answering", "hanging"):
+        assert item[phase]["others"] == {"OK": 18}
+        assert sum(item[phase]["asking_the_department"].values()) == 3
+    assert item["answering"]["asking_the_department"] == {"OK": 3}
+    assert "OK" not in item["hanging"]["asking_the_department"]
+    assert item["p99_ratio"] == pytest.approx(item["hanging"]["p99_ms"] / item["answering"]["p99_ms"])
+    assert len(results["gateway_memory"]) > 10
+    assert all(size > 1 << 20 for _, size in results["gateway_memory"])
+    assert "median ratio of p99" in printed
+
+
+def test_quantiles_sums_and_tables() -> None:
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
+    assert quantile([float(number) for number in range(1, 101)], 0.99) == 99.0
+    assert math.isnan(quantile([], 0.5))
+    text = '# HELP a\na_total{to="x y"} 2.0\na_total{to="z"} 3.0\nb 1e3\n'
+    assert sums_of(text) == {"a_total": 5.0, "b": 1000.0}
+    assert table(("a", "b"), [(1, 2.34567)]) == "| a | b |\n| ---: | ---: |\n| 1 | 2.346 |"
