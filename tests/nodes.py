@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from random import Random
 
-from gateway.departments import Acknowledgement, Ask, OnBatch, Reply
+from gateway.departments.port import Acknowledgement, Ask, OnBatch, Reply
 from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
 from gateway.protocol.claims import CLAIMS, DepartmentKind, Role
 from gateway.protocol.divisions import counties_of
@@ -88,7 +88,7 @@ class RealNode:
             randomness=Random(kind.value).randbytes,  # the same nonces for the same asks in the same order
         )
 
-    async def ask(self, ask: Ask, timeout: float) -> Reply:  # noqa: ASYNC109 - the port's
+    async def ask(self, ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ASYNC109 - the port's
         message = pb.Ask(
             ask_id=1,
             query=write_signed_query(ask.signed),
@@ -103,7 +103,7 @@ class RealNode:
         signed = read_signed_batch(answered.message.batch)
         proofs = tuple(map(read_proof, reply.statements))
         self._on_batch(self.department, signed, proofs)
-        return Reply(signed, open_batch(signed, self._federation.registry, self._clock()), proofs)
+        return (Reply(signed, open_batch(signed, self._federation.registry, self._clock()), proofs),)
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """Nothing is settled here: the node owes nobody."""

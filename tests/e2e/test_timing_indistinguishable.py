@@ -12,11 +12,14 @@ An attacker has far fewer samples of a person than the test has of a standing: a
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
+from urllib.request import urlopen
 
 import pytest
 
@@ -160,3 +163,19 @@ def test_time_at_the_requester_does_not_tell_the_standing(times: dict[Standing, 
 def test_a_delay_for_those_who_are_found_is_noticed_at_the_requester(times: dict[Standing, list[float]]) -> None:
     planted = {**times, Standing.KNOWN: [measured + DELAY for measured in times[Standing.KNOWN]]}
     assert Standing.KNOWN in differing(planted)
+
+
+@pytest.mark.usefixtures("times")
+def test_no_metric_or_log_line_of_any_party_names_an_outcome_or_a_standing(running: Running) -> None:
+    """After checks of every standing: words that would tell are neither in what is measured nor in what is written."""
+    words = {*(standing.value for standing in Standing), *(outcome.name.lower() for outcome in (Outcome.UNDETERMINED,))}
+    processes = list(running.sandbox.processes())
+    for process in processes:
+        with urlopen(f"http://127.0.0.1:{process.probes}/metrics") as response:
+            metrics = response.read().decode()
+        labels = {value.lower() for value in re.findall(r'="([^"]*)"', metrics)}
+        assert not words & labels, process.name
+        lines = [json.loads(line) for line in process.log.read_text(encoding="utf-8").splitlines()]
+        told = {str(value).lower() for line in lines for value in line.values()}
+        assert not words & told, process.name
+    assert any("heyan_" in name for name in re.findall(r"^\w+", metrics, re.MULTILINE))

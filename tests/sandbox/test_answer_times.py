@@ -22,7 +22,7 @@ import pytest
 from consent.selection import presentations_for
 from gateway.asking import Envelope, make_submission
 from gateway.asking import Question as Asked
-from gateway.departments import Ask
+from gateway.departments.port import Ask
 from gateway.protocol.claims import CLAIMS, Claim, DepartmentKind
 from gateway.protocol.query import open_part, read_query
 from sandbox_departments.answering import Budget

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from consent.selection import presentations_for
 from gateway.asking import Envelope, make_submission
 from gateway.asking import Question as Asked
-from gateway.departments import Ask
+from gateway.departments.port import Ask
 from gateway.protocol.attestation import Attestation, open_batch, open_statement, read_proof, read_signed_batch
 from gateway.protocol.claims import CLAIMS, Role
 from gateway.protocol.outcomes import NextStep, Outcome
