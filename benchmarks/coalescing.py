@@ -2,7 +2,8 @@
 
     python -m benchmarks.coalescing
 
-Applications with all checks of their plan are sent in a closed loop at rising concurrency. Reported for each:
+Applications with all checks of their plan are sent: at level 0, idle, one at a time with rests between; then in a
+closed loop at rising concurrency. Reported for each:
 applications a second, latency, messages from the gateway to departments and parts asked for each application (the
 gateway's own counters), and reply batches for each application (the departments' journals). Where many applications
 are under way, messages hold parts of several, so that both fall.
@@ -21,7 +22,10 @@ from benchmarks.setting import RESULTS, Measured, federation, table, write_resul
 
 MESSAGES = "heyan_department_messages_total"
 ASKS = "heyan_department_asks_total"
-LEVELS = (1, 4, 16, 64, 128)
+IDLE = 0
+IDLE_RATE = 2.0
+"""Applications a second that find everything at rest."""
+LEVELS = (IDLE, 1, 4, 16, 64, 128)
 START_SECONDS = 8.0
 """What a client process may take to start and to fetch its consents, before all begin."""
 
@@ -53,7 +57,7 @@ async def measure(measured: Measured, options: argparse.Namespace) -> list[dict[
 
 async def _run(measured: Measured, options: argparse.Namespace, concurrency: int) -> Tally:
     prepared = round(options.seconds * options.expected_rate)
-    processes = min(options.processes, concurrency)
+    processes = max(1, min(options.processes, concurrency))
     if processes > 1:
         begin = time.time() + START_SECONDS
         return await in_processes(
@@ -72,9 +76,15 @@ async def _run(measured: Measured, options: argparse.Namespace, concurrency: int
                 for number in range(processes)
             ]
         )
+    if concurrency == IDLE:
+        prepared = round(options.seconds * IDLE_RATE)
     held = await applicants(measured.folder, measured.requester, families_of(measured.folder, options.families))
     async with generator(measured.folder, measured.requester) as generating:
         ready = generating.prepare(held, prepared)
+        if concurrency == IDLE:
+            tally = Tally()
+            await generating.open_loop("application", ready, IDLE_RATE, tally)
+            return tally
         return await generating.closed_loop("application", ready, concurrency, options.seconds)
 
 
@@ -117,7 +127,7 @@ async def run(options: argparse.Namespace) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="applications under way")
+    parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="applications under way; 0: idle")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each level")
     parser.add_argument("--families", type=int, default=200, help="that applications are made for, in turn")
     parser.add_argument("--population", type=int, default=2_000, help="families in the registers")

@@ -20,11 +20,11 @@ ACKNOWLEDGEMENT_LIMIT = 4_096
 """Acknowledgements that wait. Beyond it they are dropped: the node sends their batches again."""
 MESSAGE_BUDGET = MAX_MESSAGE * 3 // 4
 """Bytes of one message, below the node's limit for it."""
-ACKNOWLEDGEMENT_PATIENCE = 0.02
+ACKNOWLEDGEMENT_PATIENCE = 0.1
 """Seconds that an acknowledgement waits for asks to ride with."""
 ACKNOWLEDGEMENTS_PER_MESSAGE = 256
 
-BATCHING = Batching(full=MAX_ASKS_PER_BATCH, longest=0.01)
+BATCHING = Batching(full=MAX_ASKS_PER_BATCH, longest=0.025)
 
 
 @dataclass(frozen=True, slots=True)
