@@ -34,11 +34,17 @@ class Supervisor:
     """
 
     def __init__(
-        self, processes: Iterable[Process], say: Say, absent: Callable[[Process], bool] = lambda _process: False
+        self,
+        processes: Iterable[Process],
+        say: Say,
+        absent: Callable[[Process], bool] = lambda _process: False,
+        *,
+        restart_delay: float = RESTART_DELAY,
     ) -> None:
         self._processes = tuple(processes)
         self._say = say
         self._absent = absent
+        self._restart_delay = restart_delay
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
 
@@ -74,7 +80,7 @@ class Supervisor:
         while True:
             code = await self._running[process.name].wait()
             self._say(f"{process.name} ended with {code} and is started again; see {process.log}")
-            await asyncio.sleep(RESTART_DELAY)
+            await asyncio.sleep(self._restart_delay)
             self._running[process.name] = await _spawn(process)
 
     async def _until_ready(self, process: Process, on_ready: Callable[[str], None]) -> None:

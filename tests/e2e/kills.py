@@ -1,0 +1,120 @@
+"""A federation to be killed, and the hand that kills: `kill -9` at seeded random moments, also two at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import aiohttp
+from rich.console import Console
+
+from gateway.cli.endpoints import Endpoints, read_endpoints
+from gateway.cli.sandbox import Asked, Process, Sandbox
+from gateway.cli.supervisor import Supervisor, free_port_base
+from gateway.cli.up import open_sandbox
+from sandbox_departments.truth import Truth, read_truth
+
+PREFECTURE = "4301"
+RESTART_DELAY = 0.2
+RECOVERY_SECONDS = 60.0
+"""Within which a killed party must be ready again; a loaded machine takes about four."""
+_BUDGET = "budget_requests = 1000000\n"
+"""A node's budget for one subject, out of the way: few families ask very often here."""
+
+
+@dataclass
+class Arena:
+    """A running federation of one prefecture."""
+
+    folder: Path
+    sandbox: Sandbox
+    supervisor: Supervisor
+    endpoints: Endpoints
+    families: list[Truth]
+    processes: dict[str, Process]
+
+    @property
+    def requester(self) -> str:
+        return self.sandbox.requesters[0].name
+
+    @property
+    def nodes(self) -> list[str]:
+        return [identity.name for identity in self.sandbox.nodes.values()]
+
+    def kill(self, name: str) -> bool:
+        """`kill -9` a party that the supervisor runs; False if it is dead at the moment."""
+        child = self.supervisor._running[name]
+        if child.returncode is not None:
+            return False
+        child.kill()
+        return True
+
+    async def until_ready(self, *names: str) -> None:
+        """Wait until parties want work; TimeoutError after RECOVERY_SECONDS."""
+        async with asyncio.timeout(RECOVERY_SECONDS), aiohttp.ClientSession() as session:
+            for name in names or tuple(self.processes):
+                while not await self._is_ready(session, name):  # noqa: ASYNC110 - another process gets ready
+                    await asyncio.sleep(0.1)
+
+    async def _is_ready(self, session: aiohttp.ClientSession, name: str) -> bool:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.get(f"http://127.0.0.1:{self.processes[name].probes}/readyz") as response:
+                return response.status == 200
+        return False
+
+
+@asynccontextmanager
+async def arena(folder: Path, population: int) -> AsyncIterator[Arena]:
+    """A federation of one prefecture, in which a process that dies is started again at once."""
+    asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base())
+    sandbox = await asyncio.to_thread(open_sandbox, folder, asked, Console(stderr=True))
+    for node in sandbox.nodes.values():
+        settings = sandbox.folder_of(node) / "settings.toml"
+        settings.write_text(_BUDGET + settings.read_text())
+    processes = tuple(sandbox.processes())
+    supervisor = Supervisor(processes, lambda _line: None, restart_delay=RESTART_DELAY)
+    try:
+        await supervisor.start()
+        endpoints = read_endpoints(folder)
+        families = list(read_truth(folder / endpoints.truth))
+        by_name = {process.name: process for process in processes}
+        yield Arena(folder, sandbox, supervisor, endpoints, families, by_name)
+    finally:
+        await supervisor.stop()
+
+
+@dataclass
+class Killer:
+    """Kills as a seed says. `kills` counts processes that were killed, `recoveries` the seconds until ready again."""
+
+    arena: Arena
+    random: Random
+    kills: list[str] = field(default_factory=list)
+    recoveries: list[float] = field(default_factory=list)
+
+    async def run(self, count: int) -> None:
+        """Kill `count` processes; most moments under load, some while another is still starting."""
+        while len(self.kills) < count:
+            await asyncio.sleep(self.random.uniform(0.0, 2.0))
+            victims = self._choose(min(count - len(self.kills), 2 if self.random.random() < 0.25 else 1))
+            self.kills += [name for name in victims if self.arena.kill(name)]
+            if self.random.random() < 0.2:
+                continue  # the next one dies while these are starting
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(2 * RESTART_DELAY)  # so that it is not the dead one that seems ready
+            await self.arena.until_ready(*victims)
+            self.recoveries.append(asyncio.get_running_loop().time() - began)
+
+    def _choose(self, count: int) -> list[str]:
+        """Parties, each at most once: the gateway and the nodes alike often, the issuer now and then."""
+        weights = {"gateway": 5.0, "consent": 2.0, **dict.fromkeys(self.arena.nodes, 1.0)}
+        chosen: list[str] = []
+        while len(chosen) < count:
+            names = [name for name in weights if name not in chosen]
+            chosen += self.random.choices(names, [weights[name] for name in names])
+        return chosen
