@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consent.consent_file import ConsentFile
+from gateway.audit.findings import Disclosure
+from gateway.audit.journals import read_journal
+from gateway.audit.log_view import LogView, Sighting
+from gateway.audit.reconciliation import reconcile
 from gateway.cli.sandbox import GATEWAY
-from gateway.client import Client
+from gateway.client import Client, Verification
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.attestation import read_proof
-from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import HeyanError
+from gateway.protocol.keys import PublicKey
 from gateway.protocol.merkle import consistency_proof, verify_consistency
 from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.proof import parse_proof
@@ -32,6 +36,9 @@ from tests.e2e.load import Call, attested
 SETTLE_SECONDS = 60.0
 """Within which every statement that a node signed must be logged and acknowledged, once nothing is asked any more."""
 
+LATER = 3_600.0
+"""Seconds by which journals count as read after the log: everything is quiet, so nothing may be owed any more."""
+
 Limits = Mapping[tuple[bytes, int], int]
 """Uses that persons allowed: by grant digest and place of the element."""
 
@@ -45,6 +52,8 @@ class Findings:
     statements: int = 0
     leaves: int = 0
     checkpoints: int = 0
+    recovered: int = 0
+    """Statements that the log has only as recovered: a process died between journal and log."""
 
 
 def limits_of(consents: Iterable[ConsentFile]) -> Limits:
@@ -94,8 +103,11 @@ async def same_again(client: Client, calls: Iterable[Call], findings: Findings) 
 def inspect(arena: Arena, calls: Iterable[Call], limits: Limits, findings: Findings) -> None:
     """Everything that can be checked offline, after the parties have stopped."""
     store = SqliteStore(arena.folder / "gateway" / "store.db")
+    held = [call.result for call in calls if call.result is not None]
     try:
-        _inspect_receipts(arena, store, calls, findings)
+        log = _log_of(arena, store)
+        _inspect_receipts(arena, store, held, findings)
+        _reconcile(arena, log, held, findings)
         _inspect_counts(arena, limits, findings)
         for node in arena.nodes:
             _inspect_journal(_journal(arena, node), store, limits, findings)
@@ -103,23 +115,49 @@ def inspect(arena: Arena, calls: Iterable[Call], limits: Limits, findings: Findi
         store.close()
 
 
-def _inspect_receipts(arena: Arena, store: SqliteStore, calls: Iterable[Call], findings: Findings) -> None:
-    operator = operator_key(arena.endpoints.operator_vkey)
-    registry = open_registry((arena.folder / arena.endpoints.registry).read_text().strip(), operator)
-    terms = registry.party(GATEWAY.uri).gateway
-    assert terms is not None
-    verifiers = [
-        VerifierKey.of(terms.log_origin, ED25519, key.public) for key in registry.log_keys(GATEWAY.uri, time.time())
-    ]
+def _log_of(arena: Arena, store: SqliteStore) -> LogView:
+    """The log as an auditor reads it; its checkpoint is verified by the keys of the registry."""
+    registry = open_registry((arena.folder / arena.endpoints.registry).read_text().strip(), _operator(arena))
+    party = registry.party(GATEWAY.uri)
+    assert party.gateway is not None
+    origin = party.gateway.log_origin
+    keys = registry.checkpoint_keys(GATEWAY.uri, 0.0)
+    verifiers = tuple(VerifierKey.of(origin, ED25519, key.public) for key in keys)
     head = store.head()
     assert head is not None
-    open_checkpoint(head.checkpoint.encode(), verifiers, terms.log_origin)
+    leaves = store.leaves(0, head.size)
+    return LogView(origin, frozenset({GATEWAY.uri}), verifiers, leaves, head.checkpoint)
+
+
+def _reconcile(arena: Arena, log: LogView, held: Iterable[Verification], findings: Findings) -> None:
+    """Hold every journal, and every checkpoint and query that clients hold, against the log; nothing may be owed."""
+    views = []
+    for identity in arena.sandbox.nodes.values():
+        journal = Journal(_journal(arena, identity.name))
+        try:
+            head = journal.verify_chain()
+            views.append(read_journal(identity.uri, journal.chain(), time.time() + LATER, head.hash))
+        finally:
+            journal.close()
+    receipts = [result.receipt for result in held]
+    proofs = {item.proof for receipt in receipts for item in receipt.leaves}
+    sightings = [Sighting("requester", parse_proof(proof.encode()).checkpoint) for proof in proofs]
+    disclosures = [Disclosure(result.verified.query_digest, result.receipt.leaf_key) for result in held]
+    found = reconcile(log, views, allowed=0.0, sightings=sightings, disclosures=disclosures)
+    findings.recovered = found.recovered
+    findings.violations += [f"reconciliation: {finding.kind.value} of {finding.holder}" for finding in found.findings]
+    if found.owed:
+        findings.violations.append(f"{found.owed} statements are owed")
+
+
+def _inspect_receipts(arena: Arena, store: SqliteStore, held: Iterable[Verification], findings: Findings) -> None:
+    operator = _operator(arena)
+    head = store.head()
+    assert head is not None
     findings.leaves = head.size
     proven: dict[int, bytes] = {head.size: head.root}
-    for call in calls:
-        if call.result is None:
-            continue
-        receipt = receipt_from_json(receipt_to_json(call.result.receipt))
+    for result in held:
+        receipt = receipt_from_json(receipt_to_json(result.receipt))
         try:
             verified = verify_receipt(receipt, operator)
         except HeyanError as error:
@@ -188,6 +226,10 @@ def _require_within(counts: Iterable[tuple[bytes, int, int]], limits: Limits, wh
             findings.violations.append(
                 f"{where}: a grant is spent {count} times, allowed {limits.get((grant, element))}"
             )
+
+
+def _operator(arena: Arena) -> PublicKey:
+    return operator_key(arena.endpoints.operator_vkey)
 
 
 def _journal(arena: Arena, node: str) -> Path:

@@ -104,7 +104,7 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
         "repeated for": dict(load.faults()),
         "consents": load.consents,
         "withdrawals": len(campaign.withdrawn),
-        **{name: getattr(findings, name) for name in ("receipts", "statements", "leaves", "checkpoints")},
+        **{name: getattr(findings, name) for name in ("receipts", "statements", "recovered", "leaves", "checkpoints")},
     }
     record_property("campaign", told)
     print(told)  # noqa: T201 - shown with -s: what a campaign came to
