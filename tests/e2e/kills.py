@@ -18,6 +18,7 @@ from gateway.cli.sandbox import Asked, Process, Sandbox
 from gateway.cli.supervisor import Supervisor, free_port_base
 from gateway.cli.up import open_sandbox
 from sandbox_departments.truth import Truth, read_truth
+from tests.e2e.load import Load
 
 PREFECTURE = "4301"
 RESTART_DELAY = 0.2
@@ -90,25 +91,45 @@ async def arena(folder: Path, population: int) -> AsyncIterator[Arena]:
 
 @dataclass
 class Killer:
-    """Kills as a seed says. `kills` counts processes that were killed, `recoveries` the seconds until ready again."""
+    """Kills as a seed says, while `load` is under way.
+
+    `kills` names the processes that were killed, `at_work` the submissions that were then with the gateway, and
+    `recoveries` the seconds until a killed party was ready again.
+    """
 
     arena: Arena
+    load: Load
     random: Random
     kills: list[str] = field(default_factory=list)
+    at_work: list[int] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
 
     async def run(self, count: int) -> None:
-        """Kill `count` processes; most moments under load, some while another is still starting."""
+        """Kill `count` processes; most of them at work, some while another one is still starting."""
         while len(self.kills) < count:
-            await asyncio.sleep(self.random.uniform(0.0, 2.0))
-            victims = self._choose(min(count - len(self.kills), 2 if self.random.random() < 0.25 else 1))
-            self.kills += [name for name in victims if self.arena.kill(name)]
-            if self.random.random() < 0.2:
-                continue  # the next one dies while these are starting
+            await self._until_at_work()
+            await asyncio.sleep(self.random.uniform(0.0, 1.0))
             began = asyncio.get_running_loop().time()
+            victims = self._kill(min(count - len(self.kills), self.random.choice((1, 1, 1, 2))))
+            while len(self.kills) < count and self.random.random() < 0.2:
+                await asyncio.sleep(self.random.uniform(0.0, 2.0))
+                victims |= self._kill(1)
             await asyncio.sleep(2 * RESTART_DELAY)  # so that it is not the dead one that seems ready
             await self.arena.until_ready(*victims)
             self.recoveries.append(asyncio.get_running_loop().time() - began)
+
+    async def _until_at_work(self) -> None:
+        """Wait until answers come again, and some are under way."""
+        before = self.load.answers
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while self.load.answers < before + 2 or not self.load.under_way:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+
+    def _kill(self, count: int) -> set[str]:
+        killed = {name for name in self._choose(count) if self.arena.kill(name)}
+        self.kills += killed
+        self.at_work += [self.load.under_way] * len(killed)
+        return killed
 
     def _choose(self, count: int) -> list[str]:
         """Parties, each at most once: the gateway and the nodes alike often, the issuer now and then."""

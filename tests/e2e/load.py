@@ -85,6 +85,9 @@ class Load:
         self.hung: list[str] = []
         """Calls besides applications that did not end: plans, consents, withdrawals."""
         self.consents = 0
+        self.under_way = 0
+        """Submissions that are with the gateway at the moment."""
+        self.answers = 0
 
     # -- what guardians do --------------------------------------------------------------------------------------
 
@@ -133,6 +136,7 @@ class Load:
         until = loop.time() + PATIENCE
         while True:
             pause = RETRY
+            self.under_way += 1
             try:
                 result = await self._bounded(self.client.send(call.submission), DEADLINE + MARGIN)
             except Hung:
@@ -147,8 +151,11 @@ class Load:
                     call.forged = str(error)
                 return call
             else:
+                self.answers += 1
                 if self._take(call, truth, result):
                     return call
+            finally:
+                self.under_way -= 1
             if loop.time() + pause > until:
                 return call
             await asyncio.sleep(pause)
@@ -224,7 +231,7 @@ class Load:
 
     def faults(self) -> Counter[str]:
         """Why attempts had to be repeated."""
-        return Counter({reason.value: count for call in self.calls for reason, count in call.faults.items()})
+        return Counter(reason.value for call in self.calls for reason in call.faults.elements())
 
 
 def attested(result: Verification) -> dict[str, Outcome]:

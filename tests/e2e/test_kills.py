@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -28,7 +29,7 @@ KILLS = int(os.environ.get("HEYAN_KILLS", "6"))
 SEED = int(os.environ.get("HEYAN_SEED", "1"))
 POPULATION = 120
 STEADY_FAMILIES = 12
-STEADY_AT_ONCE = 4
+STEADY_AT_ONCE = 8
 MANY_USES = 1_000
 FEW_USES = 3
 CONTENDERS = 6
@@ -88,7 +89,7 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
         Guardians(where.folder) as guardians,
     ):
         campaign = Campaign(Load(client, guardians, where.requester), random, where.families)
-        load, killer = campaign.load, Killer(where, Random(SEED + 1))
+        load, killer = campaign.load, Killer(where, campaign.load, Random(SEED + 1))
         await fight(campaign, killer)
         await where.until_ready()
         quiet = await settled(where)
@@ -97,7 +98,8 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
     await asyncio.to_thread(inspect, where, load.calls, limits_of(campaign.consents), findings)
     told = {
         "seconds": round(time.monotonic() - began),
-        "kills": len(killer.kills),
+        "kills": dict(Counter(killer.kills)),
+        "submissions under way at a kill": round(sum(killer.at_work) / len(killer.at_work), 1),
         "slowest recovery": round(max(killer.recoveries), 1),
         "settled after": round(quiet, 1),
         "endings": dict(load.endings()),
