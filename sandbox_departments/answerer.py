@@ -132,6 +132,11 @@ class Answerer:
         """Digests of the batches that a gateway owes, oldest first."""
         return await self._on_thread(lambda: self._journal.unacknowledged(gateway))
 
+    async def overdue(self, gateway: str, age: float) -> tuple[bytes, ...]:
+        """Digests of the batches that a gateway has owed for `age` seconds, oldest first."""
+        until = self._clock() - age
+        return await self._on_thread(lambda: self._journal.unacknowledged(gateway, until))
+
     async def owed_batch(self, batch: bytes) -> OwedBatch | None:
         """A batch as it is sent again; None if it was acknowledged meanwhile."""
         return await self._on_thread(lambda: self._journal.owed_batch(batch))

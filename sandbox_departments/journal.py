@@ -97,12 +97,13 @@ class Journal:
             ).fetchone()
         return Debt(statements, oldest)
 
-    def unacknowledged(self, gateway: str) -> tuple[bytes, ...]:
-        """Digests of the batches that a gateway owes, oldest first."""
+    def unacknowledged(self, gateway: str, until: float = float("inf")) -> tuple[bytes, ...]:
+        """Digests of the batches that a gateway owes and that were signed by `until`, oldest first."""
         with faults_as_log_unavailable():
             rows = self._connection.execute(
-                "SELECT digest FROM batches WHERE gateway = ? AND message IS NOT NULL ORDER BY sign_time, rowid",
-                (gateway,),
+                "SELECT digest FROM batches WHERE gateway = ? AND message IS NOT NULL AND sign_time <= ?"
+                " ORDER BY sign_time, rowid",
+                (gateway, until),
             ).fetchall()
         return tuple(row[0] for row in rows)
 

@@ -2,6 +2,8 @@
 
 - On opening, what the gateway never acknowledged is sent again (recovered = true) before anything new, one batch a
   message; what another open stream of it has just been sent is not owed yet.
+- What stays unacknowledged for REMIND_AGE is sent again on the open stream too: an acknowledgement may be lost, or the
+  gateway's log may have failed, while both streams stay up for weeks.
 - Whatever is read takes one of IN_FLIGHT places until its reply is written, so that a gateway that does not read
   stops being read, and holds up nobody else.
 - The stream ends when the gateway closes it, when its party leaves the registry, when it acknowledges with a forged,
@@ -17,6 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from gateway.party.process import repeat
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.limits import MAX_ASKS_PER_BATCH, TRANSPORT_MAX_MESSAGE
@@ -28,6 +31,15 @@ from sandbox_departments.worker import Worker
 
 IN_FLIGHT = 2 * MAX_ASKS_PER_BATCH
 """Asks (and messages of acknowledgements) that are read and not yet done with: a batch worked on, one waiting."""
+
+REMIND_AGE = 30.0
+"""Seconds after which an unacknowledged batch is sent again; well past the deadline of the call that it answered."""
+
+REMIND_INTERVAL = 5.0
+"""Seconds between looks for such batches."""
+
+REMIND_AT_ONCE = 32
+"""Batches that one look sends again, the oldest first."""
 
 _log = structlog.get_logger(__name__)
 
@@ -75,6 +87,7 @@ class AnswerStream:
         self._done: asyncio.Queue[_Done | None] = asyncio.Queue()
         self._lied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._on_settled = on_settled
+        self._reminded: dict[bytes, float] = {}
 
     async def run(
         self, wire: Wire, *, admit: Callable[[], object], stopping: asyncio.Event, spare: frozenset[bytes]
@@ -85,8 +98,9 @@ class AnswerStream:
         """
         reading = asyncio.create_task(self._read(wire, admit))
         writing = asyncio.create_task(self._write(wire, spare))
+        reminding = asyncio.create_task(repeat(REMIND_INTERVAL, self._remind, "send again what is owed"))
         stop = asyncio.create_task(stopping.wait())
-        ends: list[asyncio.Future[Any]] = [reading, writing, stop, self._lied]
+        ends: list[asyncio.Future[Any]] = [reading, writing, stop, self._lied, reminding]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
@@ -140,6 +154,20 @@ class AnswerStream:
             self._under_way -= done.jobs
             for _ in range(done.jobs):
                 self._places.release()
+
+    async def _remind(self) -> None:
+        """Queue again what is owed for too long, unless the gateway does not even read what it was sent."""
+        if not self._done.empty():
+            return
+        now = asyncio.get_running_loop().time()
+        overdue = await self._answerer.overdue(self.gateway, REMIND_AGE)
+        self._reminded = {batch: time for batch, time in self._reminded.items() if batch in set(overdue)}
+        waiting = [batch for batch in overdue if now - self._reminded.get(batch, -REMIND_AGE) >= REMIND_AGE]
+        for batch in waiting[:REMIND_AT_ONCE]:
+            owed = await self._answerer.owed_batch(batch)
+            if owed is not None:
+                self._reminded[batch] = now
+                self._done.put_nowait(_Done(owed.message, 0))
 
     def _deliver(self, batch: ReplyBatch) -> None:
         if batch.digest is not None:
