@@ -74,8 +74,8 @@ class Journal:
     def transaction(self) -> Iterator[Ledger]:
         """A change of the journal: durable when it returns, undone if anything is raised inside."""
         with faults_as_log_unavailable():
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield Ledger(self._connection)
                 self._connection.execute("COMMIT")
             except BaseException:

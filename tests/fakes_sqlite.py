@@ -1,0 +1,87 @@
+"""A connection to SQLite that fails or dies at a chosen statement, before or after it took effect.
+
+Failing is an error of SQLite's, after which the process goes on: a full disk, a lock. Dying is what `kill -9` leaves:
+no further statement of the process takes effect, not even a ROLLBACK; `abandon` then closes the file, as the system
+does.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+
+class When(Enum):
+    """At which side of the statement."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+class How(Enum):
+    """What happens there."""
+
+    FAILS = "fails"
+    DIES = "dies"
+
+
+class Dead(BaseException):
+    """The process has ended: nothing handles this."""
+
+
+class TrippedConnection:
+    """Stands for `connection`. `steps` are the statements seen since the last `arm`, by their first words."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._trip: tuple[int | str, When, How] | None = None
+        self._dead = False
+        self.steps: list[str] = []
+
+    def arm(self, step: int | str | None, when: When = When.BEFORE, how: How = How.FAILS) -> None:
+        """Fail or die at the statement of that number, counted from now, or with those first words; None counts."""
+        self._trip = None if step is None else (step, when, how)
+        self.steps = []
+
+    def abandon(self) -> None:
+        """Close the file without a word."""
+        self._connection.close()
+
+    def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
+        number = self._enter(sql)
+        cursor = self._connection.execute(sql, parameters)
+        self._leave(number)
+        return cursor
+
+    def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
+        number = self._enter(sql)
+        cursor = self._connection.executemany(sql, parameters)
+        self._leave(number)
+        return cursor
+
+    def __getattr__(self, name: str) -> Any:
+        if self._dead and name in ("commit", "rollback"):
+            raise Dead
+        return getattr(self._connection, name)
+
+    def _enter(self, sql: str) -> int:
+        if self._dead:
+            raise Dead
+        number = len(self.steps)
+        self.steps.append(" ".join(sql.split()[:3]))
+        self._act(number, When.BEFORE)
+        return number
+
+    def _leave(self, number: int) -> None:
+        self._act(number, When.AFTER)
+
+    def _act(self, number: int, when: When) -> None:
+        if self._trip is None or self._trip[1] is not when or self._trip[0] not in (number, self.steps[number]):
+            return
+        how, self._trip = self._trip[2], None
+        if how is How.DIES:
+            self._dead = True
+            raise Dead
+        raise sqlite3.OperationalError("planted")
