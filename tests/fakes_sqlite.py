@@ -52,13 +52,13 @@ class TrippedConnection:
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         number = self._enter(sql)
         cursor = self._connection.execute(sql, parameters)
-        self._leave(number)
+        self._leave(number, cursor)
         return cursor
 
     def executemany(self, sql: str, parameters: Iterable[Any]) -> sqlite3.Cursor:
         number = self._enter(sql)
         cursor = self._connection.executemany(sql, parameters)
-        self._leave(number)
+        self._leave(number, cursor)
         return cursor
 
     def __getattr__(self, name: str) -> Any:
@@ -74,8 +74,12 @@ class TrippedConnection:
         self._act(number, When.BEFORE)
         return number
 
-    def _leave(self, number: int) -> None:
-        self._act(number, When.AFTER)
+    def _leave(self, number: int, cursor: sqlite3.Cursor) -> None:
+        try:
+            self._act(number, When.AFTER)
+        except BaseException:
+            cursor.close()  # a statement in progress would hold up the next ones
+            raise
 
     def _act(self, number: int, when: When) -> None:
         if self._trip is None or self._trip[1] is not when or self._trip[0] not in (number, self.steps[number]):

@@ -84,6 +84,7 @@ class IssuerServer:
             loop.create_task(self._keeper.run()),
             loop.create_task(repeat(PURGE_SECONDS, lambda: self._app.run(self._issuer.purge), "purge")),
             loop.create_task(repeat(LOOK_SECONDS, self._look_at_keys, "keys")),
+            loop.create_task(repeat(LOOK_SECONDS, lambda: self._app.run(self._store.probe), "probe the store")),
         ]
         bound: int = self._runner.addresses[0][1]
         _log.info("issuer_serves", identity=self._config.spiffe_id, host=host, port=bound, probes=probes)
@@ -115,7 +116,7 @@ class IssuerServer:
         return asyncio.to_thread(self._keys.refresh)
 
     def _complaints(self) -> list[str]:
-        complaints: list[str] = []
+        complaints = [self._store.complaint] if self._store.complaint else []
         for check in (self._signing_key, lambda: self._keeper.current().require_current(self._clock())):
             try:
                 check()

@@ -7,6 +7,7 @@
   returns (synchronous=FULL for their transaction); a draft may be lost with the power, and is then made again.
 
 Each method is one step that no other thread's interleaves with. Another process may read and enrol meanwhile (WAL).
+A fault of the file is LogUnavailableError, after which nothing of the step is there: whoever asked comes again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlite_utils import Database, Migrations
 
 from consent.issuer.accounts import Account, Child
+from gateway.protocol.errors import LogUnavailableError
+from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Assurance
 from gateway.protocol.subjects import IdType, Subject
 
@@ -91,7 +94,12 @@ def _alone(
     @wraps(method)
     def locked(self: IssuerStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.lock:
-            return method(self, *args, **kwargs)
+            try:
+                return method(self, *args, **kwargs)
+            except sqlite3.Error as fault:  # its text may quote what was bound, so only its kind is told
+                self._db.rollback()  # whatever the fault left open would swallow the next step
+                self.complaint = f"{Reason.LOG_UNAVAILABLE.value}: store: {type(fault).__name__}"
+                raise LogUnavailableError(Reason.LOG_UNAVAILABLE, self.complaint, retry_after=1.0) from None
 
     return locked
 
@@ -101,6 +109,8 @@ class IssuerStore:
 
     def __init__(self, path: Path) -> None:
         self.lock = RLock()
+        self.complaint: str | None = None
+        """The last fault of the file, until `probe` has found that it can be written again."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=PRIVATE_MODE, exist_ok=True)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -115,6 +125,14 @@ class IssuerStore:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    @_alone
+    def probe(self) -> None:
+        """After a fault, write a little to learn whether the file can be written again; LogUnavailableError if not."""
+        if self.complaint is not None:
+            with self._durable():
+                self._db.execute("PRAGMA user_version = 0")
+            self.complaint = None
 
     @contextmanager
     def _durable(self) -> Iterator[None]:
