@@ -23,6 +23,9 @@ from sandbox_departments.past import Answers, Spent
 GENESIS = bytes(DIGEST_BYTES)
 """What the first entry of a journal names as the hash before it."""
 
+CLOCK_MARGIN = 7 * 86_400.0
+"""Seconds by which a clock may be ahead before uses and budgets are forgotten that still bind once it is right."""
+
 SCHEMA = """
     CREATE TABLE entries (sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, entry BLOB NOT NULL) STRICT;
     CREATE TABLE batches (
@@ -132,11 +135,15 @@ class Ledger:
             self._run("RELEASE reservation")
 
     def purge(self, now: float, budget_window: float) -> None:
-        """Forget what no rule asks for any more: the entries of the chain stay."""
+        """Forget what no rule asks for any more: the entries of the chain stay.
+
+        What is counted is kept for CLOCK_MARGIN longer: the clock may be wrong.
+        """
         self._run("UPDATE answers SET statements = NULL WHERE statements IS NOT NULL AND answer_until < ?", (now,))
-        self._run("DELETE FROM answers WHERE keep_until < ?", (now,))
-        self._run("DELETE FROM uses WHERE keep_until < ?", (now,))
-        self._run("DELETE FROM probes WHERE time <= ?", (now - budget_window,))
+        past = now - CLOCK_MARGIN
+        self._run("DELETE FROM answers WHERE keep_until < ?", (past,))
+        self._run("DELETE FROM uses WHERE keep_until < ?", (past,))
+        self._run("DELETE FROM probes WHERE time <= ?", (past - budget_window,))
 
     # -- batches and their acknowledgements -------------------------------------------------------------------
 

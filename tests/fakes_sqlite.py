@@ -1,4 +1,4 @@
-"""A connection to SQLite that fails or dies at a chosen statement, before or after it took effect.
+"""SQLite in trouble: a connection that fails or dies at a chosen statement, and a file that cannot be written.
 
 Failing is an error of SQLite's, after which the process goes on: a full disk, a lock. Dying is what `kill -9` leaves:
 no further statement of the process takes effect, not even a ROLLBACK; `abandon` then closes the file, as the system
@@ -8,7 +8,8 @@ does.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
@@ -89,3 +90,46 @@ class TrippedConnection:
             self._dead = True
             raise Dead
         raise sqlite3.OperationalError("planted")
+
+
+Trouble = Callable[[sqlite3.Connection], AbstractContextManager[None]]
+
+
+@contextmanager
+def full_disk(connection: sqlite3.Connection) -> Iterator[None]:
+    """The file may not grow by a page."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    yield
+    connection.execute("PRAGMA max_page_count = 4294967294")
+
+
+@contextmanager
+def locked(connection: sqlite3.Connection) -> Iterator[None]:
+    """Somebody else holds the database for longer than anybody waits."""
+    connection.execute("PRAGMA busy_timeout = 1")
+    (_, _, path) = connection.execute("PRAGMA database_list").fetchone()
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+@contextmanager
+def read_only(connection: sqlite3.Connection) -> Iterator[None]:
+    """What a file system that was remounted read-only does to writers."""
+    connection.execute("PRAGMA query_only = ON")
+    yield
+    connection.execute("PRAGMA query_only = OFF")
+
+
+TROUBLES: tuple[Trouble, ...] = (full_disk, locked, read_only)
+
+
+def use_free_pages(connection: sqlite3.Connection) -> None:
+    """Fill the pages that the file still has, so that whatever is written next needs a new one."""
+    connection.execute("CREATE TABLE IF NOT EXISTS ballast (data BLOB)")
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    connection.execute("INSERT INTO ballast VALUES (zeroblob(?))", ((free + 4) * size,))

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from typing import TextIO
 
 import structlog
 import uvloop
@@ -23,8 +24,33 @@ Clock = Callable[[], float]
 """Seconds since the epoch, UTC; `time.time` in a real process."""
 
 
+class LineLog:
+    """Writes log lines to a stream. One that cannot be written (a full disk) is counted, and that is told later.
+
+    A log line is worth less than the work that it tells of: no thread or task ends because nobody could be told.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lost = 0
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        told = f'{{"lines_lost": {self._lost}, "level": "error", "message": "log_was_full"}}\n' if self._lost else ""
+        try:
+            self._stream.write(told + line + "\n")
+            self._stream.flush()
+        except OSError:
+            self._lost += 1
+        else:
+            self._lost = 0
+
+    log = debug = info = warn = warning = error = critical = fatal = exception = msg
+
+
 def configure_logging(level: str) -> None:
     """JSON lines on stderr, for this package and the libraries alike. No line holds a message's content."""
+    lines = LineLog(sys.stderr)
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(
         processors=[
@@ -35,7 +61,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import sqlite3
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.party.process import cancel_all, close_all, place_of, repeat
+from gateway.party.process import LineLog, cancel_all, close_all, place_of, repeat
 from gateway.party.service import internal_error
 from gateway.protocol.errors import UnreachableError
 from gateway.protocol.reasons import Reason
@@ -70,3 +72,29 @@ async def test_step_that_fails_keeps_none_of_the_rest_from_being_taken():
     with pytest.raises(OSError, match="second"):
         await close_all(lambda: fail("first"), step, lambda: fail("second"), lambda: taken.append("last"))
     assert taken == ["first", "awaited", "second", "last"]
+
+
+class FullDisk(io.StringIO):
+    """A log file that takes nothing while the disk is full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_log_line_that_cannot_be_written_ends_nothing_and_is_told_of_later():
+    file = FullDisk()
+    log = LineLog(file)
+    log.info('{"message": "before"}')
+    file.full = True
+    for _ in range(3):
+        log.error('{"message": "lost"}')
+    file.full = False
+    log.info('{"message": "after"}')
+    log.info('{"message": "again"}')
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [line["message"] for line in lines] == ["before", "log_was_full", "after", "again"]
+    assert lines[1]["lines_lost"] == 3
