@@ -220,8 +220,11 @@ def link(previous: bytes, entry: bytes) -> bytes:
 
 @contextmanager
 def faults_as_log_unavailable() -> Iterator[None]:
-    """Turn a fault of SQLite into LogUnavailableError; its text may quote what was bound, so only its kind is told."""
+    """Turn a fault of SQLite or of the file into LogUnavailableError.
+
+    Its text may quote what was bound, so only its kind is told.
+    """
     try:
         yield
-    except sqlite3.Error as fault:
+    except (sqlite3.Error, OSError) as fault:
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, f"journal: {type(fault).__name__}", retry_after=1.0) from None

@@ -96,10 +96,11 @@ def _alone(
         with self.lock:
             try:
                 return method(self, *args, **kwargs)
-            except sqlite3.Error as fault:  # its text may quote what was bound, so only its kind is told
+            except sqlite3.Error as fault:
                 self._db.rollback()  # whatever the fault left open would swallow the next step
-                self.complaint = f"{Reason.LOG_UNAVAILABLE.value}: store: {type(fault).__name__}"
-                raise LogUnavailableError(Reason.LOG_UNAVAILABLE, self.complaint, retry_after=1.0) from None
+                error = _unavailable(fault)
+                self.complaint = str(error)
+                raise error from None
 
     return locked
 
@@ -111,15 +112,10 @@ class IssuerStore:
         self.lock = RLock()
         self.complaint: str | None = None
         """The last fault of the file, until `probe` has found that it can be written again."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=PRIVATE_MODE, exist_ok=True)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        self._db = Database(connection)
-        migrations.apply(self._db)
+        try:
+            self._db = _open(path)
+        except (sqlite3.Error, OSError) as fault:
+            raise _unavailable(fault) from None
 
     @_alone
     def close(self) -> None:
@@ -268,6 +264,24 @@ class IssuerStore:
 
     def _count(self, sql: str, *values: Any) -> int:
         return int(self._db.execute(sql, values).fetchone()[0])
+
+
+def _open(path: Path) -> Database:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=PRIVATE_MODE, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    db = Database(connection)
+    migrations.apply(db)
+    return db
+
+
+def _unavailable(fault: Exception) -> LogUnavailableError:
+    """A fault of the file; its text may quote what was bound, so only its kind is told."""
+    return LogUnavailableError(Reason.LOG_UNAVAILABLE, f"store: {type(fault).__name__}", retry_after=1.0)
 
 
 def _columns(subject: Subject) -> tuple[str, str, str]:

@@ -36,8 +36,8 @@ class SqliteStore:
     """A `gateway.stores.port.Store` in one SQLite file, mode 0600."""
 
     def __init__(self, path: Path) -> None:
-        path.touch(mode=0o600, exist_ok=True)
         with _as_unavailable():
+            path.touch(mode=0o600, exist_ok=True)
             self._writer = _connect(path)
             migrations.apply(Database(self._writer))
             self._reader = _connect(path)
@@ -342,8 +342,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _as_unavailable() -> Iterator[None]:
-    """Every failure of SQLite is one thing to the caller: the log cannot record now."""
+    """Every failure of SQLite, or of the file itself, is one thing to the caller: the log cannot record now."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__, retry_after=1.0) from error
