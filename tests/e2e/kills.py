@@ -38,6 +38,8 @@ class Arena:
     endpoints: Endpoints
     families: list[Truth]
     processes: dict[str, Process]
+    restarts: int = 0
+    """How often a process was started again."""
 
     @property
     def requester(self) -> str:
@@ -55,11 +57,11 @@ class Arena:
         child.kill()
         return True
 
-    async def until_ready(self, *names: str) -> None:
-        """Wait until parties want work; TimeoutError after RECOVERY_SECONDS."""
+    async def until_ready(self, *names: str, wanted: bool = True) -> None:
+        """Wait until parties want work (or none, if not `wanted`); TimeoutError after RECOVERY_SECONDS."""
         async with asyncio.timeout(RECOVERY_SECONDS), aiohttp.ClientSession() as session:
             for name in names or tuple(self.processes):
-                while not await self._is_ready(session, name):  # noqa: ASYNC110 - another process gets ready
+                while await self._is_ready(session, name) != wanted:  # noqa: ASYNC110 - another process gets ready
                     await asyncio.sleep(0.1)
 
     async def _is_ready(self, session: aiohttp.ClientSession, name: str) -> bool:
@@ -78,13 +80,20 @@ async def arena(folder: Path, population: int) -> AsyncIterator[Arena]:
         settings = sandbox.folder_of(node) / "settings.toml"
         settings.write_text(_BUDGET + settings.read_text())
     processes = tuple(sandbox.processes())
-    supervisor = Supervisor(processes, lambda _line: None, restart_delay=RESTART_DELAY)
+    made: list[Arena] = []
+
+    def count(_line: str) -> None:
+        for where in made:
+            where.restarts += 1
+
+    supervisor = Supervisor(processes, count, restart_delay=RESTART_DELAY)
     try:
         await supervisor.start()
         endpoints = read_endpoints(folder)
         families = list(read_truth(folder / endpoints.truth))
         by_name = {process.name: process for process in processes}
-        yield Arena(folder, sandbox, supervisor, endpoints, families, by_name)
+        made.append(Arena(folder, sandbox, supervisor, endpoints, families, by_name))
+        yield made[0]
     finally:
         await supervisor.stop()
 
