@@ -84,6 +84,8 @@ class Load:
         self.calls: list[Call] = []
         self.hung: list[str] = []
         """Calls besides applications that did not end: plans, consents, withdrawals."""
+        self.retries: Counter[str] = Counter()
+        """Why those had to be repeated, by their name and the reason."""
         self.consents = 0
         self.under_way = 0
         """Submissions that are with the gateway at the moment."""
@@ -205,6 +207,7 @@ class Load:
                 self.hung.append(name)
                 raise
             except UnreachableError as error:
+                self.retries[f"{name}: {error.reason.value}"] += 1
                 pause = error.retry_after or RETRY
                 if loop.time() + pause > until:
                     raise
