@@ -72,9 +72,9 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(folder: Path, population: int) -> AsyncIterator[Arena]:
+async def arena(folder: Path, population: int, *, standbys: bool = False) -> AsyncIterator[Arena]:
     """A federation of one prefecture, in which a process that dies is started again at once."""
-    asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base())
+    asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base(), standbys=standbys)
     sandbox = await asyncio.to_thread(open_sandbox, folder, asked, Console(stderr=True))
     for node in sandbox.nodes.values():
         settings = sandbox.folder_of(node) / "settings.toml"
@@ -142,7 +142,7 @@ class Killer:
 
     def _choose(self, count: int) -> list[str]:
         """Parties, each at most once: the gateway and the nodes alike often, the issuer now and then."""
-        weights = {"gateway": 5.0, "consent": 2.0, **dict.fromkeys(self.arena.nodes, 1.0)}
+        weights = {**dict.fromkeys(self.arena.processes, 1.0), "gateway": 5.0, "consent": 2.0}
         chosen: list[str] = []
         while len(chosen) < count:
             names = [name for name in weights if name not in chosen]

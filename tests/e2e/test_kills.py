@@ -1,7 +1,7 @@
 """`kill -9` of gateway, department nodes and issuer at random moments under load: nothing that was told is lost.
 
 A small campaign by default; the long one: `HEYAN_KILLS=100 pytest -m e2e tests/e2e/test_kills.py`. Another seed:
-`HEYAN_SEED=2`.
+`HEYAN_SEED=2`. With a standby of each node, which are killed too: `HEYAN_STANDBYS=1`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.e2e.load import Call, Ending, Load
 
 KILLS = int(os.environ.get("HEYAN_KILLS", "6"))
 SEED = int(os.environ.get("HEYAN_SEED", "1"))
+STANDBYS = os.environ.get("HEYAN_STANDBYS", "0") == "1"
 POPULATION = 120
 STEADY_FAMILIES = 12
 STEADY_AT_ONCE = 8
@@ -84,7 +85,7 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
 ) -> None:
     findings, random, began = Findings(), Random(SEED), time.monotonic()
     async with (
-        arena(tmp_path / "run", POPULATION) as where,
+        arena(tmp_path / "run", POPULATION, standbys=STANDBYS) as where,
         open_client(where.folder, where.requester) as client,
         Guardians(where.folder) as guardians,
     ):
