@@ -314,10 +314,13 @@ class Pipeline:
                 _log.error("strays_not_logged", department=department, detail=error.detail)
 
     def _frame(self, granted: Granted, tags: Tags) -> LeafFrame:
+        resumed = granted.work.resumed
+        # A clock set back meanwhile must not make a receipt run backwards, which nobody would believe.
+        earliest = self._requests.recorded_until(resumed) if resumed is not None else 0.0
         return LeafFrame(
             gateway=self._identity.uri,
             registry_version=self._registry().version,
-            log_time=self._clock(),
+            log_time=max(self._clock(), earliest),
             tags=tags,
             query=granted.work.query,
             query_digest=granted.work.submission.signed.digest,

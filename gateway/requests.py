@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from gateway.log import Log
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import LogUnavailableError
-from gateway.protocol.leaf import Tags, derive_leaf_key
+from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
 from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
@@ -85,6 +85,10 @@ class Requests:
             stored.leaf_indexes,
             derive_leaf_key(evidence_key),
         )
+
+    def recorded_until(self, resumed: Resumed) -> float:
+        """The time that the newest leaf of a stored request bears."""
+        return log_time(read_leaf(self._store.leaf(resumed.leaf_indexes[-1])))
 
     def has_use_left(self, earlier: Resumed | None, use: Use) -> bool:
         """Whether a use is left, as far as is known before the commit decides; a resumed request has spent its own."""

@@ -257,7 +257,7 @@ class DepartmentStream:
             self.breaker.fail(self._time())
             for reply in message.replies:
                 self._settle(reply.ask_id, error)
-            return
+            raise  # opened anew, so that the node sends again what it did sign
         self.breaker.succeed()
         self._traffic.replies.inc()
         self._on_batch(self.department, batch.signed, batch.proofs)

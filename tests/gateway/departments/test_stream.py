@@ -83,7 +83,7 @@ async def test_size_that_a_node_makes_up_costs_nothing(
     linked = await connect(boast)
     with pytest.raises(BadDataError):
         await linked.ask(5)
-    assert linked.stream.connected
+    await linked.connected()
 
 
 async def test_recovered_batch_whose_ask_ids_repeat_is_whole(
