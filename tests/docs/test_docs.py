@@ -233,6 +233,7 @@ def test_readme_runs_as_written(tmp_path: Path) -> None:
         federation = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=out, stderr=out)
     try:
         wait_for(log, "Ctrl-C stops everything", federation)
+        broken = False
         for line in lines[lines.index(up) + 1 :]:
             if not can_run(line):
                 continue
@@ -246,7 +247,9 @@ def test_readme_runs_as_written(tmp_path: Path) -> None:
                 timeout=60,
                 check=False,
             )
-            expected = 1 if "forged.json --dir" in line else 0
+            broken = line.endswith(" hangs") or (broken and not line.endswith(" off"))
+            unavailable = broken and line.startswith("heyan verify")
+            expected = 1 if "forged.json --dir" in line else 3 if unavailable else 0
             assert done.returncode == expected, (line, done.stdout, done.stderr)
     finally:
         federation.terminate()
