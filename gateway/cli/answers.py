@@ -9,7 +9,8 @@ from rich.console import Console
 from gateway.protocol.claims import claim_named
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.outcomes import NextStep, Outcome
-from gateway.protocol.receipt import Answer, VerifiedReceipt
+from gateway.protocol.receipt import VerifiedReceipt
+from gateway.protocol.receipt_rows import Answer
 
 _STYLES = {
     Outcome.YES: "green",

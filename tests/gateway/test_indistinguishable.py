@@ -21,8 +21,8 @@ from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt import Answer
 from gateway.protocol.receipt_file import receipt_to_json
+from gateway.protocol.receipt_rows import Answer
 from heyan.v1 import department_service_pb2 as department_pb
 from heyan.v1 import gateway_service_pb2 as pb
 from sandbox_departments.people import Family
