@@ -9,11 +9,12 @@ Choudhury and Hahne (IEEE/ACM Transactions on Networking 6, 1998) with factor 1;
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from gateway.protocol.errors import OverloadedError, UnreachableError
 from gateway.protocol.identities import Identity
+from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.reasons import Reason
 
 RETRY_AFTER = 0.5
@@ -21,6 +22,31 @@ RETRY_AFTER = 0.5
 
 PLACE_BYTES = 64 << 10
 """Bytes of a request that one place holds: several ordinary ones; a larger request takes more places."""
+
+LEAST_PLACES = 2 * (1 + MAX_MESSAGE // PLACE_BYTES)
+"""With fewer, the largest message that is allowed would never find room: alone it may take half of all."""
+
+
+class Place:
+    """What a request holds until `release`; also a context manager. Releasing twice is releasing once."""
+
+    def __init__(self, admission: Admission, peer: str, count: int) -> None:
+        self._admission = admission
+        self._peer = peer
+        self.count = count
+
+    def release(self) -> None:
+        """Give it back once its work has ended, which may be after its caller has gone."""
+        self._admission.give_back(self._peer, self.count)
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
 
 class Admission:
@@ -41,32 +67,23 @@ class Admission:
         """Let nobody in any more: the process is draining."""
         self._closed = True
 
-    @contextmanager
-    def place(self, peer: Identity, size: int = 0) -> Iterator[None]:
-        """Hold places meanwhile; raises what `take` raises."""
-        taken = self.take(peer, size)
-        try:
-            yield
-        finally:
-            self.give_back(peer, taken)
-
-    def take(self, peer: Identity, size: int = 0) -> int:
-        """Take places for a request of `size` bytes; how many, for `give_back`.
+    def take(self, peer: Identity, size: int = 0) -> Place:
+        """Places for a request of `size` bytes.
 
         OverloadedError if there are none for this peer, UnreachableError when draining.
         """
         if self._closed:
             raise UnreachableError(Reason.SHUTTING_DOWN, "draining", retry_after=RETRY_AFTER)
-        held, places = self._held[peer.uri], 1 + size // PLACE_BYTES
-        if held + places > self._total - self._taken:
+        count = 1 + size // PLACE_BYTES
+        if self._held[peer.uri] + count > self._total - self._taken:
             raise OverloadedError(Reason.OVERLOADED, "places for requests", retry_after=RETRY_AFTER)
-        self._taken += places
-        self._held[peer.uri] += places
-        return places
+        self._taken += count
+        self._held[peer.uri] += count
+        return Place(self, peer.uri, count)
 
-    def give_back(self, peer: Identity, places: int) -> None:
-        """Give places back once their work has ended, which may be after its caller has gone."""
-        self._taken -= places
-        self._held[peer.uri] -= places
-        if not self._held[peer.uri]:
-            del self._held[peer.uri]
+    def give_back(self, peer: str, count: int) -> None:
+        """For `Place`."""
+        self._taken -= count
+        self._held[peer] -= count
+        if not self._held[peer]:
+            del self._held[peer]

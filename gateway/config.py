@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from gateway.admission import LEAST_PLACES
 from gateway.party.config import PartyConfig
 
 
@@ -15,7 +16,9 @@ class GatewayConfig(PartyConfig):
     store: Path = Field(description="SQLite file of log, requests and evidence")
     log_keys: Path = Field(description="folder of the Ed25519 log keys (PKCS#8 PEM, mode 0600)")
     kek: Path = Field(description="file with the 32-byte key-encryption key of the evidence, mode 0600")
-    max_requests: int = Field(512, ge=2, description="places for requests under way, of 64 KiB each, shared fairly")
+    max_requests: int = Field(
+        512, ge=LEAST_PLACES, description="places for requests under way, of 64 KiB each, shared fairly"
+    )
     unanswered_burst: int = Field(600, ge=1, description="queries of a requester that no department answers, at once")
     unanswered_per_second: float = Field(10.0, gt=0, description="and in the long run")
     drain_seconds: float = Field(15.0, gt=0, description="how long a stop waits for what is under way")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from consent.revocation import Revocation
+from gateway.allowance import Allowance
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.port import Orphans
 from gateway.leaves import LeafStamp
@@ -37,11 +38,19 @@ _log = structlog.get_logger(__name__)
 class Events:
     """Logs them, and acknowledges statements that are logged."""
 
-    def __init__(self, log: Log, requests: Requests, acknowledgements: Acknowledgements, stamp: LeafStamp) -> None:
+    def __init__(
+        self,
+        log: Log,
+        requests: Requests,
+        acknowledgements: Acknowledgements,
+        stamp: LeafStamp,
+        withdrawals: Allowance,
+    ) -> None:
         self._log = log
         self._requests = requests
         self._acknowledgements = acknowledgements
         self._stamp = stamp
+        self._withdrawals = withdrawals
         self._owed: dict[bytes, str] = {}
         self._withdrawing: dict[Withdrawal, asyncio.Task[float]] = {}
 
@@ -97,7 +106,10 @@ class Events:
             _log.info("owed_statements_logged", department=department, statements=len(digests))
 
     async def withdraw(self, revocation: Revocation) -> float:
-        """Log a withdrawal that the grant's issuer reports, once; honoured when this returns. When it was recorded."""
+        """Log a withdrawal that the grant's issuer reports, once; honoured when this returns. When it was recorded.
+
+        OverloadedError if the issuer has withdrawn more than its allowance: each is a leaf.
+        """
         withdrawal = Withdrawal(revocation.issuer, revocation.grant_digest)
         running = self._withdrawing.get(withdrawal)
         if running is None:
@@ -109,6 +121,9 @@ class Events:
         issuer, grant_digest = withdrawal.issuer, withdrawal.grant_digest
         leaf = self._requests.withdrawal_leaf(issuer, grant_digest)
         if leaf is None:
+            now = self._stamp.clock()
+            self._withdrawals.require(issuer, now)
+            self._withdrawals.spend(issuer, now)  # before anything is awaited: many may come at once
             tags = self._requests.leaf_tags(grant_digest)
             tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
             leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))

@@ -12,8 +12,9 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -25,6 +26,8 @@ from gateway.protocol.note import SignerKey
 from gateway.protocol.proof import InclusionProof
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry, Head, Store
+
+T = TypeVar("T")
 
 _logger = structlog.get_logger(__name__)
 
@@ -39,12 +42,20 @@ BATCHING = Batching(full=GROUP_LIMIT, longest=0.003, share=0.5)
 """Half a commit more of waiting saves a whole one for whoever comes in it."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """An entry, or None to find out whether the store can be written."""
+@dataclass(frozen=True, slots=True)
+class _Append:
+    entry: Entry
+    done: asyncio.Future[Committed]
 
-    entry: Entry | None
-    done: asyncio.Future[Committed | None]
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
 
 
 class Log:
@@ -54,7 +65,7 @@ class Log:
         self._store = store
         self._origin = origin
         self._signer = signer
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(QUEUE_LIMIT)
+        self._queue: queue.Queue[_Append | _Probe | _Stop] = queue.Queue(QUEUE_LIMIT)
         self._thread = threading.Thread(target=self._write, name="heyan-log-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
@@ -68,7 +79,7 @@ class Log:
     async def stop(self) -> None:
         """End after everything queued is committed."""
         if self._thread.is_alive():
-            await asyncio.to_thread(self._queue.put, None)
+            await asyncio.to_thread(self._queue.put, _Stop())
             await asyncio.to_thread(self._thread.join)
 
     def use_signer(self, signer: SignerKey) -> None:
@@ -82,73 +93,95 @@ class Log:
 
     async def append(self, entry: Entry) -> Committed:
         """Commit one entry; returns once it is durable. OverloadedError or LogUnavailableError otherwise."""
-        committed = await self._enqueue(entry)
-        assert committed is not None  # noqa: S101 - an entry ends as a leaf or as an error
-        return committed
+        done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Append(entry, done))
+        return await done
 
     async def probe(self) -> None:
         """After a failure: find out whether the store can be written again. LogUnavailableError if it cannot."""
         if self._failing is not None:
-            await self._enqueue(None)
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._enqueue(_Probe(done))
+            await done
 
-    async def _enqueue(self, entry: Entry | None) -> Committed | None:
-        waiting = _Waiting(entry, asyncio.get_running_loop().create_future())
+    def _enqueue(self, item: _Append | _Probe) -> None:
         try:
-            self._queue.put_nowait(waiting)
+            self._queue.put_nowait(item)
         except queue.Full:
             raise OverloadedError(Reason.OVERLOADED, "log queue", retry_after=1.0) from None
-        return await waiting.done
 
     # -- the writer's thread --------------------------------------------------------------------------------
 
     def _write(self) -> None:
-        stopping = False
-        while not stopping:
-            waited = not self._queue.empty()  # for the commit that has just ended
-            group, stopping = self._take([], block=True)
-            patience = BATCHING.patience(
-                waiting=len(group), in_flight=int(waited and not stopping), exchange=self._usual_commit
-            )
-            if patience > 0:
-                time.sleep(patience)
-                group, stopping = self._take(group, block=False)
+        while True:
+            group, other = self._gather(busy=not self._queue.empty())  # busy: something waited for the last commit
             if group:
                 self._commit(group)
+            if isinstance(other, _Probe):
+                self._look(other)
+            if isinstance(other, _Stop):
+                return
 
-    def _take(self, group: list[_Waiting], *, block: bool) -> tuple[list[_Waiting], bool]:
-        """`group` with what is queued besides, up to GROUP_LIMIT; and whether the writer shall end after it."""
-        while len(group) < GROUP_LIMIT:
+    def _gather(self, *, busy: bool) -> tuple[list[_Append], _Probe | _Stop | None]:
+        """The next group, waited for as long as there is none, and what else came behind it, if that ended it."""
+        group: list[_Append] = []
+        until = None
+        while len(group) < BATCHING.full:
             try:
-                item = self._queue.get(block=block and not group)
+                item = self._next(until)
             except queue.Empty:
                 break
-            if item is None:
-                return group, True
+            if not isinstance(item, _Append):
+                return group, item
             group.append(item)
-        return group, False
+            if until is None:
+                patience = BATCHING.patience(waiting=1, in_flight=int(busy), exchange=self._usual_commit)
+                until = time.monotonic() + patience
+        return group, None
 
-    def _commit(self, group: Sequence[_Waiting]) -> None:
-        assert self._loop is not None  # noqa: S101 - start() sets it before the thread runs
-        entries = [waiting.entry for waiting in group if waiting.entry is not None]
-        began = time.monotonic()
-        outcome: Sequence[Committed] | HeyanError
+    def _next(self, until: float | None) -> _Append | _Probe | _Stop:
+        """What is queued; waits for it until a time, or for ever. Raises queue.Empty."""
+        if until is None:
+            return self._queue.get()
         try:
-            if entries:
-                outcome = self._store.commit(entries, self._sign)
-            else:
-                outcome = ()
-                self._store.probe()
-            self._failing = None
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return self._queue.get(timeout=max(0.0, until - time.monotonic()))
+
+    def _commit(self, group: Sequence[_Append]) -> None:
+        began = time.monotonic()
+        outcome = self._attempt(lambda: self._store.commit([item.entry for item in group], self._sign))
+        if not isinstance(outcome, HeyanError):
             self._usual_commit = smooth(self._usual_commit, time.monotonic() - began)
+        self._release([item.done for item in group], outcome)
+
+    def _look(self, probe: _Probe) -> None:
+        def look() -> Sequence[None]:
+            self._store.probe()
+            return (None,)
+
+        self._release([probe.done], self._attempt(look))
+
+    def _attempt(self, work: Callable[[], T]) -> T | HeyanError:
+        """What the store did, or why it could not."""
+        try:
+            done = work()
         except HeyanError as error:
-            outcome = error
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever happened, the waiters must be told, not left
             _logger.error("log_writer_failed", kind=type(error).__name__)
-            outcome = LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__)
-        if isinstance(outcome, HeyanError):
-            self._failing = str(outcome)
-            _logger.error("log_cannot_record", detail=outcome.detail, entries=len(group))
-        self._loop.call_soon_threadsafe(_release, group, outcome)
+            failure = LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__)
+        else:
+            self._failing = None
+            return done
+        self._failing = str(failure)
+        _logger.error("log_cannot_record", detail=failure.detail)
+        return failure
+
+    def _release(self, waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:
+        """Tell the waiters, on their loop."""
+        assert self._loop is not None  # noqa: S101 - start() sets it before the thread runs
+        self._loop.call_soon_threadsafe(_tell, waiting, outcome)
 
     def _sign(self, size: int, root: bytes) -> str:
         return sign_checkpoint(Checkpoint(self._origin, size, root), [self._signer])
@@ -182,13 +215,11 @@ class Log:
             raise NotFoundError(Reason.NOT_FOUND, "the log is not that large yet")
 
 
-def _release(group: Sequence[_Waiting], outcome: Sequence[Committed] | HeyanError) -> None:
-    committed = iter(outcome if not isinstance(outcome, HeyanError) else ())
-    for waiting in group:
-        mine = next(committed, None) if waiting.entry is not None else None
-        if waiting.done.done():
+def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:
+    for position, done in enumerate(waiting):
+        if done.done():
             continue
         if isinstance(outcome, HeyanError):
-            waiting.done.set_exception(outcome)
+            done.set_exception(outcome)
         else:
-            waiting.done.set_result(mine)
+            done.set_result(outcome[position])

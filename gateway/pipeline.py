@@ -24,7 +24,7 @@ import structlog
 
 from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
-from gateway.admission import Admission
+from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
 from gateway.events import Events
 from gateway.fan_out import FanOut
@@ -129,18 +129,18 @@ class Pipeline:
 
         Two calls with the same request_id and bytes share one piece of work, which outlives its callers.
         """
-        places = self._admission.take(peer, len(message))  # before anything is done for the peer
+        place = self._admission.take(peer, len(message))  # before anything is done for the peer
         try:
-            task = self._join(message, peer, time_left, places)
+            task = self._join(message, peer, time_left, place)
         except BaseException:
-            self._admission.give_back(peer, places)
+            place.release()
             raise
         return await asyncio.shield(task)
 
     def _join(
-        self, message: bytes, peer: Identity, time_left: float | None, places: int
+        self, message: bytes, peer: Identity, time_left: float | None, place: Place
     ) -> asyncio.Task[receipt_pb2.Receipt]:
-        """The work on this request; `places` are given back when it ends, at once if it was begun before."""
+        """The work on this request; its place is given back when it ends, at once if it was begun before."""
         submission, query = self._decode(message)
         key = RequestKey(peer.uri, query.request_id)
         digest = submission.signed.digest
@@ -148,12 +148,12 @@ class Pipeline:
         if running is not None:
             if running[0] != digest:
                 raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-            self._admission.give_back(peer, places)
+            place.release()
             return running[1]
         until = self._deadline(time_left)
         task = asyncio.create_task(self._carry(submission, query, key, until))
         self._under_way[key] = (digest, task)
-        task.add_done_callback(lambda done: self._forget(key, peer, places, done))  # not when its caller goes
+        task.add_done_callback(lambda done: self._forget(key, place, done))  # not when its caller goes
         return task
 
     async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
@@ -332,9 +332,9 @@ class Pipeline:
             raise MalformedError.at("deadline", f"must leave departments more than {LEAST_DEADLINE} s to answer")
         return asyncio.get_running_loop().time() + budget - DEADLINE_MARGIN
 
-    def _forget(self, key: RequestKey, peer: Identity, places: int, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
+    def _forget(self, key: RequestKey, place: Place, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
         self._under_way.pop(key, None)
-        self._admission.give_back(peer, places)
+        place.release()
         if not task.cancelled():
             task.exception()  # its callers have it, or have gone
 

@@ -48,8 +48,10 @@ _logger = structlog.get_logger(__name__)
 
 MAX_CALLS = 4_096
 """Calls that the transport hands over at once, of any kind; those beyond it get RESOURCE_EXHAUSTED unread."""
-WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND = 10_000, 50.0
-"""Withdrawals that one issuer may report at once, and in the long run: each is a leaf."""
+WITHDRAWAL_BURST = 10_000
+"""Withdrawals that one issuer may report at once: a morning's worth of a province, should it have been held up."""
+WITHDRAWALS_PER_SECOND = 50.0
+"""And in the long run: far more than guardians withdraw, far less than would make the log theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ class GatewayProcess:
         self._links = DepartmentLinks(keeper, self._tls, clock, Traffic(metrics))
         self._acknowledgements = Acknowledgements(self._links.link)
         stamp = LeafStamp(config.identity, keeper.current, clock)
-        self._events = Events(self._log, requests, self._acknowledgements, stamp)
+        withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
+        self._events = Events(self._log, requests, self._acknowledgements, stamp, withdrawals)
         self._admission = Admission(config.max_requests)
         self._pipeline = Pipeline(
             identity=config.identity,
@@ -112,14 +115,13 @@ class GatewayProcess:
             admission=self._admission,
             unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),
         )
-        withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
         self._refusals = Refusals(self._log, stamp, clock)
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
-                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, withdrawals, clock),
+                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, clock),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
                 Metrics(metrics, self._admission, self._links),

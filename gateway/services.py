@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
 from gateway.admission import Admission
-from gateway.allowance import Allowance
 from gateway.departments.links import DepartmentLinks
 from gateway.events import Events
 from gateway.log import Log
@@ -60,14 +59,12 @@ class GatewayMethods:
         events: Events,
         registry: Callable[[], Registry],
         admission: Admission,
-        withdrawals: Allowance,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._events = events
         self._registry = registry
         self._admission = admission
-        self._withdrawals = withdrawals
         self._clock = clock
 
     def methods(self) -> tuple[Method, ...]:
@@ -94,7 +91,7 @@ class GatewayMethods:
     async def get_verification(self, message: bytes, peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(gateway_service_pb2.GetVerificationRequest, message, MAX_MESSAGE)
-        with self._admission.place(peer):
+        with self._admission.take(peer):
             receipt = self._pipeline.get(request.request_id, peer)
         return gateway_service_pb2.GetVerificationResponse(receipt=receipt).SerializeToString()
 
@@ -104,10 +101,8 @@ class GatewayMethods:
         revocation = open_revocation(request.statement, self._registry(), self._clock())
         if revocation.issuer != peer.uri:
             raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
-        self._withdrawals.require(peer.uri, self._clock())
-        with self._admission.place(peer):
+        with self._admission.take(peer):
             log_time = await self._events.withdraw(revocation)
-        self._withdrawals.spend(peer.uri, self._clock())
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
 
 

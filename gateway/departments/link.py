@@ -4,9 +4,8 @@ The registry lists a node's channels in order: the primary first, then standbys,
 answer a repeated query alike. An ask goes to the first that can take it, and then
 
 - to the next one at once, if that fails (failover);
-- to the next one as well, if no answer has come for longer than all but one in twenty took of late (a hedge; after
-  Dean and Barroso, "The Tail at Scale", 2013). Hedges are budgeted, so that they never double the load of a node
-  that is merely busy. Answers that come too late to be the first are orphans, and logged.
+- to the next one as well, if no answer has come for longer than all but one in twenty took of late (a hedge; see
+  `latency`). Answers that come too late to be the first are orphans, and logged.
 
 A channel whose node fails time after time, or says nothing while asked, is left alone by its breaker. A certificate
 of ours that was renewed is put to use by a new stream beside the old one, which ends once it has nothing to do.
@@ -20,26 +19,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.departments.latency import Latencies
+from gateway.departments.latency import HedgeBudget, Latencies
 from gateway.departments.port import Acknowledgement, Ask, Reply
 from gateway.departments.stream import DepartmentStream
 from gateway.departments.traffic import NodeTraffic
+from gateway.party.process import cancel_all
 from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.reasons import Reason
 
 _log = structlog.get_logger(__name__)
 
-LEAST_HEDGE_DELAY = 0.02
-"""Seconds before which no second channel is asked: a scheduler's hiccup is no reason."""
-FIRST_HEDGE_DELAY = 0.5
-"""Seconds while too few answers are known."""
-HEDGE_SHARE = 0.1
-"""Hedges for each ask, in the long run: what a busy node may get on top."""
-HEDGE_BURST = 10.0
-LEAST_SILENCE = 2.0
-MOST_SILENCE = 8.0
-"""Seconds, between which lies the silence of an asked node that counts as having stopped: four times what all but
-one in twenty of its answers take."""
 RETIRE_GRACE = 15.0
 """Seconds for what is under way on a stream that is replaced; longer than any ask waits."""
 CLOSE_GRACE = 1.0
@@ -52,14 +41,25 @@ OpenStream = Callable[[str], DepartmentStream]
 """Makes the stream over the channel at an address (host:port)."""
 
 
-@dataclass(slots=True)
-class _Channel:
-    """The stream over one channel, and the one that will replace it."""
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A stream, the task that runs it, and which of our certificates it was opened with."""
 
     stream: DepartmentStream
     task: asyncio.Task[None]
     generation: int
-    successor: tuple[DepartmentStream, asyncio.Task[None], int] | None = None
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The stream over one channel, and the one that will replace it."""
+
+    current: _Opened
+    successor: _Opened | None = None
+
+    @property
+    def opened(self) -> list[_Opened]:
+        return [self.current] if self.successor is None else [self.current, self.successor]
 
 
 class DepartmentLink:
@@ -73,43 +73,40 @@ class DepartmentLink:
         self._channels: dict[str, _Channel] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._latencies = Latencies()
-        self._hedges_left = HEDGE_BURST
+        self._hedges = HedgeBudget()
 
     @property
     def connected(self) -> bool:
         """Whether any stream is open."""
-        return any(channel.stream.connected for channel in self._channels.values())
+        return any(channel.current.stream.connected for channel in self._channels.values())
 
     @property
     def tried(self) -> bool:
         """Whether an attempt to open each stream has ended, well or not."""
-        return all(channel.stream.tried for channel in self._channels.values())
+        return all(channel.current.stream.tried for channel in self._channels.values())
 
     def reconcile(self, addresses: Sequence[str], generation: int) -> None:
         """Follow the registry's list of channels, and our own certificate, whose `generation` counts renewals."""
         for address in self._channels.keys() - set(addresses):
-            gone = self._channels.pop(address)
-            self._retire(gone.stream, gone.task)
-            if gone.successor is not None:
-                gone.successor[1].cancel()
+            for opened in self._channels.pop(address).opened:
+                self._retire(opened)
         # In the registry's order, which is that in which they are asked.
         self._channels = {
-            address: self._channels.get(address) or _Channel(*self._start(address), generation)
+            address: self._channels.get(address) or _Channel(self._start(address, generation))
             for address in dict.fromkeys(addresses)
         }
         for address, channel in self._channels.items():
-            if channel.generation != generation and channel.successor is None:
-                channel.successor = (*self._start(address), generation)
-            if channel.successor is not None and channel.successor[0].connected:
-                self._retire(channel.stream, channel.task)
-                channel.stream, channel.task, channel.generation = channel.successor
-                channel.successor = None
+            if channel.successor is not None and channel.successor.stream.connected:
+                self._retire(channel.current)
+                channel.current, channel.successor = channel.successor, None
+            if channel.current.generation != generation and channel.successor is None:
+                channel.successor = self._start(address, generation)
 
     async def ask(self, ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ASYNC109
         """See the port."""
         began = self._time()
-        deadline, hedge_at = began + timeout, began + self._hedge_delay()
-        self._hedges_left = min(HEDGE_BURST, self._hedges_left + HEDGE_SHARE)
+        deadline, hedge_at = began + timeout, began + self._latencies.hedge_delay
+        self._hedges.ask()
         sent: Sent = {}
         untried = self._ready()
         failure: HeyanError = UnreachableError(Reason.DEPARTMENT_UNREACHABLE, self.department, retry_after=1.0)
@@ -145,28 +142,23 @@ class DepartmentLink:
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """See the port."""
         for channel in self._channels.values():
-            if channel.stream.connected:
-                channel.stream.acknowledge(acknowledgement)
+            if channel.current.stream.connected:
+                channel.current.stream.acknowledge(acknowledgement)
                 return
 
     async def close(self) -> None:
         """End all streams, after what still waits to be sent."""
-        await asyncio.gather(*(channel.stream.finish(CLOSE_GRACE) for channel in self._channels.values()))
-        ending = [channel.task for channel in self._channels.values()]
-        ending += [channel.successor[1] for channel in self._channels.values() if channel.successor is not None]
-        ending += self._retiring
-        self._channels.clear()
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        channels, self._channels = list(self._channels.values()), {}
+        await asyncio.gather(*(channel.current.stream.finish(CLOSE_GRACE) for channel in channels))
+        await cancel_all([*(opened.task for channel in channels for opened in channel.opened), *self._retiring])
 
     # -- which channel --------------------------------------------------------------------------------------
 
     def _ready(self) -> Iterator[DepartmentStream]:
         """The streams that may be asked now, in order; each is looked at when it is come to."""
         for channel in list(self._channels.values()):
-            stream, now = channel.stream, self._time()
-            if not stream.breaker.is_open and stream.silence(now) > self._longest_silence():
+            stream, now = channel.current.stream, self._time()
+            if not stream.breaker.is_open and stream.silence(now) > self._latencies.longest_silence:
                 _log.warning("department_silent", department=self.department)
                 stream.breaker.trip(now)
             if stream.connected and stream.breaker.admits(now):
@@ -183,30 +175,22 @@ class DepartmentLink:
         return False
 
     def _hedge(self, ask: Ask, untried: Iterator[DepartmentStream], sent: Sent) -> None:
-        if self._hedges_left >= 1 and self._send(ask, untried, sent):
-            self._hedges_left -= 1
+        if self._hedges.allows and self._send(ask, untried, sent):
+            self._hedges.spend()
             self._traffic.hedges.inc()
-
-    def _hedge_delay(self) -> float:
-        usual = self._latencies.p95
-        return FIRST_HEDGE_DELAY if usual is None else max(LEAST_HEDGE_DELAY, usual)
-
-    def _longest_silence(self) -> float:
-        return min(MOST_SILENCE, max(LEAST_SILENCE, 4 * (self._latencies.p95 or 0.0)))
 
     # -- opening and ending ---------------------------------------------------------------------------------
 
-    def _start(self, address: str) -> tuple[DepartmentStream, asyncio.Task[None]]:
+    def _start(self, address: str, generation: int) -> _Opened:
         stream = self._open_stream(address)
-        return stream, asyncio.create_task(stream.run())
+        return _Opened(stream, asyncio.create_task(stream.run()), generation)
 
-    def _retire(self, stream: DepartmentStream, task: asyncio.Task[None]) -> None:
+    def _retire(self, opened: _Opened) -> None:
         async def retire() -> None:
             try:
-                await stream.finish(RETIRE_GRACE)
+                await opened.stream.finish(RETIRE_GRACE)
             finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+                await cancel_all([opened.task])
 
         retiring = asyncio.create_task(retire())
         self._retiring.add(retiring)

@@ -140,7 +140,8 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     acknowledgements = Acknowledgements(find)
     for department in departments.values():
         department.on_batch = acknowledgements.expect
-    events = Events(log, requests, acknowledgements, LeafStamp(parse_identity(fed.GATEWAY), registry, clock))
+    stamp = LeafStamp(parse_identity(fed.GATEWAY), registry, clock)
+    events = Events(log, requests, acknowledgements, stamp, Allowance(5, 1.0, Reason.OVERLOADED))
     admission = Admission(total=64)
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),

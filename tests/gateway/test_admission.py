@@ -6,9 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from gateway.admission import PLACE_BYTES, Admission
+from gateway.admission import LEAST_PLACES, PLACE_BYTES, Admission
 from gateway.protocol.errors import OverloadedError, UnreachableError
 from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.reasons import Reason
 
 ONE, OTHER = Identity(PartyRole.REQUESTER, "one"), Identity(PartyRole.REQUESTER, "other")
@@ -19,7 +20,7 @@ def take_all(admission: Admission, peer: Identity) -> int:
     taken = 0
     while True:
         try:
-            taken += admission.take(peer)
+            taken += admission.take(peer).count
         except OverloadedError:
             return taken
 
@@ -48,33 +49,38 @@ def test_requester_that_floods_gets_its_share_again_once_others_have_gone() -> N
     admission = Admission(total=100)
     with ExitStack() as held:
         for _ in range(40):
-            held.enter_context(admission.place(OTHER))
+            held.enter_context(admission.take(OTHER))
         assert take_all(admission, ONE) == 30
     assert take_all(admission, ONE) == 20
 
 
 def test_full_house_tells_everybody_to_come_back() -> None:
     admission = Admission(total=1)
-    with admission.place(ONE), pytest.raises(OverloadedError) as caught, admission.place(OTHER):
+    with admission.take(ONE), pytest.raises(OverloadedError) as caught, admission.take(OTHER):
         pass
     assert caught.value.retry_after
-    with admission.place(OTHER):
+    with admission.take(OTHER):
         assert admission.taken == 1
 
 
 def test_large_request_takes_more_places_so_that_memory_is_bounded() -> None:
     admission = Admission(total=64)
-    places = admission.take(ONE, 16 * PLACE_BYTES)
-    assert places == admission.taken == 17
+    place = admission.take(ONE, 16 * PLACE_BYTES)
+    assert place.count == admission.taken == 17
     with pytest.raises(OverloadedError):
         admission.take(ONE, 32 * PLACE_BYTES)
-    admission.give_back(ONE, places)
+    place.release()
+    place.release()
     assert admission.taken == 0
+
+
+def test_smallest_gateway_still_takes_the_largest_message() -> None:
+    assert Admission(LEAST_PLACES).take(ONE, MAX_MESSAGE).count == LEAST_PLACES // 2
 
 
 def test_place_is_given_back_when_a_request_fails() -> None:
     admission = Admission(total=1)
-    with pytest.raises(ZeroDivisionError), admission.place(ONE):
+    with pytest.raises(ZeroDivisionError), admission.take(ONE):
         raise ZeroDivisionError
     assert admission.taken == 0
 
@@ -82,6 +88,6 @@ def test_place_is_given_back_when_a_request_fails() -> None:
 def test_draining_gateway_lets_nobody_in() -> None:
     admission = Admission(total=1)
     admission.close()
-    with pytest.raises(UnreachableError) as caught, admission.place(ONE):
+    with pytest.raises(UnreachableError) as caught, admission.take(ONE):
         pass
     assert caught.value.reason is Reason.SHUTTING_DOWN

@@ -71,7 +71,7 @@ async def test_index_that_no_store_can_hold_is_refused(methods: LogMethods, gate
 
 def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
     """The whole table, by hand: a role added by mistake fails here."""
-    gateway_methods = GatewayMethods(gateway.pipeline, gateway.events, None, None, None, gateway.clock)  # type: ignore[arg-type]
+    gateway_methods = GatewayMethods(gateway.pipeline, gateway.events, None, None, gateway.clock)  # type: ignore[arg-type]
     table = {
         method.name: {role.value for role in method.roles}
         for method in (*gateway_methods.methods(), *methods.methods())

@@ -185,3 +185,21 @@ async def test_counties_of_two_nodes_cannot_be_asked_side_by_side(gateway: Gatew
     assert caught.value.reason is Reason.TOO_MANY_CHECKS
     verified = await gateway.verify(gateway.submission(consent, counties[1:]))
     assert [answer.department for answer in verified.answers] == [EDUCATION]
+
+
+async def test_issuer_cannot_grow_the_log_at_will_with_withdrawals(gateway: Gateway) -> None:
+    """Also at once; and what was recorded before may be reported again for nothing."""
+    grants = [gateway.federation.issue().grants[0] for _ in range(8)]
+    withdrawals = [
+        Revocation(fed.ISSUER, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+        for grant in grants
+    ]
+    outcomes = await asyncio.gather(*map(gateway.events.withdraw, withdrawals), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, OverloadedError)]
+    assert (len(refused), len(gateway.leaves())) == (3, 5)
+    assert all(outcome.retry_after for outcome in refused)
+    for withdrawal in withdrawals[:5]:
+        await gateway.events.withdraw(withdrawal)
+    gateway.clock.now += 3
+    for withdrawal in withdrawals[5:]:
+        await gateway.events.withdraw(withdrawal)

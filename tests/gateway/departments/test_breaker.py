@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from gateway.departments.breaker import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Breaker
-from gateway.departments.latency import ENOUGH, WINDOW, Latencies
+from gateway.departments.latency import (
+    BURST,
+    ENOUGH,
+    FIRST_DELAY,
+    LEAST_DELAY,
+    LEAST_SILENCE,
+    MOST_SILENCE,
+    SHARE,
+    WINDOW,
+    HedgeBudget,
+    Latencies,
+)
 
 
 def opened(at: float = 100.0) -> Breaker:
@@ -85,3 +96,22 @@ def test_percentile_needs_enough_answers_and_follows_them() -> None:
         latencies.add(number % WINDOW / WINDOW)
     assert latencies.p95 is not None
     assert 0.94 <= latencies.p95 <= 0.96
+
+
+def test_hedges_are_saved_up_to_a_burst_and_come_one_for_ten_asks() -> None:
+    budget, hedged = HedgeBudget(), 0
+    for _ in range(1_000):
+        budget.ask()
+        if budget.allows:
+            budget.spend()
+            hedged += 1
+    assert BURST + 1_000 * SHARE - 2 < hedged <= BURST + 1_000 * SHARE
+
+
+def test_delay_and_silence_follow_the_answers_within_bounds() -> None:
+    latencies = Latencies()
+    assert (latencies.hedge_delay, latencies.longest_silence) == (FIRST_DELAY, LEAST_SILENCE)
+    for expected, answer in (((LEAST_DELAY, LEAST_SILENCE), 0.001), ((1.0, 4.0), 1.0), ((5.0, MOST_SILENCE), 5.0)):
+        for _ in range(2 * WINDOW):
+            latencies.add(answer)
+        assert (latencies.hedge_delay, latencies.longest_silence) == expected
