@@ -66,11 +66,6 @@ class Row:
     statement: SignedStatement | None = None
     reason: Reason | None = None
 
-    @property
-    def is_contradicted(self) -> bool:
-        """Whether the department said both one thing and another: asked again, it could only choose."""
-        return self.reason is Reason.ANSWERS_CONTRADICT
-
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -96,12 +91,12 @@ class Settlement:
     @property
     def answered(self) -> tuple[Row, ...]:
         """The rows that attestations answer, contradictory ones too: these spend uses."""
-        return tuple(row for row in self.rows if row.status is CheckStatus.ANSWERED or row.is_contradicted)
+        return tuple(row for row in self.rows if row.status.spends)
 
     @property
     def settled(self) -> bool:
         """Whether any row rests on a department's statement, or on contradictory ones."""
-        return any(row.statement is not None or row.is_contradicted for row in self.rows)
+        return any(row.status.is_final for row in self.rows)
 
 
 def settle(results: Sequence[PartResult], signed: SignedQuery, query: Query, answered: Set[str]) -> Settlement:
@@ -189,7 +184,7 @@ def _agree(one: Statement, other: Statement) -> bool:
 
 def _row(result: PartResult, check: Check, found: _Found) -> Row:
     if check.check_id in found.contradicted:
-        return Row(result, check, CheckStatus.UNAVAILABLE, reason=Reason.ANSWERS_CONTRADICT)
+        return Row(result, check, CheckStatus.CONTRADICTED, reason=Reason.ANSWERS_CONTRADICT)
     fit = found.fit.get(check.check_id)
     if fit is None:
         reason = result.outcome if isinstance(result.outcome, Reason) else Reason.ATTESTATION_INVALID
@@ -278,7 +273,7 @@ def _gap(row: Row) -> log_pb2.UnavailableCheck:
         check_id=row.check.check_id,
         department=row.result.part.part.department,
         reason=row.reason.value if row.reason else "",
-        next_step=check_pb2.NEXT_STEP_OFFLINE if row.is_contradicted else check_pb2.NEXT_STEP_RETRY,
+        next_step=check_pb2.NEXT_STEP_RETRY if row.status is CheckStatus.UNAVAILABLE else check_pb2.NEXT_STEP_OFFLINE,
         ask_time=to_timestamp(row.result.ask_time),
         end_time=to_timestamp(row.result.end_time),
     )

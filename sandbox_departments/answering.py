@@ -4,7 +4,7 @@ A node trusts no gateway. For one ask that came over the connection of a gateway
 
     admit            1  the query is its requester's, for this gateway, and may be answered now
                      2  the part is one of the query's, for this node, and rests on grants that the query names
-                     3  vocabulary and registry allow every check of it
+                     3  no claim is asked of the same subjects twice; vocabulary and registry allow every check
                      4  the grants shown are those it rests on and the guardian's, each made out to this requester
                         (looked at first), genuine, in force, and to be spent at this gateway
                      5  each check is authorized by them: claim, region, purpose, subjects, assurance
@@ -47,7 +47,13 @@ from gateway.protocol.errors import (
 from gateway.protocol.limits import ATTESTATION_LIFETIME, EARLY_TOLERANCE, NONCE_SIZE
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import GrantUse, OpenedPart, Query, open_part
-from gateway.protocol.query_rules import check_policy, open_query, require_answerable, require_grants_of_query
+from gateway.protocol.query_rules import (
+    check_policy,
+    open_query,
+    require_answerable,
+    require_grants_of_query,
+    require_single_questions,
+)
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.sealing import OpeningKey, open_sealed
@@ -124,6 +130,7 @@ def admit(ask: Ask, gateway: str, situation: Situation, genuine: GenuineGrants |
     if opened.part.department != situation.department:
         raise NotGrantedError(Reason.PART_OTHER_DEPARTMENT)
     require_grants_of_query(query, opened.part)
+    require_single_questions(opened.part.checks)
     check_policy(query, opened.part, registry)
     if {grant.digest for grant in ask.grants} != opened.part.grant_digests | {query.grant_digests[0]}:
         raise ForgedError(Reason.QUERY_PARTS_MISMATCH, "the grants shown are not those that the part rests on")

@@ -205,8 +205,10 @@ def _read_gaps(
     if event.query_tag not in query_tags:
         return
     for row in event.checks:
-        if int(row.status) == CheckStatus.UNAVAILABLE:
-            gap = LoggedGap(position, time, row.department, row.check_tag, row.reason == Reason.ANSWERS_CONTRADICT)
+        status = CheckStatus(int(row.status))
+        if not status.has_statement:
+            contradicted = status is CheckStatus.CONTRADICTED
+            gap = LoggedGap(position, time, row.department, row.check_tag, contradicted)
             index.gaps.setdefault(event.query_tag, []).append(gap)
         else:
             index.settled.add(row.check_tag)

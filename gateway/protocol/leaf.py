@@ -33,6 +33,22 @@ class CheckStatus(IntEnum):
     REFUSED = 2
     UNAVAILABLE = 3
     WITHHELD = 4
+    CONTRADICTED = 5
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no later leaf of the query says anything of the check: its department has spoken."""
+        return self in (CheckStatus.ANSWERED, CheckStatus.REFUSED, CheckStatus.CONTRADICTED)
+
+    @property
+    def has_statement(self) -> bool:
+        """Whether one statement of the department stands behind it."""
+        return self in (CheckStatus.ANSWERED, CheckStatus.REFUSED, CheckStatus.WITHHELD)
+
+    @property
+    def spends(self) -> bool:
+        """Whether a use of the consent is spent: the department answered, if only to contradict itself."""
+        return self in (CheckStatus.ANSWERED, CheckStatus.CONTRADICTED)
 
 
 _STATUSES = frozenset(int(status) for status in CheckStatus)
@@ -73,8 +89,7 @@ def read_leaf(data: bytes) -> log_pb2.LogLeaf:
     for check in leaf.verification.checks:
         if int(check.status) not in _STATUSES:
             raise MalformedError.at("leaf.verification.checks.status", "must be set, to a status of the contract")
-        has_statement = check.status != log_pb2.CHECK_STATUS_UNAVAILABLE
-        if len(check.statement_digest) != (DIGEST_BYTES if has_statement else 0):
+        if len(check.statement_digest) != (DIGEST_BYTES if CheckStatus(int(check.status)).has_statement else 0):
             raise MalformedError.at("leaf.verification.checks.statement_digest", "must fit the status")
     return leaf
 

@@ -107,19 +107,18 @@ def check_policy(query: Query, part: Part, registry: Registry) -> None:
             raise NotGrantedError(Reason.CLAIM_NOT_ALLOWED)
         if node.prefix_length(check.claim, check.region) is None:
             raise NotGrantedError(Reason.REGION_NOT_SERVED)
-    require_single_questions(part.checks)
 
 
 def require_single_questions(checks: Iterable[Check]) -> None:
     """Refuse to ask a claim of the same subjects twice: thresholds or counties side by side tell a value, not a fact.
 
     For one use of a consent, and one of a probing budget, it would be bisected: an itemised claim alone may be asked
-    once for each of its values. Raises MalformedError (TOO_MANY_CHECKS).
+    once for each of its values. Raises MalformedError (ASKED_TWICE).
     """
     asked: set[tuple[object, ...]] = set()
     for check in checks:
         values = check.parameters if claim_named(check.claim).itemised else ()
         question = (check.claim, check.subjects, values)
         if question in asked:
-            raise MalformedError.at("checks", "must ask a claim of the same subjects once", Reason.TOO_MANY_CHECKS)
+            raise MalformedError.at("checks", "must ask a claim of the same subjects once", Reason.ASKED_TWICE)
         asked.add(question)

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     MESSAGE_MALFORMED = "MESSAGE_MALFORMED"
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     TOO_MANY_CHECKS = "TOO_MANY_CHECKS"
+    ASKED_TWICE = "ASKED_TWICE"
     IDENTIFIER_MALFORMED = "IDENTIFIER_MALFORMED"
     SIGNATURE_INVALID = "SIGNATURE_INVALID"
     KEY_UNKNOWN = "KEY_UNKNOWN"
@@ -125,6 +126,11 @@ _TEXTS: dict[Reason, Text] = {
     Reason.TOO_MANY_CHECKS: Text(
         "一次请求的核验项目过多。请分批发送。",
         "Too many checks in one request. Split them.",
+    ),
+    Reason.ASKED_TWICE: Text(
+        "同一查询对同一人的同一事项只能核验一次，不得以多个参数或行政区逐一试探。请只保留需要的一项。",
+        "A query asks a claim of the same subjects once, not with several parameters or regions side by side. Keep the "
+        "one that is needed.",
     ),
     Reason.IDENTIFIER_MALFORMED: Text(
         "证件号码格式不正确。请核对后重新填写。",

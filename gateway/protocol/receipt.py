@@ -147,15 +147,10 @@ def _open_leaves(
 _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
     CheckStatus.ANSWERED: frozenset({Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}),
     CheckStatus.REFUSED: frozenset({Outcome.REFUSED}),
-    CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE, Outcome.UNDETERMINED}),  # a department contradicts itself
+    CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
+    CheckStatus.CONTRADICTED: frozenset({Outcome.UNDETERMINED}),
     CheckStatus.WITHHELD: frozenset({Outcome.UNAVAILABLE}),
 }
-
-
-def _is_final(entry: log_pb2.LoggedCheck) -> bool:
-    """Whether a check is settled once it is recorded so: no later leaf of the query says anything of it."""
-    settled = CheckStatus(int(entry.status)) in (CheckStatus.ANSWERED, CheckStatus.REFUSED)
-    return settled or entry.reason == Reason.ANSWERS_CONTRADICT
 
 
 def _hold_against_leaves(
@@ -174,7 +169,7 @@ def _hold_against_leaves(
             if entry.check_tag not in check_of_tag:
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log records a check that was not asked")
             earlier = logged.get(check_of_tag[entry.check_tag])
-            if earlier is not None and _is_final(earlier):
+            if earlier is not None and CheckStatus(int(earlier.status)).is_final:
                 raise ForgedError(Reason.RECEIPT_INVALID, "the log takes a settled answer back")
             logged[check_of_tag[entry.check_tag]] = entry
     for check_id, row in rows.items():

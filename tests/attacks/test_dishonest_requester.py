@@ -137,8 +137,8 @@ async def test_value_bisected_in_one_query_is_refused_by_gateway_and_department(
     scene: Scene, questions: list[Question]
 ) -> None:
     submission = scene.gateway.submission(scene.gateway.federation.issue(regions=("43",)), questions)
-    assert await scene.refusal_of(submission) == "TOO_MANY_CHECKS"
-    assert await scene.told_past_the_gateway(submission) == {"TOO_MANY_CHECKS"}
+    assert await scene.refusal_of(submission) == "ASKED_TWICE"
+    assert await scene.told_past_the_gateway(submission) == {"ASKED_TWICE"}
     assert scene.lookups() == 0
 
 

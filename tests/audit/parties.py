@@ -60,13 +60,14 @@ class Books:
     def log(self, *statements: str, query: str = "q", age: float = 0.0, **row: object) -> int:
         """Log statements as rows of one leaf, the empty name as a gap; the leaf's index."""
         status = row.get("status", CheckStatus.ANSWERED)
+        gap = CheckStatus.CONTRADICTED if "reason" in row else CheckStatus.UNAVAILABLE
         tags = Tags(LEAF_KEY)
         checks = [
             log_pb2.LoggedCheck(
                 department=str(row.get("department", POLICE)),
                 claim="claim@1",
                 region="430102",
-                status=(status if name else CheckStatus.UNAVAILABLE).value,  # type: ignore[union-attr]
+                status=(status if name else gap).value,  # type: ignore[union-attr]
                 statement_digest=named(name) if name else b"",
                 reason=str(row.get("reason", "")),
                 check_tag=tags.check(named("part"), f"c{number}"),

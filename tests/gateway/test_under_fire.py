@@ -52,7 +52,7 @@ async def test_answers_that_contradict_each_other_become_undetermined_and_are_bo
     assert verified.answers[2].reason is Reason.ANSWERS_CONTRADICT
     assert verified.answers[2].next_step is NextStep.OFFLINE
     (row,) = [row for row in gateway.verification_rows() if row.claim == LAND]
-    assert (row.status, row.reason) == (CheckStatus.UNAVAILABLE, "ANSWERS_CONTRADICT")
+    assert (row.status, row.reason) == (CheckStatus.CONTRADICTED, "ANSWERS_CONTRADICT")
     recovered = [leaf.recovery for leaf in gateway.leaves() if leaf.WhichOneof("event") == "recovery"]
     assert sum(len(event.statement_digests) for event in recovered) == 2
     assert department_of(gateway, LAND).acknowledged
@@ -182,7 +182,7 @@ async def test_counties_of_two_nodes_cannot_be_asked_side_by_side(gateway: Gatew
     counties = (Question("c1", LAND, "430102", {}), Question("c2", LAND, "430202", {}))
     with pytest.raises(MalformedError) as caught:
         await gateway.send(gateway.submission(consent, counties))
-    assert caught.value.reason is Reason.TOO_MANY_CHECKS
+    assert caught.value.reason is Reason.ASKED_TWICE
     verified = await gateway.verify(gateway.submission(consent, counties[1:]))
     assert [answer.department for answer in verified.answers] == [EDUCATION]
 

@@ -77,7 +77,7 @@ def test_malformed_leaf_is_refused(data):
 
 @pytest.mark.parametrize(
     ("status", "size"),
-    [(0, 32), (0, 0), (5, 32), (99, 32), (-1, 32), (1, 0), (2, 31), (3, 32), (4, 0), (4, 33)],
+    [(0, 32), (0, 0), (6, 32), (5, 32), (99, 32), (-1, 32), (1, 0), (2, 31), (3, 32), (4, 0), (4, 33)],
 )
 def test_row_of_unknown_status_or_with_an_unfit_digest_is_refused(status, size):
     row = CASE.row(POLICE, "hukou", status, statement_digest=bytes(size))
@@ -87,7 +87,7 @@ def test_row_of_unknown_status_or_with_an_unfit_digest_is_refused(status, size):
 
 @pytest.mark.parametrize("status", CheckStatus)
 def test_row_of_every_status_is_read(status):
-    size = 0 if status is CheckStatus.UNAVAILABLE else 32
+    size = 32 if status in (CheckStatus.ANSWERED, CheckStatus.REFUSED, CheckStatus.WITHHELD) else 0
     row = CASE.row(POLICE, "hukou", status, statement_digest=bytes(size))
     assert read_leaf(CASE.leaf([row])).verification.checks[0].status == status
 

@@ -42,6 +42,10 @@ class _CheckStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckStat
     """No valid statement of the department: the gateway's own statement."""
     CHECK_STATUS_WITHHELD: _CheckStatus.ValueType  # 4
     """A signed attestation exists and was not released."""
+    CHECK_STATUS_CONTRADICTED: _CheckStatus.ValueType  # 5
+    """The department signed answers that contradict each other: none was released, and none will be. They stand in
+    a RecoveryEvent.
+    """
 
 class CheckStatus(_CheckStatus, metaclass=_CheckStatusEnumTypeWrapper):
     """How a check ended."""
@@ -56,6 +60,10 @@ CHECK_STATUS_UNAVAILABLE: CheckStatus.ValueType  # 3
 """No valid statement of the department: the gateway's own statement."""
 CHECK_STATUS_WITHHELD: CheckStatus.ValueType  # 4
 """A signed attestation exists and was not released."""
+CHECK_STATUS_CONTRADICTED: CheckStatus.ValueType  # 5
+"""The department signed answers that contradict each other: none was released, and none will be. They stand in
+a RecoveryEvent.
+"""
 Global___CheckStatus: _TypeAlias = CheckStatus  # noqa: Y015
 
 @_typing.final
@@ -196,9 +204,9 @@ class LoggedCheck(_message.Message):
     status: Global___CheckStatus.ValueType
     """How it ended."""
     statement_digest: _builtins.bytes
-    """Digest of the Statement, whose nonce keeps it from being guessed; empty if UNAVAILABLE."""
+    """Digest of the Statement, whose nonce keeps it from being guessed; empty if UNAVAILABLE or CONTRADICTED."""
     reason: _builtins.str
-    """Reason of the contract's list if REFUSED, UNAVAILABLE or WITHHELD."""
+    """Reason of the contract's list if REFUSED, UNAVAILABLE, WITHHELD or CONTRADICTED."""
     check_tag: _builtins.bytes
     """HMAC-SHA-256(leaf key, "check" || part digest || check_id): which check this is, for the receipt's holder."""
     def __init__(
