@@ -31,7 +31,7 @@ AT_ONCE = 8
 async def test_all_answers_of_500_random_families_equal_truth(running: Running) -> None:
     chosen = Random(7).sample(running.families, FAMILIES)
     places = asyncio.Semaphore(AT_ONCE)
-    wrong: list[str] = []
+    wrong: list[tuple[str, list[str]]] = []
     seen: set[Outcome] = set()
 
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
@@ -49,7 +49,10 @@ async def test_all_answers_of_500_random_families_equal_truth(running: Running) 
             ]
             seen.update(answer.outcome for answer in result.verified.answers)
             if sorted(said, key=str) != sorted(expected, key=str):
-                wrong.append(truth.application.family)
+                told = [
+                    f"{answer.check.claim} {answer.outcome.name} {answer.reason}" for answer in result.verified.answers
+                ]
+                wrong.append((truth.application.family, told))
 
         await asyncio.gather(*(check(truth) for truth in chosen))
     assert wrong == []
