@@ -41,5 +41,6 @@ class Allowance:
         bucket = self._buckets.get(peer)
         if bucket is None:
             return 0.0
-        elapsed = max(0.0, now - bucket.at)  # a clock set back refills nothing
+        bucket.at = min(bucket.at, now)  # a clock set back refills nothing, and what comes back does so from now on
+        elapsed = now - bucket.at
         return max(0.0, bucket.spent - elapsed * self._per_second)

@@ -57,7 +57,7 @@ class Events:
     def acknowledge(self, statement_digests: tuple[bytes, ...], committed: Committed) -> None:
         """Statements are durable in one leaf: tell their department once its whole batch is."""
         indexes = dict.fromkeys(statement_digests, committed.leaf_index)
-        self._acknowledgements.logged(indexes, committed.head.checkpoint)
+        self._acknowledgements.logged(indexes, committed.head)
 
     async def take_orphans(self, orphans: Orphans) -> None:
         """Log statements that nobody waits for, unless they are logged already, and acknowledge them."""
@@ -71,7 +71,7 @@ class Events:
         try:
             known = self._requests.logged_statements(digests)
             if known:
-                self._acknowledgements.logged(known, self._log.head().checkpoint)
+                self._acknowledgements.logged(known, self._log.head())
             missing = tuple(digest for digest in digests if digest not in known)
             for start in range(0, len(missing), RECOVERY_LIMIT):
                 some = missing[start : start + RECOVERY_LIMIT]
@@ -124,7 +124,7 @@ class Events:
             now = self._stamp.clock()
             self._withdrawals.require(issuer, now)
             self._withdrawals.spend(issuer, now)  # before anything is awaited: many may come at once
-            tags = self._requests.leaf_tags(grant_digest)
+            tags = self._requests.leaf_tags(issuer, grant_digest)
             tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
             leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))
             await self._log.append(Entry(leaf, withdrawal=withdrawal))

@@ -34,6 +34,7 @@ from gateway.protocol.errors import (
     ConflictError,
     ForgedError,
     HeyanError,
+    LogUnavailableError,
     MalformedError,
     NotFoundError,
     NotGrantedError,
@@ -41,7 +42,7 @@ from gateway.protocol.errors import (
 )
 from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags
-from gateway.protocol.limits import MAX_MESSAGE
+from gateway.protocol.limits import EARLY_TOLERANCE, MAX_MESSAGE
 from gateway.protocol.presentation import Submission, read_submission
 from gateway.protocol.query import Check, OpenedPart, Query, read_query
 from gateway.protocol.query_rules import (
@@ -53,6 +54,7 @@ from gateway.protocol.query_rules import (
     require_unexpired,
 )
 from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import LeafFrame, PartResult, Settlement, merge, settle, verification_leaf
@@ -130,17 +132,18 @@ class Pipeline:
         Two calls with the same request_id and bytes share one piece of work, which outlives its callers.
         """
         place = self._admission.take(peer, len(message))  # before anything is done for the peer
+        began = False
         try:
-            task = self._join(message, peer, time_left, place)
-        except BaseException:
-            place.release()
-            raise
-        return await asyncio.shield(task)
+            task, began = self._join(message, peer, time_left, place)
+            return await asyncio.shield(task)
+        finally:
+            if not began:  # the work that was begun keeps its place until it ends
+                place.release()
 
     def _join(
         self, message: bytes, peer: Identity, time_left: float | None, place: Place
-    ) -> asyncio.Task[receipt_pb2.Receipt]:
-        """The work on this request; its place is given back when it ends, at once if it was begun before."""
+    ) -> tuple[asyncio.Task[receipt_pb2.Receipt], bool]:
+        """The work on this request, and whether it begins here and takes the place with it."""
         submission, query = self._decode(message)
         key = RequestKey(peer.uri, query.request_id)
         digest = submission.signed.digest
@@ -148,13 +151,12 @@ class Pipeline:
         if running is not None:
             if running[0] != digest:
                 raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-            place.release()
-            return running[1]
+            return running[1], False
         until = self._deadline(time_left)
         task = asyncio.create_task(self._carry(submission, query, key, until))
         self._under_way[key] = (digest, task)
         task.add_done_callback(lambda done: self._forget(key, place, done))  # not when its caller goes
-        return task
+        return task, True
 
     async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
         work = self._look_up(submission, query, key)
@@ -251,6 +253,7 @@ class Pipeline:
         if work.resumed is not None and not settlement.settled:
             await self._log_strays(settlement)
             return work.resumed
+        self._require_time(granted, settlement)
         if not settlement.answered:
             self._unanswered.spend(work.key.requester, self._clock())  # a leaf, and no use
         receipt = merge(
@@ -325,6 +328,13 @@ class Pipeline:
             query=granted.work.query,
             query_digest=granted.work.submission.signed.digest,
         )
+
+    def _require_time(self, granted: Granted, settlement: Settlement) -> None:
+        """Refuse to record a query at a time at which its receipt would never hold: the clock was set meanwhile."""
+        query, now = granted.work.query, self._clock()
+        if not query.issue_time - EARLY_TOLERANCE <= now <= query.answer_until_time + LATEST_RECORD:
+            self._events.owe(settlement.statements_by_department)
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the clock left the query's time", retry_after=1.0)
 
     def _deadline(self, time_left: float | None) -> float:
         budget = DEFAULT_DEADLINE if time_left is None else min(time_left, DEFAULT_DEADLINE)

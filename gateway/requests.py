@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from consent.grant import peek
 from gateway.log import Log
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import LogUnavailableError
@@ -20,7 +21,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.stores.port import KEPT_BACK, Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
 from gateway.vault import Vault
-from heyan.v1 import receipt_pb2
+from heyan.v1 import query_pb2, receipt_pb2
 
 MAX_STATE = 4 << 20
 """Bytes of a stored request: 32 checks with their proofs take about 60,000."""
@@ -111,10 +112,14 @@ class Requests:
         """The newest registry version whose adoption is logged."""
         return self._store.registry_version()
 
-    def leaf_tags(self, grant_digest: bytes) -> Tags | None:
-        """The tags of a grant's leaves, if the grant was ever used here."""
-        key = self._held_key(grant_digest)
-        return Tags(derive_leaf_key(key)) if key is not None else None
+    def leaf_tags(self, issuer: str, grant_digest: bytes) -> Tags | None:
+        """The tags of a grant's leaves, if a grant of this issuer's was ever used here under that digest."""
+        held, key = self._store.evidence(grant_digest), self._held_key(grant_digest)
+        if held is None or key is None:
+            return None
+        data = self._vault.decrypt(key, held.ciphertext, _grant_bound(grant_digest))
+        presented = parse(query_pb2.GrantPresentation, data, MAX_STATE)
+        return Tags(derive_leaf_key(key)) if peek(presented.grant).iss == issuer else None
 
     async def commit(self, record: Record) -> tuple[Committed, Resumed]:
         """Log one settlement: leaf, uses, evidence and request in one transaction."""
@@ -159,7 +164,7 @@ class Requests:
         if held is not None:
             return held
         key = self._vault.new_key()
-        ciphertext = self._vault.encrypt(key, encode(write_presentation(grant)), b"grant\x00" + grant.digest)
+        ciphertext = self._vault.encrypt(key, encode(write_presentation(grant)), _grant_bound(grant.digest))
         return Evidence(grant.digest, self._vault.wrap(key, grant.digest), ciphertext)
 
     def _held_key(self, grant_digest: bytes) -> bytes | None:
@@ -173,6 +178,10 @@ def _resumed(
     gaps = {gap.check_id for gap in receipt.unavailable if gap.reason != Reason.ANSWERS_CONTRADICT}
     asked = {check.check_id for part in receipt.parts for check in open_part(part).part.checks}
     return Resumed(query_digest, receipt, frozenset(asked - gaps), not gaps, leaf_indexes, leaf_key)
+
+
+def _grant_bound(grant_digest: bytes) -> bytes:
+    return b"grant\x00" + grant_digest
 
 
 def _bound_to(key: RequestKey) -> bytes:

@@ -30,8 +30,8 @@ from gateway.protocol.registry_terms import Assurance
 from gateway.protocol.subjects import IdType, Subject
 
 PRIVATE_MODE = 0o600
-KEEP_EXPIRED_GRANTS = 86_400
-"""Seconds after its expiry for which a grant's row is kept."""
+KEEP_EXPIRED_GRANTS = 8 * 86_400
+"""Seconds after its expiry for which a grant's row is kept: a clock that was a week ahead forgets no withdrawal."""
 _BUSY_TIMEOUT_MS = 5_000
 
 migrations = Migrations("heyan.consent")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from gateway.departments.port import Acknowledgement, DepartmentPort
 from gateway.protocol.attestation import SignedBatch, StatementProof
+from gateway.stores.port import Head
 
 MAX_OPEN_BATCHES = 4_096
 """Batches whose statements are not all logged yet; the oldest is forgotten first (its node sends it again)."""
@@ -23,6 +24,14 @@ class _OpenBatch:
     digest: bytes
     statements: tuple[bytes, ...]
     indexes: dict[bytes, int] = field(default_factory=dict)
+    head: Head | None = None
+    """The largest tree under which a statement was told: it covers the others too."""
+
+    def logged(self, statement: bytes, index: int, head: Head) -> None:
+        """A statement is durable at a leaf, under a head; they may be told out of order."""
+        self.indexes[statement] = index
+        if self.head is None or head.size > self.head.size:
+            self.head = head
 
 
 class Acknowledgements:
@@ -43,22 +52,21 @@ class Acknowledgements:
         for statement in statements:  # a statement that is repeated stands in several batches
             self._batches_of.setdefault(statement, set()).add(digest)
 
-    def logged(self, indexes: Mapping[bytes, int], checkpoint: str) -> None:
-        """Statements (by digest) are durable at these leaf indexes, under `checkpoint`."""
+    def logged(self, indexes: Mapping[bytes, int], head: Head) -> None:
+        """Statements (by digest) are durable at these leaf indexes, in the tree of `head`."""
         touched = set()
         for statement, index in indexes.items():
             for digest in self._batches_of.get(statement, ()):
-                self._open[digest].indexes[statement] = index
+                self._open[digest].logged(statement, index, head)
                 touched.add(digest)
         for digest in touched:
             batch = self._open[digest]
-            if batch.indexes.keys() >= set(batch.statements):
+            if batch.head is not None and batch.indexes.keys() >= set(batch.statements):
                 self._forget(digest)
                 port = self._department(batch.department)
                 if port is not None:
-                    port.acknowledge(
-                        Acknowledgement(digest, tuple(batch.indexes[item] for item in batch.statements), checkpoint)
-                    )
+                    indexes_in_order = tuple(batch.indexes[item] for item in batch.statements)
+                    port.acknowledge(Acknowledgement(digest, indexes_in_order, batch.head.checkpoint))
 
     def _forget(self, digest: bytes) -> None:
         for statement in self._open.pop(digest).statements:

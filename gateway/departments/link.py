@@ -127,8 +127,9 @@ class DepartmentLink:
                     if self._send(ask, untried, sent):
                         self._traffic.failovers.inc()
                 if self._time() >= deadline:
-                    for stream in sent.values():
-                        stream.breaker.fail(self._time())
+                    if self._time() - began >= self._latencies.longest_silence:  # else the caller was in a hurry
+                        for stream in sent.values():
+                            stream.breaker.fail(self._time())
                     failure = UnreachableError(Reason.DEPARTMENT_TIMED_OUT, self.department, retry_after=1.0)
                     break
                 if not done:

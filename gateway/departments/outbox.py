@@ -48,6 +48,11 @@ class Outbox:
         return len(self._asks) + len(self._acknowledgements)
 
     @property
+    def is_news(self) -> bool:
+        """Whether what was added last can have changed when the next message goes."""
+        return len(self._asks) == 1 or len(self) == 1
+
+    @property
     def is_full(self) -> bool:
         """Whether a batch is full: it need not wait for anything more."""
         return (

@@ -31,12 +31,12 @@ class ReplyBatch:
 
 def open_reply_batch(message: pb.AnswerResponse, department: str, registry: Registry, now: float) -> ReplyBatch:
     """The batch of a message from `department`; BadDataError if it is not wholly this node's, as it signed it."""
+    if any(len(reply.statements) > MAX_CHECKS_PER_PART for reply in message.replies):
+        raise ForgedError(Reason.ATTESTATION_INVALID, "more statements than a part can have checks")
     signed = read_signed_batch(message.batch)
     batch = open_batch(signed, registry, now)
     found = [(reply.ask_id, tuple(map(read_proof, reply.statements))) for reply in message.replies]
     proofs = tuple(proof for _, statements in found for proof in statements)
-    if len(proofs) > MAX_CHECKS_PER_PART * len(found):
-        raise ForgedError(Reason.ATTESTATION_INVALID, "more statements than the parts can have checks")
     if batch.department != department or batch.size != len(proofs):
         raise ForgedError(Reason.ATTESTATION_INVALID, "not the whole batch of this node")
     if sorted(proof.index for proof in proofs) != list(range(len(proofs))):

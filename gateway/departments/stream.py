@@ -27,7 +27,8 @@ from gateway.departments.traffic import NodeTraffic
 from gateway.party.process import Clock
 from gateway.party.service import internal_error
 from gateway.protocol.codec import parse
-from gateway.protocol.errors import BadDataError, HeyanError, UnreachableError
+from gateway.protocol.errors import BadDataError, HeyanError, MalformedError, UnreachableError
+from gateway.protocol.limits import MAX_ASKS_PER_BATCH
 from gateway.protocol.presentation import write_presentation, write_presented_part, write_signed_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
@@ -36,8 +37,8 @@ from heyan.v1 import department_service_pb2 as pb
 _log = structlog.get_logger(__name__)
 
 ANSWER_METHOD = "/heyan.v1.DepartmentService/Answer"
-MAX_REPLY = 16 << 20
-"""Bytes of one reply batch: 256 asks of 16 checks at about 1,500 bytes, with room."""
+MAX_REPLY = 6 << 20
+"""Bytes of one message from a node: 256 asks of 16 checks at about 1,500 bytes."""
 OPEN_TIMEOUT = 10.0
 """Seconds for a node to answer that the stream is open."""
 FIRST_DELAY = 0.1
@@ -212,7 +213,7 @@ class DepartmentStream:
 
     def _stir(self) -> None:
         """Have the writer look again, where that can make a difference."""
-        if len(self._outbox) == 1 or not self._in_flight or self._outbox.is_full:
+        if self._outbox.is_news or not self._in_flight or self._outbox.is_full:
             self._stirred.set()
 
     def _forget(self, ask_id: int) -> None:
@@ -231,34 +232,41 @@ class DepartmentStream:
             if not isinstance(data, bytes):
                 raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "the node ended the stream")
             message = parse(pb.AnswerResponse, data, MAX_REPLY)
-            self._hear(message)
+            if len(message.replies) > MAX_ASKS_PER_BATCH:
+                raise MalformedError.at("replies", f"must be at most {MAX_ASKS_PER_BATCH}")
+            expected = self._hear(message)
             for reply in message.replies:
                 if reply.fault:
                     self._settle(reply.ask_id, fault_of(reply))
             if message.HasField("batch"):
-                self._deliver(message)
+                self._deliver(message, expected=expected)
+            elif expected:
+                self.breaker.succeed()
             if len(self._orphans) >= ORPHANS_AT_ONCE:
                 await asyncio.wait(self._orphans, return_when=asyncio.FIRST_COMPLETED)
 
-    def _hear(self, message: pb.AnswerResponse) -> None:
-        """The node lives; how long it took."""
-        self._heard = self._time()
+    def _hear(self, message: pb.AnswerResponse) -> bool:
+        """Whether the node says anything of what it was asked, which alone breaks its silence; and how long it took."""
         asked = [self._in_flight[reply.ask_id] for reply in message.replies if reply.ask_id in self._in_flight]
-        if asked:
-            self._exchange = smooth(self._exchange, self._heard - min(asked))
-        if not message.HasField("batch"):
-            self.breaker.succeed()
+        if message.recovered or not asked:
+            return False
+        self._heard = self._time()
+        self._exchange = smooth(self._exchange, self._heard - min(asked))
+        return True
 
-    def _deliver(self, message: pb.AnswerResponse) -> None:
+    def _deliver(self, message: pb.AnswerResponse, *, expected: bool) -> None:
         try:
             batch = open_reply_batch(message, self.department, self._registry(), self._clock())
         except BadDataError as error:
             _log.error("batch_refused", department=self.department, detail=error.detail)
+            if message.recovered:
+                return  # it comes again at each opening: that must not end the stream for good
             self.breaker.fail(self._time())
             for reply in message.replies:
                 self._settle(reply.ask_id, error)
             raise  # opened anew, so that the node sends again what it did sign
-        self.breaker.succeed()
+        if expected:
+            self.breaker.succeed()
         self._traffic.replies.inc()
         self._on_batch(self.department, batch.signed, batch.proofs)
         orphans = [

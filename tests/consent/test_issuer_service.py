@@ -410,7 +410,7 @@ def test_no_salt_and_no_consent_outlives_its_making(issuer, tmp_path):
 
 def test_expired_grants_are_deleted(issuer):
     consent = issuer.issue()
-    issuer.now += 92 * DAY
+    issuer.now += 99 * DAY
     issuer.service.purge()
     assert issuer.store.grant(consent.claims.jti) is None
 
@@ -451,3 +451,16 @@ def test_details_are_grouped_so_that_no_department_sees_anothers(federation):
         frozenset({"insurance.paid_months@1"}),
         frozenset({HUKOU, "hukou.guardian_registered@1"}),
     }
+
+
+def test_withdrawal_outlives_a_purge_under_a_clock_that_was_days_ahead(issuer):
+    """Seven days, as departments keep their counts: the grant is still listed as withdrawn once the clock is right."""
+    consent = issuer.issue()
+    issuer.service.revoke(consent.claims.jti, issuer.withdrawal(consent))
+    right = issuer.now
+    issuer.now = consent.claims.exp + 7 * DAY
+    issuer.service.purge()
+    issuer.now = right
+    reference = consent.claims.status.status_list
+    number = int(reference.uri.rpartition("/")[2])
+    assert reference.idx in issuer.store.revoked_indexes(number)

@@ -52,3 +52,10 @@ def test_what_turned_out_late_is_counted_beyond_the_allowance() -> None:
     with pytest.raises(OverloadedError) as caught:
         allowance.require("one", 100.0)
     assert caught.value.retry_after == pytest.approx(5.5)
+
+
+def test_allowance_comes_back_from_now_on_after_a_clock_that_was_ahead() -> None:
+    allowance = spent(10, at=1_000_000.0)
+    with pytest.raises(OverloadedError) as caught:
+        allowance.require("one", 100.0)
+    allowance.require("one", 100.0 + (caught.value.retry_after or 0.0))

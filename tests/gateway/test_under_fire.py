@@ -203,3 +203,58 @@ async def test_issuer_cannot_grow_the_log_at_will_with_withdrawals(gateway: Gate
     gateway.clock.now += 3
     for withdrawal in withdrawals[5:]:
         await gateway.events.withdraw(withdrawal)
+
+
+@pytest.mark.parametrize("step", [-30.0, 200.0])
+async def test_clock_set_while_departments_answer_makes_no_receipt_that_would_never_hold(
+    gateway: Gateway, step: float
+) -> None:
+    """The answers are owed and logged; the query is answered once the clock is right, and its use spent once."""
+    consent = gateway.federation.issue()
+    submission = gateway.submission(consent)
+    land = department_of(gateway, LAND)
+    land.gate = asyncio.Event()
+    call = asyncio.create_task(gateway.send(submission))
+    await asyncio.sleep(0.01)
+    gateway.clock.now += step
+    land.gate.set()
+    with pytest.raises(LogUnavailableError) as caught:
+        await call
+    assert caught.value.retry_after
+    gateway.clock.now -= step
+    verified = await gateway.verify(submission)
+    assert [answer.outcome for answer in verified.answers] == [Outcome.YES] * 3
+    assert max(gateway.used(consent)) == 1
+    await gateway.events.settle_owed()
+    recorded = {digest for leaf in gateway.leaves() for digest in leaf.recovery.statement_digests}
+    assert len(recorded) == 3
+
+
+async def test_repeated_calls_hold_places_of_their_own_while_they_wait(gateway: Gateway) -> None:
+    """Else one request repeated without end would hold as much memory as somebody likes to send."""
+    land = department_of(gateway, LAND)
+    land.gate = asyncio.Event()
+    submission = gateway.submission()
+    calls = [asyncio.create_task(gateway.send(submission)) for _ in range(100)]
+    await asyncio.sleep(0.05)
+    assert gateway.admission.taken == 32
+    land.gate.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(outcome, OverloadedError) for outcome in outcomes) == 68
+    assert len({id(outcome) for outcome in outcomes if not isinstance(outcome, OverloadedError)}) >= 1
+    await gateway.pipeline.drain()
+    await asyncio.sleep(0)
+    assert gateway.admission.taken == 0
+    assert len(land.asks) == 1
+
+
+async def test_withdrawal_by_another_issuer_does_not_bear_the_grants_tag(gateway: Gateway) -> None:
+    """It withdraws nothing; an auditor must not read it as if this grant had been withdrawn and used nevertheless."""
+    consent = gateway.federation.issue()
+    grant = consent.grants[0]
+    await gateway.verify(gateway.submission(consent))
+    (tag,) = gateway.leaves()[0].verification.grant_tags
+    for issuer, same in ((fed.OTHER_ISSUER, False), (fed.ISSUER, True)):
+        revocation = Revocation(issuer, grant.claims.jti, grant.digest, int(gateway.clock.now), grant.claims.exp)
+        await gateway.events.withdraw(revocation)
+        assert (gateway.leaves()[-1].revocation.grant_tag == tag) is same

@@ -139,7 +139,7 @@ async def test_ask_that_nobody_answers_times_out(channels: Channels, start: Star
 
 
 async def test_node_that_times_out_again_and_again_is_left_alone_and_found_again(
-    channels: Channels, start: Start
+    channels: Channels, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = True
 
@@ -148,9 +148,10 @@ async def test_node_that_times_out_again_and_again_is_left_alone_and_found_again
 
     node = await start(answer)
     await channels.join(node)
+    monkeypatch.setattr(latency, "LEAST_SILENCE", 0.05)
     for _ in range(FAILURES):
         with pytest.raises(UnreachableError):
-            await channels.link.ask(ASK, 0.05)
+            await channels.link.ask(ASK, 0.06)
     asked = len(node.received)
     with pytest.raises(UnreachableError) as caught:
         await channels.link.ask(ASK, 30)  # would hang for half a minute
@@ -232,3 +233,34 @@ async def test_acknowledgements_that_wait_are_sent_before_the_link_closes(channe
     await channels.link.close()
     assert [len(message.acknowledgements) for message in node.received] == [1]
     assert not channels.link.connected
+
+
+async def test_callers_in_a_hurry_do_not_open_the_breaker_of_a_node_that_is_merely_slow(
+    channels: Channels, start: Start
+) -> None:
+    """Else one requester's short deadlines would cost everybody a department."""
+
+    async def slowly(node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
+        await asyncio.sleep(0.1)
+        return await answer_rightly(node, message)
+
+    await channels.join(await start(slowly))
+    for _ in range(2 * FAILURES):
+        with pytest.raises(UnreachableError):
+            await channels.link.ask(ASK, 0.02)
+    assert len(await channels.link.ask(ASK, 5)) == 1
+    assert channels.count("trips") == 0
+
+
+async def test_node_that_sends_anything_but_answers_counts_as_silent(
+    channels: Channels, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chatter(_node: ScriptedNode, _message: pb.AnswerRequest) -> list[bytes]:
+        return [pb.AnswerResponse().SerializeToString()] * 3
+
+    monkeypatch.setattr(latency, "LEAST_SILENCE", 0.05)
+    await channels.join(await start(chatter))
+    for _ in range(2 * FAILURES):
+        with pytest.raises(UnreachableError):
+            await channels.link.ask(ASK, 0.06)
+    assert channels.count("trips") == 1

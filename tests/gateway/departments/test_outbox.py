@@ -109,3 +109,14 @@ def test_acknowledgements_are_bounded() -> None:
     outbox = Outbox()
     assert all(outbox.add_acknowledgement(acknowledgement(number), 100.0) for number in range(ACKNOWLEDGEMENT_LIMIT))
     assert not outbox.add_acknowledgement(acknowledgement(0), 100.0)
+
+
+def test_first_ask_behind_an_acknowledgement_is_news_to_the_writer() -> None:
+    """It sleeps for the acknowledgement, which may wait longer than an ask."""
+    outbox = Outbox(BATCHING)
+    outbox.add_acknowledgement(acknowledgement(1), 100.0)
+    assert outbox.is_news
+    outbox.add_ask(ask(1), 100.0)
+    assert outbox.is_news
+    outbox.add_ask(ask(2), 100.0)
+    assert not outbox.is_news

@@ -15,7 +15,7 @@ from gateway.departments.stream import ORPHANS_AT_ONCE
 from gateway.protocol.attestation import sign_batch, write_proof, write_signed_batch
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, UnreachableError
-from gateway.protocol.limits import MAX_CHECKS_PER_PART
+from gateway.protocol.limits import MAX_ASKS_PER_BATCH, MAX_CHECKS_PER_PART
 from gateway.protocol.reasons import Reason
 from heyan.v1 import attestation_pb2
 from heyan.v1 import department_service_pb2 as pb
@@ -244,3 +244,34 @@ async def test_batch_stuffed_with_more_statements_than_a_part_has_checks_is_refu
     with pytest.raises(BadDataError):
         await linked.ask(5)
     assert linked.batches == linked.orphans == []
+
+
+async def test_owed_batch_that_nobody_can_verify_does_not_cost_the_department_its_stream(
+    connect: Callable[..., Awaitable[Linked]], federation: fed.Federation
+) -> None:
+    """Its key was declared compromised meanwhile, say: it comes again at each opening, and everything else goes on."""
+    owed = ScriptedNode(federation, answer_rightly).reply([1], key=federation.signing_keys[LAND], recovered=True)
+    linked = await connect(answer_rightly, [owed])
+    for _ in range(5):
+        assert (await linked.ask(5)).proofs
+    assert linked.node.streams == 1
+    assert linked.orphans == []
+
+
+async def test_flood_of_replies_in_one_message_is_refused_unread(connect: Callable[..., Awaitable[Linked]]) -> None:
+    flood = True
+
+    async def answer(node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
+        nonlocal flood
+        if flood:
+            flood = False
+            replies = [pb.Reply(ask_id=message.asks[0].ask_id, fault="x")] * (MAX_ASKS_PER_BATCH + 1)
+            return [pb.AnswerResponse(replies=replies).SerializeToString()]
+        return await answer_rightly(node, message)
+
+    linked = await connect(answer)
+    with pytest.raises(UnreachableError) as caught:
+        await linked.ask(5)
+    assert caught.value.detail == "the stream ended"
+    await linked.connected()
+    assert (await linked.ask(5)).proofs
