@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 import grpc
 import structlog
 
-from gateway.batching import smooth
 from gateway.departments.breaker import Breaker
+from gateway.departments.in_flight import InFlight
 from gateway.departments.outbox import Outbox
 from gateway.departments.port import Acknowledgement, Ask, OnBatch, OnOrphans, Orphans, Reply
 from gateway.departments.replies import fault_of, open_reply_batch
@@ -76,12 +76,11 @@ class DepartmentStream:
         self._outbox = Outbox()
         self._stirred = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
-        self._in_flight: dict[int, float] = {}
-        self._exchange = 0.0
-        self._heard = 0.0
+        self._in_flight = InFlight(self._time())
         self._next_id = 1
         self._connected = False
         self._tried = False
+        self._finishing = False
         self._orphans: set[asyncio.Task[None]] = set()
 
     @property
@@ -100,9 +99,8 @@ class DepartmentStream:
         return not self._waiting and not self._outbox
 
     def silence(self, now: float) -> float:
-        """Seconds for which the node has said nothing, although it was asked something; 0 if it owes nothing."""
-        asked = next(iter(self._in_flight.values()), None)
-        return 0.0 if asked is None else now - max(asked, self._heard)
+        """See `in_flight`."""
+        return self._in_flight.silence(now)
 
     def send(self, ask: Ask) -> asyncio.Future[Reply]:
         """Send an ask; UnreachableError if the stream cannot take it. Cancel the future to give the answer up.
@@ -117,7 +115,7 @@ class DepartmentStream:
             part=write_presented_part(ask.part),
             grants=[write_presentation(grant) for grant in ask.grants],
         )
-        if not self._connected or not self._outbox.add_ask(message, now):
+        if not self._connected or self._finishing or not self._outbox.add_ask(message, now):
             raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, self.department, retry_after=1.0)
         self._next_id += 1
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -138,13 +136,15 @@ class DepartmentStream:
             self._stir()
 
     async def finish(self, grace: float) -> None:
-        """Wait until the stream has nothing left to do, at most `grace` seconds."""
+        """Take nothing new, end once all is answered, sent and read, and wait for that, at most `grace` seconds."""
+        self._finishing = True
+        self._stirred.set()
         until = self._time() + grace
-        while self._connected and not self.idle and self._time() < until:  # noqa: ASYNC110 - each answer would set it
+        while self._connected and self._time() < until:  # noqa: ASYNC110 - the node's end of it is heard by the reader
             await asyncio.sleep(_LOOK)
 
     async def run(self) -> None:
-        """Keep the stream open until cancelled."""
+        """Keep the stream open until it is finished, or cancelled."""
         delay = FIRST_DELAY
         while True:
             began = self._time()
@@ -158,6 +158,8 @@ class DepartmentStream:
             finally:
                 self._tried = True
                 self._fail_waiting()
+            if self._finishing:
+                return
             if self._time() - began > LONGEST_DELAY:
                 delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - so that links do not move in step
@@ -171,7 +173,7 @@ class DepartmentStream:
             try:
                 async with asyncio.timeout(OPEN_TIMEOUT):
                     await call.wait_for_connection()
-                self._outbox, self._in_flight, self._heard = Outbox(), {}, self._time()
+                self._outbox, self._in_flight = Outbox(), InFlight(self._time())
                 self._connected = True
                 _log.info("department_stream_open", department=self.department)
                 writer = asyncio.create_task(self._write(call))
@@ -191,14 +193,16 @@ class DepartmentStream:
         """Send what waits whenever it is due; the transport's flow control holds it up where the node does not read."""
         while True:
             self._stirred.clear()
-            wait = self._outbox.due(self._time(), in_flight=len(self._in_flight), exchange=self._exchange)
+            wait = self._outbox.due(self._time(), in_flight=len(self._in_flight), exchange=self._in_flight.exchange)
+            if self._finishing and self.idle:
+                await call.done_writing()
+                return
             if wait is None or wait > 0:
                 await self._rest(wait)
                 continue
             now = self._time()
             message = self._outbox.take(now)
-            for ask in message.asks:
-                self._in_flight[ask.ask_id] = now
+            self._in_flight.sent((ask.ask_id for ask in message.asks), now)
             self._traffic.messages.inc()
             self._traffic.asks.inc(len(message.asks))
             await call.write(message.SerializeToString())
@@ -220,7 +224,7 @@ class DepartmentStream:
         """An ask has ended, one way or another."""
         self._waiting.pop(ask_id, None)
         self._outbox.drop_ask(ask_id)
-        self._in_flight.pop(ask_id, None)
+        self._in_flight.end(ask_id)
         if not self._in_flight:
             self._stirred.set()
 
@@ -234,7 +238,8 @@ class DepartmentStream:
             message = parse(pb.AnswerResponse, data, MAX_REPLY)
             if len(message.replies) > MAX_ASKS_PER_BATCH:
                 raise MalformedError.at("replies", f"must be at most {MAX_ASKS_PER_BATCH}")
-            expected = self._hear(message)
+            ask_ids = () if message.recovered else (reply.ask_id for reply in message.replies)
+            expected = self._in_flight.hear(ask_ids, self._time())
             for reply in message.replies:
                 if reply.fault:
                     self._settle(reply.ask_id, fault_of(reply))
@@ -244,15 +249,6 @@ class DepartmentStream:
                 self.breaker.succeed()
             if len(self._orphans) >= ORPHANS_AT_ONCE:
                 await asyncio.wait(self._orphans, return_when=asyncio.FIRST_COMPLETED)
-
-    def _hear(self, message: pb.AnswerResponse) -> bool:
-        """Whether the node says anything of what it was asked, which alone breaks its silence; and how long it took."""
-        asked = [self._in_flight[reply.ask_id] for reply in message.replies if reply.ask_id in self._in_flight]
-        if message.recovered or not asked:
-            return False
-        self._heard = self._time()
-        self._exchange = smooth(self._exchange, self._heard - min(asked))
-        return True
 
     def _deliver(self, message: pb.AnswerResponse, *, expected: bool) -> None:
         try:
