@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 
 from consent.consent_file import ConsentFile, GrantConsent
 from gateway.protocol.claims import Role, check_parameters, claim_named
@@ -24,6 +25,9 @@ from gateway.protocol.sealing import seal
 from heyan.v1 import query_pb2
 
 REQUEST_ID_SIZE = 16
+
+_CHINA = timezone(timedelta(hours=8))
+"""The one time zone of the registers (no daylight saving since 1991)."""
 
 Randomness = Callable[[int], bytes]
 """Random bytes of a length; `os.urandom` in a real client."""
@@ -64,7 +68,7 @@ def make_submission(
     Raises MalformedError for a malformed identifier (before anything is made of it) or an unknown claim, and
     NotGrantedError if the consent has no footing for a question, or nobody answers it.
     """
-    subjects = _subjects(consent)
+    subjects = _subjects(consent, envelope.now)
     parts = _parts(questions, consent, envelope, registry, randomness)
     data = {part.department: write_part(part) for part in parts}
     digests = sorted(digest(Kind.PART, part) for part in data.values())
@@ -92,12 +96,13 @@ def make_submission(
     )
 
 
-def _subjects(consent: ConsentFile) -> dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]]:
-    """The opening of every role, its identifier checked."""
+def _subjects(consent: ConsentFile, now: float) -> dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]]:
+    """The opening of every role, its identifier checked: nobody is born after the day of the query."""
+    today = datetime.fromtimestamp(now, _CHINA).date()
     found: dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]] = {}
     for grant in consent.grants:
         for role, subject in grant.subjects.items():
-            checked = check_subject(subject, prefix=f"subjects.{role.value}.")
+            checked = check_subject(subject, today=today, prefix=f"subjects.{role.value}.")
             opening = query_pb2.SubjectOpening(
                 role=role.value,
                 id_type=checked.id_type.value,

@@ -30,6 +30,10 @@ class IdType(StrEnum):
     """Kinds of identity document. Later kinds are added, never renamed."""
 
     RESIDENT_ID = "resident_id"
+    HMT_RESIDENCE_PERMIT = "hmt_residence_permit"
+    """港澳台居民居住证: residence permit of Hong Kong, Macao and Taiwan residents."""
+    FOREIGN_PERMANENT_RESIDENT = "foreign_permanent_resident"
+    """外国人永久居留身份证, of the 2023 form or the older one."""
 
 
 @dataclass(frozen=True, slots=True)

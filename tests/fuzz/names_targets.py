@@ -8,7 +8,18 @@ from gateway.party.addresses import split_address
 from gateway.protocol.claims import Role, check_parameters, claim_named
 from gateway.protocol.divisions import counties_of, is_county, prefecture_of
 from gateway.protocol.errors import MalformedError
-from gateway.protocol.identifiers import check_character, check_resident_id, check_subject, resident_id
+from gateway.protocol.identifiers import (
+    check_character,
+    check_foreign_permanent_resident,
+    check_older_house_certificate,
+    check_organisation_code,
+    check_property_certificate,
+    check_property_unit,
+    check_residence_permit,
+    check_resident_id,
+    check_subject,
+    resident_id,
+)
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.matrix import Group, School, materials_of, plan_checks
 from gateway.protocol.subjects import (
@@ -28,9 +39,37 @@ _NAMES = ("张三", "阿卜杜拉·买买提", "Ｗａｎｇ", "ﷺ", "e\u0301 e
 _PARAMETERS = (b"insurance.paid_months@1\nmonths=12", b"enrolment.of_school_age@1\nlevel=primary\nyear=2027")
 
 
+_OTHERS = (
+    (check_residence_permit, ("810000199001010019", " 830000 19900101 0013")),
+    (check_foreign_permanent_resident, ("943999199001010011", "xxa439900900101")),
+    (check_organisation_code, ("91350100M000100Y43", "11439900mb00000193")),
+    (check_property_certificate, ("湘(2024)长沙市不动产权第0000000号", "湘〔2024〕长沙市不动产证明第0A号")),
+    (check_older_house_certificate, ("长房权证（2009）字第001号",)),
+    (check_property_unit, ("439900001001GB00001F00010001", "439900 001001 gb00001 w00000000")),
+)
+
+
 def _subject(data: bytes) -> Subject:
-    number, _, name = text(data).partition("\n")
-    return Subject(IdType.RESIDENT_ID, number, name)
+    """Number, name and, if it is not a resident ID, the kind of document, a line each."""
+    number, _, rest = text(data).partition("\n")
+    name, _, kind = rest.partition("\n")
+    try:
+        return Subject(IdType(kind) if kind else IdType.RESIDENT_ID, number, name)
+    except ValueError:
+        raise MalformedError.at("id_type", "no such kind") from None
+
+
+def _numbers() -> tuple[Target, ...]:
+    """Every other kind of identifier: what was accepted once is accepted again, unchanged."""
+    return tuple(
+        Target(
+            check.__name__.removeprefix("check_").replace("_", " "),
+            lambda data, check=check: check(text(data)),  # type: ignore[misc]
+            tuple(seed.encode() for seed in seeds),
+            lambda _data, value, check=check: check(value) == value,  # type: ignore[misc]
+        )
+        for check, seeds in _OTHERS
+    )
 
 
 def _is_fixed(data: bytes, value: object) -> bool:
@@ -101,11 +140,20 @@ def _name(data: bytes) -> object:
 
 def targets() -> tuple[Target, ...]:
     pairs = tuple(_NUMBER + b"\n" + name.encode() for name in _NAMES)
+    pairs += tuple(
+        f"{number}\n张三\n{kind.value}".encode()
+        for kind, number in (
+            (IdType.HMT_RESIDENCE_PERMIT, "810000199001010019"),
+            (IdType.FOREIGN_PERMANENT_RESIDENT, "943999199001010011"),
+            (IdType.FOREIGN_PERMANENT_RESIDENT, "XXA439900900101"),
+        )
+    )
     schools = tuple(f"{school}\n{group}".encode() for school in School for group in Group)
     return (
         Target("resident ID", lambda data: check_resident_id(text(data)), (_NUMBER, b" " + _NUMBER.lower()), _is_fixed),
         Target("resident ID of today", _typed_number, (_NUMBER,)),
         Target("resident ID made", _made_number, (b"\x00\x01430102",)),
+        *_numbers(),
         Target("name", _name, tuple(name.encode() for name in _NAMES), lambda _, name: normalise_name(name) == name),  # type: ignore[arg-type]
         Target("subject", lambda data: check_subject(_subject(data)), pairs, _subject_is_fixed),
         Target("canonical record", lambda data: canonical_record(_subject(data)), pairs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gateway.client import Client, ClientSettings, Plan
 from gateway.plans import make_plan
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import ForgedError, MalformedError, NotGrantedError
+from gateway.protocol.identifiers import resident_id
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import open_part, read_query
@@ -187,6 +189,21 @@ async def test_malformed_id_number_stops_in_the_client(gateway: Gateway, number:
     assert caught.value.violations[0].field == "subjects.child.id_number"
     assert not number or number not in str(caught.value)
     assert asked == []
+
+
+async def test_child_born_after_the_query_stops_in_the_client(gateway: Gateway) -> None:
+    consent = gateway.federation.issue()
+    day = datetime.fromtimestamp(gateway.clock.now, timezone(timedelta(hours=8))).date()
+    numbers = (resident_id("439900", day + timedelta(days=ahead), 1) for ahead in (0, 1))
+    today, tomorrow = (
+        ConsentFile((replace(consent.grants[0], subjects={**consent.grants[0].subjects, Role.CHILD: child}),))
+        for child in (Subject(IdType.RESIDENT_ID, number, "张小明") for number in numbers)
+    )
+    client = client_of(gateway, honest(gateway))
+    client.prepare(QUESTIONS, today, "enrolment")
+    with pytest.raises(MalformedError) as caught:
+        client.prepare(QUESTIONS, tomorrow, "enrolment")
+    assert caught.value.violations[0].field == "subjects.child.id_number"
 
 
 async def test_question_without_footing_in_the_consent_stops_in_the_client(gateway: Gateway) -> None:
