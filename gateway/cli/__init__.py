@@ -41,6 +41,7 @@ for _name, _target, _help in (
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
     ("season", "gateway.cli.season:app", "Plan the enrolment season: overlaps, backlog, a staggered calendar."),
+    ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
     ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),
     ("department", "gateway.cli.department:app", "Serve a department node; break a sandbox's."),

@@ -83,6 +83,7 @@ class Reason(StrEnum):
     REGISTRY_EXPIRED = "REGISTRY_EXPIRED"
     REGISTRY_FORKED = "REGISTRY_FORKED"
     CONFIGURATION_INVALID = "CONFIGURATION_INVALID"
+    RULES_INVALID = "RULES_INVALID"
     INTERNAL = "INTERNAL"
 
 
@@ -345,6 +346,10 @@ _TEXTS: dict[Reason, Text] = {
     Reason.CONFIGURATION_INVALID: Text(
         "配置不正确。请按提示修改。",
         "The configuration is wrong. Mend what is named.",
+    ),
+    Reason.RULES_INVALID: Text(
+        "规则包有误。请按所列文件、行号和路径修改。",
+        "The rule pack is wrong. Mend it at the named file, line and path.",
     ),
     Reason.INTERNAL: Text(
         "内部错误。请稍后重试；如持续出现请联系运维。",
