@@ -165,12 +165,18 @@ class _Merging:
                 values = tuple(check.parameters.items())
                 known = first.setdefault(check.claim, (values, check.materials[0]))
                 if known[0] != values and not claim_named(check.claim).itemised:
-                    self._fail_material(check.materials[0], _asked_with_other_values(school, known[1]))
+                    self._fail_lower(school, known[1], check.materials[0])
             for path, expected in _beyond_limits(rules, school):
                 self._fail(next(reversed(self._packs)), path, expected)
 
-    def _fail_material(self, key: str, expected: Text) -> None:
+    def _fail_lower(self, school: School, first: str, second: str) -> None:
+        """Two materials contradict each other: told of the one that a lower pack states, else of the second."""
+        key, other = (first, second) if self._stated_by(first) > self._stated_by(second) else (second, first)
+        expected = _asked_with_other_values(school, other)
         self._fail(self._origins[f"materials.{key}"], ("materials", key, "replaced_by"), expected)
+
+    def _stated_by(self, key: str) -> int:
+        return len(self._origins[f"materials.{key}"])
 
     def _fail(self, region: str, path: Path, expected: Text, pack: Pack | None = None) -> None:
         source = (pack or self._packs[region]).source

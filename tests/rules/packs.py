@@ -26,9 +26,9 @@ def head(region: str = "430102", year: str = "2027") -> str:
     return HEAD.format(region=region, year=year)
 
 
-def pack(body: str = "", region: str = "430102", year: str = "2027") -> Pack:
+def pack(body: str = "", region: str = "430102", year: str = "2027", name: str = "x.toml") -> Pack:
     """A pack with a sound head: its body begins at line 7."""
-    return read_pack("x.toml", (head(region, year) + body).encode())
+    return read_pack(name, (head(region, year) + body).encode())
 
 
 def laid(*packs: Pack, region: str = "430102") -> RegionRules:

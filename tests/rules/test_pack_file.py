@@ -232,35 +232,10 @@ def paths(value, path=()):
             yield from paths(member, (*path, number))
 
 
-PIECES = st.sampled_from(
-    [
-        "a",
-        "b.c",
-        '"d.e"',
-        "=",
-        " = ",
-        "1",
-        '"x"',
-        "'y'",
-        '"""\nz\n"""',
-        "[",
-        "]",
-        "[[",
-        "]]",
-        "{",
-        "}",
-        ",",
-        "\n",
-        "# c\n",
-        ".",
-        "a = 1\n",
-        "[a]\n",
-        "[[b]]\n",
-        "[b.c]\n",
-        "e = [1, {f = 2}]\n",
-        "2027-06-01 08:00:00",
-    ]
-)
+WORDS = ("a", "b.c", '"d.e"', "=", " = ", "1", '"x"', "'y'", '"""\nz\n"""', "2027-06-01 08:00:00", ".", "# c\n", "\n")
+MARKS = ("[", "]", "[[", "]]", "{", "}", ",")
+LINES = ("a = 1\n", "[a]\n", "[[b]]\n", "[b.c]\n", "e = [1, {f = 2}]\n", "h = { i.j = 1, k = [\n1,\n] }\n")
+PIECES = st.sampled_from([*WORDS, *MARKS, *LINES])
 
 
 @given(st.lists(PIECES, max_size=24).map("".join))
