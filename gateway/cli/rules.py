@@ -12,6 +12,7 @@ from rich.console import Console
 
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.options import JsonOption
+from gateway.party.keyfiles import write_atomic
 from gateway.protocol.errors import FieldViolation, MalformedError
 from gateway.protocol.matrix import GROUP_NAMES
 from gateway.protocol.reasons import Reason
@@ -121,6 +122,30 @@ def diff(before: str, after: str, *, packs: PacksOption = None, as_json: JsonOpt
         for line in each.lines():
             _say(line)
     _say(f"{len(found)} difference(s) between {before} and {after}.")
+
+
+@app.command
+def guide(county: str, *, out: Path, packs: PacksOption = None) -> None:
+    """Render a county's 服务指南 and 资料申请表单: two HTML files in Chinese that need nothing else.
+
+    Files of an earlier run are replaced.
+
+    Example: `heyan rules guide 430102 --out guide`
+
+    Parameters
+    ----------
+    county
+        Six digits of a county; for a city or the province, what holds where no county says otherwise.
+    out
+        Folder to write into; made if there is none.
+    """
+    from gateway.rules.guide import render_guide  # noqa: PLC0415 - brings in jinja2, which no other command needs
+
+    rendered = render_guide(_rules(county, open_shelf(packs)))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in rendered.items():
+        write_atomic(out / name, text.encode())
+        _say(f"Wrote {out / name}")
 
 
 def _side(named: str, shelf: dict[str, Pack]) -> RegionRules:
