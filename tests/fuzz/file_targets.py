@@ -1,4 +1,4 @@
-"""Files that an operator or a command reads: settings, endpoints, keys, certificates, requests for them, truth."""
+"""Files that an operator or a command reads: settings, endpoints, keys, certificates, requests, packs, truth."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from gateway.party.registry_keeper import operator_key
 from gateway.party.tls import load_material
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.keys import Algorithm, load_private, load_public, private_pem
+from gateway.rules.pack_file import read_pack
+from gateway.rules.shelf import SHIPPED
 from sandbox_departments.config import NodeConfig
 from sandbox_departments.population import generate_families
 from sandbox_departments.truth import read_truth, write_truth
@@ -98,6 +100,9 @@ def targets() -> tuple[Target, ...]:
         _settings(NodeConfig, node),
         _settings(IssuerConfig, ISSUER),
         _endpoints(),
+        Target(
+            "rule pack", lambda data: read_pack("x.toml", data), tuple(file.read_bytes() for file in SHIPPED.iterdir())
+        ),
         Target("truth", _from_file("truth.jsonl", lambda path: list(read_truth(path))), (truth, b"{}\n", *DEEP)),
         Target("private key", load_private, (pem, private_pem(FEDERATION.operator.private))),
         Target("signing key", _from_file("signing.pem", load_signing_key), (pem,)),
