@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.protocol.errors import MalformedError
+from gateway.protocol.codec import decode_json
 from gateway.protocol.reasons import Reason
 from sandbox_departments.register import Standing
 
@@ -102,7 +102,4 @@ def _missing_size(entry: Entry) -> int:
 
 def read_entry(data: bytes) -> Entry:
     """The entry of its bytes; MalformedError."""
-    try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise MalformedError.at("entry", "must be an entry of the journal") from None
+    return decode_json(_decoder, data, "entry")

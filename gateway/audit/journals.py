@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.protocol.codec import decode_json
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
-from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.errors import ForgedError
 from gateway.protocol.reasons import Reason
 
 GENESIS = bytes(DIGEST_BYTES)
@@ -118,10 +119,7 @@ def read_journal(department: str, entries: Iterable[bytes], read_time: float, he
     last = GENESIS
     for number, data in enumerate(entries, 1):
         last = digest(Kind.JOURNAL_ENTRY, last + data)
-        try:
-            read.append(_decoder.decode(data))
-        except msgspec.DecodeError:
-            raise MalformedError.at(f"entries.{number}", "must be an entry of a journal") from None
+        read.append(decode_json(_decoder, data, f"entries.{number}"))
     if head is not None and head != last:
         raise ForgedError(Reason.PROOF_INVALID, "the journal does not end where it was noted to end")
     return JournalView(department, tuple(read), read_time, last)

@@ -15,6 +15,7 @@ from gateway.party.config import RegistryFiles, TlsFiles
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable
 from gateway.party.registry_keeper import RegistryKeeper, operator_key
 from gateway.party.tls import watch_tls
+from gateway.protocol.codec import decode_json
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import SigningKey
@@ -76,18 +77,22 @@ class Endpoints(msgspec.Struct, frozen=True):
     guardians: str
 
 
+_decoder: msgspec.json.Decoder[Endpoints] = msgspec.json.Decoder(Endpoints)
+
+
 def read_endpoints(folder: Path) -> Endpoints:
     """The endpoints of a federation's folder; MalformedError (CONFIGURATION_INVALID) saying how to get them."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Endpoints)
+        data = (folder / FILE).read_bytes()
     except FileNotFoundError:
         raise MalformedError.at(
             str(folder),
             f"holds no {FILE}: start a federation there with heyan up {folder}",
             Reason.CONFIGURATION_INVALID,
         ) from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
         raise MalformedError.at(str(folder / FILE), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
+    return decode_json(_decoder, data, str(folder / FILE), Reason.CONFIGURATION_INVALID, quoting=True)
 
 
 def open_client(folder: Path, requester: str) -> Client:

@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.protocol.claims import DepartmentKind, Role
+from gateway.protocol.codec import decode_json
 from gateway.protocol.divisions import PREFECTURES
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
@@ -165,19 +166,23 @@ class Sandbox:
         return self.folder / f"{identity.role.value}s" / identity.name
 
 
+_decoder: msgspec.json.Decoder[Made] = msgspec.json.Decoder(Made)
+
+
 def held(folder: Path) -> Made | None:
     """What `folder` was made with; None if nothing is there yet; MalformedError if it is something else."""
     file = folder / MADE_FILE
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Made)
+        data = file.read_bytes()
     except FileNotFoundError:
         if folder.exists() and any(folder.iterdir()):
             raise MalformedError.at(
                 str(folder), "is not empty and no sandbox: name another folder", Reason.CONFIGURATION_INVALID
             ) from None
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except OSError as error:
         raise MalformedError.at(str(file), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
+    return decode_json(_decoder, data, str(file), Reason.CONFIGURATION_INVALID, quoting=True)
 
 
 def settle(folder: Path, asked: Asked) -> Made:

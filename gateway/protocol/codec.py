@@ -114,6 +114,27 @@ def parse_json_object(data: bytes, field: str) -> dict[str, Any]:
     return value
 
 
+def decode_json(
+    decoder: msgspec.json.Decoder[T],
+    data: bytes,
+    field: str,
+    reason: Reason = Reason.MESSAGE_MALFORMED,
+    *,
+    quoting: bool = False,
+) -> T:
+    """What `decoder` reads in `data`; MalformedError naming `field` and quoting nothing of the data.
+
+    Laxer than `parse_json_object`: it takes what two readers may read differently, so nothing that is signed is read
+    so. With `quoting` it says what is wrong, in words that may quote: for files that hold nothing of a person.
+    """
+    try:
+        return decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if quoting:
+            raise MalformedError.at(field, f"cannot be read: {error}", reason) from error
+        raise MalformedError.at(field, "must be JSON of the documented shape", reason) from None
+
+
 def convert(value: object, kind: type[T], field: str, reason: Reason = Reason.MESSAGE_MALFORMED) -> T:
     """`value`, as parsed from JSON, as a `kind`; MalformedError naming `field` and quoting nothing of the value.
 

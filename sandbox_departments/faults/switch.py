@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.party.keyfiles import Watched, sync_folder, write_atomic
+from gateway.protocol.codec import decode_json
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 from sandbox_departments.faults.kinds import Fault, Kind, make_fault
@@ -17,6 +18,8 @@ FILE = "fault.json"
 
 LOOK_INTERVAL = 0.1
 """Seconds between looks of what waits for a fault to be lifted; the system tells nobody of a changed file."""
+
+_decoder: msgspec.json.Decoder[Fault] = msgspec.json.Decoder(Fault)
 
 
 def set_fault(path: Path, fault: Fault) -> None:
@@ -37,11 +40,12 @@ def lift_fault(path: Path) -> bool:
 def read_fault(path: Path) -> Fault | None:
     """The fault that is set, if one is; MalformedError (CONFIGURATION_INVALID) if the file says none of the known."""
     try:
-        fault = msgspec.json.decode(path.read_bytes(), type=Fault)
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except OSError as error:
         raise MalformedError.at(str(path), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
+    fault = decode_json(_decoder, data, str(path), Reason.CONFIGURATION_INVALID, quoting=True)
     return make_fault(fault.kind, seconds=fault.seconds or None, days=fault.days or None, after=fault.after or None)
 
 

@@ -25,6 +25,8 @@ from gateway.protocol.keys import Algorithm, load_private, load_public, private_
 from gateway.rules.pack_file import read_pack
 from gateway.rules.shelf import SHIPPED
 from sandbox_departments.config import NodeConfig
+from sandbox_departments.faults.kinds import Fault, make_fault
+from sandbox_departments.faults.switch import FILE, read_fault, set_fault
 from sandbox_departments.population import generate_families
 from sandbox_departments.truth import read_truth, write_truth
 from tests.federation import DEPARTMENTS, GATEWAY, ISSUER, REQUESTER
@@ -80,6 +82,13 @@ def _endpoints() -> Target:
     return Target("endpoints.json", parse, (msgspec.json.encode(value), *DEEP))
 
 
+def _is_settable(_data: bytes, value: object) -> bool:
+    """What was read can be set again, and is read as the same."""
+    assert isinstance(value, Fault)
+    set_fault(_AT / FILE, value)
+    return read_fault(_AT / FILE) == value
+
+
 def targets() -> tuple[Target, ...]:
     key = ec.derive_private_key(3, ec.SECP256R1())
     pem = private_pem(key)
@@ -94,6 +103,7 @@ def targets() -> tuple[Target, ...]:
     write_truth(_AT / "truth.jsonl", generate_families(Random(7), 2, today=date(2027, 1, 1)))
     truth = (_AT / "truth.jsonl").read_bytes()
     node = next(iter(DEPARTMENTS.values()))
+    slow = msgspec.json.encode(make_fault("slow"))
     points = (b"\x04" + bytes(64), b"\x02" + bytes(32), bytes(32))
     return (
         _settings(GatewayConfig, GATEWAY),
@@ -104,6 +114,7 @@ def targets() -> tuple[Target, ...]:
             "rule pack", lambda data: read_pack("x.toml", data), tuple(file.read_bytes() for file in SHIPPED.iterdir())
         ),
         Target("truth", _from_file("truth.jsonl", lambda path: list(read_truth(path))), (truth, b"{}\n", *DEEP)),
+        Target("fault.json", _from_file(FILE, read_fault), (slow, *DEEP), _is_settable),
         Target("private key", load_private, (pem, private_pem(FEDERATION.operator.private))),
         Target("signing key", _from_file("signing.pem", load_signing_key), (pem,)),
         Target("ES256 key", lambda data: load_public(Algorithm.ES256, data), points),

@@ -15,6 +15,7 @@ from consent.revocation import open_revocation
 from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from gateway.asking import Envelope, Question, make_submission
+from gateway.audit.journals import read_journal
 from gateway.log import Log
 from gateway.plans import make_plan
 from gateway.protocol.attestation import open_batch, open_statement, read_proof, read_signed_batch, require_in_batch
@@ -135,6 +136,11 @@ def _entry_is_written_again(_data: bytes, value: object) -> bool:
     return read_entry(write_entry(value)) == value  # type: ignore[arg-type]
 
 
+def _journal(data: bytes) -> object:
+    """A journal of one entry for each line."""
+    return read_journal(POLICE.uri, data.split(b"\n"), NOW)
+
+
 def _submission() -> bytes:
     questions = (
         Question("c1", "hukou.child_registered@1", REGION, {}),
@@ -186,5 +192,6 @@ def targets() -> tuple[Target, ...]:
         Target("draft of a consent", lambda data: read_body(DraftBody, data), (msgspec.json.encode(draft), *DEEP)),
         Target("approval", _approval, (msgspec.json.encode({"assertion": assertion}), *DEEP)),
         Target("withdrawal by a person", _withdrawal_body, (withdrawn, *DEEP)),
+        Target("journal for an auditor", _journal, (b"\n".join(map(write_entry, journal_entries())), b"", *DEEP)),
         Target("journal entry", read_entry, (*map(write_entry, journal_entries()), *DEEP), _entry_is_written_again),
     )

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consent.guardian import _refusal
+from gateway.audit.journals import read_journal
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.sandbox import held
 from gateway.config import GatewayConfig
@@ -21,12 +22,15 @@ from gateway.protocol.errors import HeyanError, MalformedError, UnknownPeerError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.keys import load_private, private_pem
 from gateway.protocol.reasons import Reason
-from sandbox_departments.journal_entries import read_entry
+from sandbox_departments.faults.switch import read_fault
+from sandbox_departments.journal_entries import read_entry, write_entry
 from sandbox_departments.truth import find_truth, read_truth
-from tests.federation import REQUESTER
+from tests.federation import DEPARTMENTS, REQUESTER
+from tests.mutations.journal_messages import journal_entries
 
 NOW = 1_800_000_000.0
 WHO = parse_identity(REQUESTER)
+DEPARTMENT = next(iter(DEPARTMENTS.values()))
 KEY = ec.derive_private_key(3, ec.SECP256R1())
 P256, STRANGE_CURVE = bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030009")
 EC_KEY, STRANGE_KIND = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d0203")
@@ -117,6 +121,20 @@ def test_what_a_sandbox_was_made_with_is_refused_if_it_is_no_json(tmp_path, data
 def test_journal_entry_that_is_no_json_is_refused(data):
     with pytest.raises(MalformedError):
         read_entry(data)
+
+
+@pytest.mark.parametrize("data", [DEEP, b'{"type":"batch_signed","gateway":"\xff"}'])
+def test_journal_that_is_no_json_is_refused_to_its_auditor(data):
+    with pytest.raises(MalformedError) as refusal:
+        read_journal(DEPARTMENT, [write_entry(journal_entries()[0]), data], NOW)
+    assert refusal.value.violations[0].field == "entries.2"
+
+
+@pytest.mark.parametrize("data", [DEEP, b'{"kind":"\xff"}'])
+def test_fault_that_is_no_json_is_refused(tmp_path, data):
+    with pytest.raises(MalformedError) as refusal:
+        read_fault(written(tmp_path, "fault.json", data))
+    assert refusal.value.reason is Reason.CONFIGURATION_INVALID
 
 
 @pytest.mark.parametrize("data", [DEEP, b"\xff\n"])
