@@ -47,13 +47,13 @@ class KindTerms:
     text: str
     seconds: float | None = None
     days: int | None = None
-    counts: bool = True
+    takes_after: bool = True
     """Whether it may wait until some messages have passed (`after`)."""
 
 
 KINDS: Mapping[Kind, KindTerms] = MappingProxyType(
     {
-        Kind.DOWN: KindTerms("does not serve: neither from its start nor any more", counts=False),
+        Kind.DOWN: KindTerms("does not serve: neither from its start nor any more", takes_after=False),
         Kind.DIES_ASKED: KindTerms("is killed when it has read asks, before it answers"),
         Kind.DIES_REPLYING: KindTerms("is killed when half of a reply batch is written"),
         Kind.SLOW: KindTerms("needs SECONDS (2) for each reply batch", seconds=2.0),
@@ -67,7 +67,7 @@ KINDS: Mapping[Kind, KindTerms] = MappingProxyType(
         Kind.GARBAGE: KindTerms("sends bytes that are no message"),
         Kind.WRONG_SIGNATURE: KindTerms("sends reply batches whose signature does not hold"),
         Kind.STALE_SNAPSHOT: KindTerms(
-            "its register is DAYS (30) old, and vouches for nobody in it", days=30, counts=False
+            "its register is DAYS (30) old, and vouches for nobody in it", days=30, takes_after=False
         ),
         Kind.OTHER_ANSWER: KindTerms("answers with what it signed for another query"),
         Kind.CHANGED_OUTCOME: KindTerms("signs other outcomes than it journalled: a department that lies"),
@@ -96,7 +96,7 @@ def make_fault(kind: str, *, seconds: float | None = None, days: int | None = No
     for option, given, taken in (
         ("--seconds", seconds is not None, terms.seconds is not None),
         ("--days", days is not None, terms.days is not None),
-        ("--after", after is not None, terms.counts),
+        ("--after", after is not None, terms.takes_after),
     ):
         if given and not taken:
             raise _refused(option, f"is nothing that {kind} takes")

@@ -17,7 +17,7 @@ from gateway.protocol.keys import SigningKey
 from sandbox_departments.config import NodeConfig
 from sandbox_departments.faults.register import SwitchedRegister
 from sandbox_departments.faults.switch import Switch
-from sandbox_departments.faults.wire import UNBOUNDED_SENDING, FaultyWires
+from sandbox_departments.faults.wire import UNBOUNDED_SENDING, FaultyNode
 from sandbox_departments.registers import SqliteRegister
 from sandbox_departments.serve import serve
 
@@ -56,7 +56,7 @@ async def _serve_until_down(config: NodeConfig, stop: asyncio.Event, switch: Swi
                 config,
                 ended,
                 open_register=lambda _: SwitchedRegister(register, switch),
-                open_wire=FaultyWires(switch, key_named=key_named, die=_die).open,
+                open_wire=FaultyNode(switch, key_named=key_named, die=_die).open,
                 server_options=UNBOUNDED_SENDING,
             )
     finally:

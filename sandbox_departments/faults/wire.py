@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
+from dataclasses import dataclass
 from types import TracebackType
 
 import structlog
@@ -50,19 +51,28 @@ _SIGNED_FORGERIES: Mapping[Kind, Callable[[pb.AnswerResponse, KeyNamed], bytes]]
     Kind.OVER_FULL: over_full,
     Kind.OVER_CLAIMING: over_claiming,
 }
-_HELD = frozenset({Kind.SLOW, Kind.HANGS, Kind.LATE})
 
 _ON_ASKS = frozenset({Kind.DIES_ASKED, Kind.LATE})
+"""Which faults begin with a message of asks."""
 _ON_RECOVERED = frozenset({Kind.HANGS})
-_ON_UNSIGNED = _HELD | {Kind.DIES_REPLYING, Kind.TWICE, Kind.OUT_OF_ORDER, Kind.GARBAGE, Kind.OVER_LONG}
-_ON_SIGNED = _ON_UNSIGNED | _FORGERIES.keys() | _SIGNED_FORGERIES.keys() | {Kind.OTHER_ANSWER}
-"""Which faults begin with a message of asks; which bend one sent again, one without a signed batch, one with."""
+"""Which bend a message that is sent again."""
+_ONLY_ON_SIGNED = _SIGNED_FORGERIES.keys() | {Kind.WRONG_SIGNATURE, Kind.ALTERED_OUTCOME, Kind.OTHER_ANSWER}
+"""Which bend nothing but a signed batch."""
 
 _log = structlog.get_logger(__name__)
 
 
-class FaultyWires:
-    """Opens the wires of one node, which share how much has passed and what was sent last.
+@dataclass(frozen=True, slots=True)
+class _Bent:
+    """A message that a fault bends: as it was to be written, and as it was read."""
+
+    fault: Fault
+    message: bytes
+    response: pb.AnswerResponse
+
+
+class FaultyNode:
+    """What the wires of one node share, and what opens them: the switch, how much has passed, what was sent last.
 
     `die` ends the process at once; `key_named` gives the node's own answer keys.
     """
@@ -107,13 +117,24 @@ class FaultyWires:
 class FaultyWire:
     """The wire of one stream."""
 
-    def __init__(self, node: FaultyWires, context: Wire) -> None:
+    def __init__(self, node: FaultyNode, context: Wire) -> None:
         self._node = node
         self._context = context
         self._ask_times: dict[int, float] = {}
         self._held_back: bytes | None = None
         self._releasing: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
+        self._bends: Mapping[Kind, Callable[[_Bent], Awaitable[None]]] = {
+            Kind.SLOW: self._hold,
+            Kind.HANGS: self._hold,
+            Kind.LATE: self._hold,
+            Kind.TWICE: self._send_twice,
+            Kind.OUT_OF_ORDER: self._send_out_of_order,
+            Kind.OTHER_ANSWER: self._answer_another,
+            Kind.DIES_REPLYING: self._die_halfway,
+            **dict.fromkeys(_FORGERIES, self._forge),
+            **dict.fromkeys(_SIGNED_FORGERIES, self._forge_and_sign),
+        }
 
     async def __aenter__(self) -> Wire:
         """The wire itself."""
@@ -145,55 +166,61 @@ class FaultyWire:
     async def write(self, message: bytes) -> None:
         """Send a message of the node, or what the fault makes of it."""
         response = pb.AnswerResponse.FromString(message)
-        signed = response.HasField("batch")
-        fault = self._node.due(_ON_RECOVERED if response.recovered else _ON_SIGNED if signed else _ON_UNSIGNED)
+        fault = self._node.due(self._bending(response))
         if fault is None:
             await self._send(message)
-        elif fault.kind in _HELD:
-            await self._hold(fault, response)
-            await self._send(message)
-        elif fault.kind in _FORGERIES:
-            await self._send(_FORGERIES[fault.kind](response))
-        elif fault.kind in _SIGNED_FORGERIES:
-            await self._send(_SIGNED_FORGERIES[fault.kind](response, self._node.key_named))
-        elif fault.kind is Kind.OUT_OF_ORDER:
-            await self._send_out_of_order(response, fault.seconds)
-        elif fault.kind is Kind.OTHER_ANSWER:
-            await self._answer_another(response)
-        elif fault.kind is Kind.TWICE:
-            await self._send(message)
-            await self._send(message)
         else:
-            await self._send(message[: len(message) // 2])
-            self._node.die()
+            await self._bends[fault.kind](_Bent(fault, message, response))
         self._node.remember(response)
+
+    def _bending(self, response: pb.AnswerResponse) -> Set[Kind]:
+        """The faults that bend such a message."""
+        if response.recovered:
+            return _ON_RECOVERED
+        return self._bends.keys() if response.HasField("batch") else self._bends.keys() - _ONLY_ON_SIGNED
 
     async def _send(self, message: bytes) -> None:
         async with self._sending:
             await self._context.write(message)
 
-    async def _hold(self, fault: Fault, response: pb.AnswerResponse) -> None:
-        """Wait as a node that is slow, late or hanging, but not after the fault is lifted."""
+    async def _forge(self, bent: _Bent) -> None:
+        await self._send(_FORGERIES[bent.fault.kind](bent.response))
+
+    async def _forge_and_sign(self, bent: _Bent) -> None:
+        await self._send(_SIGNED_FORGERIES[bent.fault.kind](bent.response, self._node.key_named))
+
+    async def _send_twice(self, bent: _Bent) -> None:
+        await self._send(bent.message)
+        await self._send(bent.message)
+
+    async def _die_halfway(self, bent: _Bent) -> None:
+        await self._send(bent.message[: len(bent.message) // 2])
+        self._node.die()
+
+    async def _hold(self, bent: _Bent) -> None:
+        """Wait as a node that is slow, late or hanging, but not after the fault is lifted; then send."""
+        fault = bent.fault
         seconds: float | None = fault.seconds
         if fault.kind is Kind.HANGS:
             seconds = None
         elif fault.kind is Kind.LATE:
             now = asyncio.get_running_loop().time()
-            asked = min((self._ask_times.pop(reply.ask_id, now) for reply in response.replies), default=now)
+            asked = min((self._ask_times.pop(reply.ask_id, now) for reply in bent.response.replies), default=now)
             seconds = asked + fault.seconds - now
         await self._node.switch.outlast(fault, seconds)
+        await self._send(bent.message)
 
-    async def _answer_another(self, response: pb.AnswerResponse) -> None:
+    async def _answer_another(self, bent: _Bent) -> None:
         """Nothing is sent as long as there is nothing else to pass off."""
-        other = self._node.other_than(response)
+        other = self._node.other_than(bent.response)
         if other is not None:
-            await self._send(other_answer(response, other))
+            await self._send(other_answer(bent.response, other))
 
-    async def _send_out_of_order(self, response: pb.AnswerResponse, seconds: float) -> None:
-        message = reversed_replies(response)
+    async def _send_out_of_order(self, bent: _Bent) -> None:
+        message = reversed_replies(bent.response)
         if self._held_back is None:
             self._held_back = message
-            self._releasing = asyncio.create_task(self._release_after(seconds))
+            self._releasing = asyncio.create_task(self._release_after(bent.fault.seconds))
         else:
             await self._send(message)
             await self._release()

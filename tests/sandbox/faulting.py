@@ -10,7 +10,7 @@ from gateway.protocol.codec import encode
 from heyan.v1 import department_service_pb2 as pb
 from sandbox_departments.faults.kinds import make_fault
 from sandbox_departments.faults.switch import Switch, lift_fault, set_fault
-from sandbox_departments.faults.wire import FaultyWire, FaultyWires
+from sandbox_departments.faults.wire import FaultyNode, FaultyWire
 from tests.fakes_wire import FakeWire
 from tests.sandbox.asking import Desk
 
@@ -28,7 +28,7 @@ class Bench:
         self.desk = desk
         self.world = desk.world
         self._file = folder / "fault.json"
-        self.node = FaultyWires(Switch(self._file), key_named=self._key_named, die=self._die)
+        self.node = FaultyNode(Switch(self._file), key_named=self._key_named, die=self._die)
 
     def _key_named(self, kid: str):
         assert kid == self.world.answer_key.key_id
