@@ -39,7 +39,7 @@ REGISTER_FILE = "register.db"
 ROWS_PER_STATEMENT = 1000
 """Rows of one INSERT, cut down by sqlite-utils to what SQLite's bound on parameters allows."""
 
-_STANDINGS = tuple(Standing)
+_ORDER = MappingProxyType({standing: place for place, standing in enumerate(Standing)})
 
 NodeKey = tuple[DepartmentKind, str]
 """A department of a prefecture (four digits): whose register it is."""
@@ -172,26 +172,27 @@ class SqliteRegister:
     def _finding(self, question: Question, claim: Claim) -> Finding:
         standings = [self._standing(question.subjects[role]) for role in Role if role in claim.roles]
         fact = self._connection.execute(self._facts[claim.name], self._values(question)).fetchone()
-        return Finding(_STANDINGS[min(standings)], bool(fact[0]))
+        return Finding(min(standings, key=_ORDER.__getitem__), bool(fact[0]))
 
-    def _standing(self, subject: Subject) -> int:
-        """The place of the person's standing in the enum. Everything is computed, whatever is found."""
+    def _standing(self, subject: Subject) -> Standing:
+        """How the person stands: the first that applies. Everything is computed, whatever is found."""
         key = (subject.id_type.value, subject.id_number)
         rows = self._connection.execute(self._person, key).fetchall()
         count = sum([row[:2] == key for row in rows])
         _, _, name, protected, confirmed_on = rows[0]
-        troubles = (
-            count == 0,
-            count > 1,
-            normalise_name(name) != normalise_name(subject.name),
-            protected != 0,
-            confirmed_on < self._fresh_from,
-            True,
+        standings = (
+            (Standing.UNKNOWN, count == 0),
+            (Standing.AMBIGUOUS, count > 1),
+            (Standing.MISMATCH, normalise_name(name) != normalise_name(subject.name)),
+            (Standing.PROTECTED, protected != 0),
+            (Standing.STALE, confirmed_on < self._fresh_from),
+            (Standing.KNOWN, True),
         )
-        return troubles.index(True)
+        first, *_ = [standing for standing, applies in standings if applies]  # all are gone through, not just up to it
+        return first
 
     def _values(self, question: Question) -> dict[str, str | int | None]:
-        """Every value that a statement of `_FACTS` may name."""
+        """Every value that a statement of `register_facts.FACTS` may name."""
         parameters = question.parameters
         values: dict[str, str | int | None] = {
             "region": question.region,
