@@ -3,10 +3,9 @@
     python -m benchmarks.coalescing
 
 Applications with all checks of their plan are sent: at level 0, idle, one at a time with rests between; then in a
-closed loop at rising concurrency. Reported for each:
-applications a second, latency, messages from the gateway to departments and parts asked for each application (the
-gateway's own counters), and reply batches for each application (the departments' journals). Where many applications
-are under way, messages hold parts of several, so that both fall.
+closed loop at rising concurrency. Reported for each: applications a second, latency, messages from the gateway to
+departments and parts asked for each application (the gateway's own counters), and reply batches for each application
+(the departments' journals). Where many applications are under way, messages hold parts of several, so that both fall.
 """
 
 from __future__ import annotations
