@@ -12,7 +12,6 @@ An attacker has far fewer samples of a person than the test has of a standing: a
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections import defaultdict
@@ -31,7 +30,7 @@ from gateway.cli.guardians import Guardians
 from gateway.client import Client
 from gateway.protocol.claims import CLAIMS, DepartmentKind
 from gateway.protocol.divisions import prefecture_of
-from gateway.protocol.outcomes import Outcome
+from gateway.protocol.outcomes import ATTESTABLE, Outcome
 from sandbox_departments.people import Application
 from sandbox_departments.register import Question as RegisterQuestion
 from sandbox_departments.register import Standing
@@ -60,6 +59,9 @@ ENOUGH = 100
 """Samples of each standing, at least."""
 DELAY = 0.004
 """Seconds that the control adds. An application takes ten of them on an idle machine of two cores."""
+
+TELLING = (*(standing.value for standing in Standing), *(outcome.name.lower() for outcome in ATTESTABLE))
+"""Words that would tell how a person stands, or what a department answered."""
 
 Persons = Mapping[tuple[str, Standing], list["Person"]]
 
@@ -133,7 +135,13 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def times(running: Running, persons: Persons) -> dict[Standing, list[float]]:
+def written_before(running: Running) -> dict[str, Written]:
+    """What stood there before this module asked: other tests name faults, by words that are standings too."""
+    return written(running)
+
+
+@pytest.fixture(scope="module")
+def times(running: Running, persons: Persons, written_before: dict[str, Written]) -> dict[Standing, list[float]]:
     """Times of as many checks of each standing."""
     return asyncio.run(take_times(running, persons))
 
@@ -165,17 +173,60 @@ def test_a_delay_for_those_who_are_found_is_noticed_at_the_requester(times: dict
     assert Standing.KNOWN in differing(planted)
 
 
-@pytest.mark.usefixtures("times")
-def test_no_metric_or_log_line_of_any_party_names_an_outcome_or_a_standing(running: Running) -> None:
-    """After checks of every standing: words that would tell are neither in what is measured nor in what is written."""
-    words = {*(standing.value for standing in Standing), *(outcome.name.lower() for outcome in (Outcome.UNDETERMINED,))}
-    processes = list(running.sandbox.processes())
-    for process in processes:
+@dataclass(frozen=True)
+class Written:
+    """What one process has measured and logged."""
+
+    metrics: frozenset[str]
+    lines: tuple[str, ...]
+
+    def since(self, before: Written) -> Written:
+        """What is new, or has another value."""
+        return Written(self.metrics - before.metrics, self.lines[len(before.lines) :])
+
+    def telling(self) -> set[str]:
+        """The words that tell, in any part of a log line and in the labels of what is measured."""
+        labels = [label for metric in self.metrics for label in re.findall(r'="([^"]*)"', metric)]
+        return {word for word in TELLING for text in (*labels, *self.lines) if word_in(word, text)}
+
+
+def word_in(word: str, text: str) -> bool:
+    """Whether a word stands in a text, on its own or among underscores."""
+    return re.search(rf"(?<![a-z]){word}(?![a-z])", text, re.IGNORECASE) is not None
+
+
+def written(running: Running) -> dict[str, Written]:
+    found = {}
+    for process in running.sandbox.processes():
         with urlopen(f"http://127.0.0.1:{process.probes}/metrics") as response:
-            metrics = response.read().decode()
-        labels = {value.lower() for value in re.findall(r'="([^"]*)"', metrics)}
-        assert not words & labels, process.name
-        lines = [json.loads(line) for line in process.log.read_text(encoding="utf-8").splitlines()]
-        told = {str(value).lower() for line in lines for value in line.values()}
-        assert not words & told, process.name
-    assert any("heyan_" in name for name in re.findall(r"^\w+", metrics, re.MULTILINE))
+            metrics = frozenset(response.read().decode().splitlines())
+        found[process.name] = Written(metrics, tuple(process.log.read_text(encoding="utf-8").splitlines()))
+    return found
+
+
+@pytest.mark.usefixtures("times")
+def test_no_metric_or_log_line_of_any_party_names_an_outcome_or_a_standing(
+    running: Running, written_before: dict[str, Written]
+) -> None:
+    """After checks of every standing: words that would tell are neither in what is measured nor in what is written."""
+    now = written(running)
+    assert all(each.lines for each in now.values())
+    found = {name: each.since(written_before[name]) for name, each in now.items()}
+    assert {name: new.telling() for name, new in found.items() if new.telling()} == {}
+    assert any(
+        metric.startswith("heyan_calls_total") for metric in found["gateway"].metrics
+    )  # what it did was measured
+
+
+@pytest.mark.parametrize("word", TELLING)
+def test_a_metric_or_log_line_that_names_an_outcome_or_a_standing_is_noticed(word: str) -> None:
+    clean = Written(frozenset({'heyan_checks_total{claim="identity.valid@1"} 3.0'}), ('{"message": "answered"}',))
+    assert clean.telling() == set()
+    for line in (
+        f'{{"message": "person {word}"}}',
+        f'{{"standings": ["{word.upper()}"]}}',
+        f"INFO grpc of_{word}_persons",
+    ):
+        assert Written(clean.metrics, (*clean.lines, line)).since(clean).telling() == {word}
+    metric = f'heyan_checks_total{{claim="identity.valid@1",standing="{word}"}} 1.0'
+    assert Written(clean.metrics | {metric}, clean.lines).since(clean).telling() == {word}
