@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,11 +220,25 @@ async def test_whatever_departments_stated_at_fault_stands_in_the_log_once_their
     running: Running,
 ) -> None:
     nodes = sorted({case.node for case in CASES})
-    await reopen(running, nodes)
-    await settled(running, nodes)
-    in_log = await logged(running)
-    for node in nodes:
-        assert journalled(folder_of(running, node)) <= in_log
+    before = {node: journalled(folder_of(running, node)) for node in nodes}
+    async with AsyncExitStack() as stack:
+        families = [await stack.enter_async_context(applicant(running, node)) for node in nodes]
+        for node in nodes:
+            set_fault(folder_of(running, node) / FILE, make_fault("hangs"))
+        submissions = [family.prepare() for family in families]
+        await asyncio.gather(*(family.client.send(each) for family, each in zip(families, submissions, strict=True)))
+        in_log = await logged(running)
+        for node in nodes:
+            fresh = journalled(folder_of(running, node)) - before[node]
+            assert fresh
+            assert not fresh & in_log
+        await reopen(running, nodes)
+        await settled(running, nodes)
+        in_log = await logged(running)
+        for node in nodes:
+            assert journalled(folder_of(running, node)) <= in_log
+        for family, submission in zip(families, submissions, strict=True):
+            require_right(await family.until_answered(submission), family.right)
 
 
 async def test_federation_comes_up_without_a_node_that_is_down_at_start(tmp_path: Path) -> None:

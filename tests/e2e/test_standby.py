@@ -111,7 +111,18 @@ async def test_standbys_answer_while_the_primaries_are_killed(doubled: Doubled) 
 
 
 async def test_both_processes_keep_one_journal_and_everything_is_acknowledged(doubled: Doubled) -> None:
-    """Runs last: what primaries and standbys signed is one chain each, and the gateway's log has all of it."""
+    """What primaries and standbys signed is one chain each, and the gateway's log has all of it."""
+    families = iter(doubled.families[60:])
+    hanging = doubled.supervisor.pid("land-4301")
+    async with doubled.asking() as (client, guardians):
+        await answered_rightly(client, guardians, doubled, next(families))
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            for _ in range(2):
+                await answered_rightly(client, guardians, doubled, next(families))
+        finally:
+            os.kill(hanging, signal.SIGCONT)
+        await answered_rightly(client, guardians, doubled, next(families))
     entries = 0
     for node in doubled.sandbox.nodes.values():
         began = time.monotonic()
