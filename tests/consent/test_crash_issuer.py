@@ -5,45 +5,14 @@ A withdrawal that was confirmed stands in the next status list; an approval that
 
 from __future__ import annotations
 
-import secrets
-
 import pytest
 
 from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.reasons import Reason
-from tests.consent.test_issuer_service import Issuer, statuses
-from tests.fakes_sqlite import Dead, How, TrippedConnection, When
+from tests.consent.issuers import Killed
+from tests.fakes_sqlite import Dead, How, When
 
 either_side = pytest.mark.parametrize("when", When)
-
-
-class Killed(Issuer):
-    """An issuer whose file is opened by one process after another."""
-
-    def __init__(self, federation, path, now) -> None:
-        super().__init__(federation, path, now)
-        self.path = path
-        self.service._random_bytes = self.service._lists._random_bytes = secrets.token_bytes
-        self.connection = TrippedConnection(self.store._db.conn)
-        self.store._db.conn = self.connection
-
-    def successor(self):
-        """The next process, after this one died."""
-        self.connection.abandon()
-        return Killed(self.federation, self.path, self.now)
-
-    def is_withdrawn(self, consent) -> bool:
-        """What the status list says to whoever fetches it when the one handed out before is a second old."""
-        self.now += 1
-        return statuses(self, consent)
-
-    def count(self, table: str) -> int:
-        return self.store._count(f"SELECT count(*) FROM {table}")  # noqa: S608 - tables of this test
-
-    def steps_of(self, work) -> list[str]:
-        self.connection.arm(None)
-        work()
-        return list(self.connection.steps)
 
 
 @pytest.fixture

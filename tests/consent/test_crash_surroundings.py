@@ -7,7 +7,7 @@ import pytest
 from consent.status_list import open_status_list
 from gateway.protocol.errors import HeyanError, LogUnavailableError
 from gateway.protocol.reasons import Reason
-from tests.consent.test_crash_issuer import Killed
+from tests.consent.issuers import Killed
 from tests.fakes_sqlite import TROUBLES, locked, read_only, use_free_pages
 from tests.federation import DAY, ISSUER
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from gateway.party.tls import open_channel, watch_tls
 from gateway.protocol.attestation import read_proof
 from gateway.protocol.leaf import read_leaf
 from heyan.v1 import department_service_pb2, log_service_pb2
 from sandbox_departments.journal_entries import Answered, BatchSigned, Repeated, read_entry
+from tests.e2e.channels import LIST_LEAVES, channel_as, tls_of
 from tests.e2e.conftest import Running
-from tests.e2e.test_transport import GATEWAY, LIST_LEAVES, tls_of
 
 
 @contextmanager
@@ -45,8 +44,7 @@ def owed(folder: Path) -> set[bytes]:
 
 async def logged(running: Running) -> set[bytes]:
     """Digests of every statement in the gateway's log, as its auditor reads it."""
-    tls = watch_tls(tls_of(running, "auditors", "auditor"))
-    channel = open_channel(running.endpoints.gateway.grpc, GATEWAY, tls)
+    channel = channel_as(running, tls_of(running, "auditors", "auditor"))
     found: set[bytes] = set()
     start = 0
     try:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2
 from consent.selection import presentations_for
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
+from gateway.cli.sandbox import GATEWAY
 from gateway.cli.verify import ask
 from gateway.departments.port import Ask
 from gateway.party.tls import check_server, open_channel, watch_tls
@@ -28,8 +29,8 @@ from gateway.protocol.presentation import write_presentation, write_presented_pa
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2
+from tests.e2e.channels import channel_as, tls_of
 from tests.e2e.conftest import Running
-from tests.e2e.test_transport import GATEWAY, channel_as, tls_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

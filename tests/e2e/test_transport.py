@@ -17,9 +17,9 @@ from grpc_status import rpc_status
 
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
+from gateway.cli.sandbox import GATEWAY
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder, enrol_certificate
-from gateway.party.config import TlsFiles
 from gateway.party.tls import open_channel, watch_tls
 from gateway.protocol.errors import NotGrantedError
 from gateway.protocol.identities import Identity, PartyRole
@@ -28,25 +28,14 @@ from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2, gateway_service_pb2, log_service_pb2
+from tests.e2e.channels import LIST_LEAVES, channel_as, tls_of
 from tests.e2e.conftest import Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-GATEWAY = Identity(PartyRole.GATEWAY, "main")
 VERIFY = "/heyan.v1.GatewayService/Verify"
 GET_PLAN = "/heyan.v1.GatewayService/GetPlan"
-LIST_LEAVES = "/heyan.v1.LogService/ListLeaves"
 BUF = Path(__file__).parents[2] / "protos" / "node_modules" / ".bin" / "buf"
-
-
-def tls_of(running: Running, kind: str, name: str) -> TlsFiles:
-    folder = running.folder / kind / name / "tls"
-    ca = running.folder / "operator/ca.pem"
-    return TlsFiles(certificate=folder / "certificate.pem", key=folder / "key.pem", ca=ca)
-
-
-def channel_as(running: Running, files: TlsFiles) -> grpc.aio.Channel:
-    return open_channel(running.endpoints.gateway.grpc, GATEWAY, watch_tls(files))
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ from tests.protocol.casework import (
     PARTS,
     POLICE,
     SIGNED_AT,
+    SUBMISSION,
     Case,
     genuine,
     make_query,
     sign_query,
 )
-from tests.protocol.test_parsers import SUBMISSION
 
 _REGISTRY = FEDERATION.registry
 _QUERY = make_query()

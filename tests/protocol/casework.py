@@ -35,12 +35,13 @@ from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.note import ED25519, SignerKey, VerifierKey
 from gateway.protocol.outcomes import NextStep, Outcome
-from gateway.protocol.presentation import write_signed_query
+from gateway.protocol.presentation import Presentation, PresentedPart, Submission, write_signed_query, write_submission
 from gateway.protocol.proof import InclusionProof
 from gateway.protocol.query import Check, GrantUse, OpenedPart, Part, Query, SignedQuery, open_part, write_part
 from gateway.protocol.query import write_query as query_bytes
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
+from gateway.protocol.sealing import Sealed
 from heyan.v1 import attestation_pb2, log_pb2, receipt_pb2
 from tests.federation import DEPARTMENTS, GATEWAY, LOG_ORIGIN, REGION, REQUESTER, Federation
 
@@ -326,3 +327,13 @@ def flip(data: bytes, index: int = 0) -> bytes:
     changed = bytearray(data)
     changed[index] ^= 1
     return bytes(changed)
+
+
+SUBMISSION = write_submission(
+    Submission(
+        sign_query(make_query()),
+        (Presentation("a.b.c", ("x",)),),
+        tuple(PresentedPart(part, Sealed(1, "seal-1", b"ciphertext")) for part in PARTS),
+    )
+).SerializeToString(deterministic=True)
+"""A submission of every part, its grant and its sealed subjects only of the right shape."""

@@ -30,7 +30,7 @@ from gateway.protocol.keys import Algorithm, load_private, load_public
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.note import Signature, SignerKey, VerifierKey, open_note, parse_note
-from gateway.protocol.presentation import Presentation, PresentedPart, Submission, read_submission, write_submission
+from gateway.protocol.presentation import read_submission
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import open_part, read_query, write_part, write_query
 from gateway.protocol.query_rules import match_parts, open_query
@@ -38,7 +38,7 @@ from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from gateway.protocol.registry import TYP, adopt, open_registry, read_document
 from gateway.protocol.registry_terms import SealingKeyTerms
-from gateway.protocol.sealing import Sealed, open_sealed, seal
+from gateway.protocol.sealing import open_sealed, seal
 from gateway.protocol.subjects import IdType, Subject, canonical_record, normalise_name
 from heyan.v1 import attestation_pb2, gateway_service_pb2, query_pb2, receipt_pb2
 from tests.federation import GATEWAY, LOG_ORIGIN, REQUESTER
@@ -50,6 +50,7 @@ from tests.protocol.casework import (
     PARTS,
     POLICE,
     SIGNED_AT,
+    SUBMISSION,
     Case,
     genuine,
     log_signer,
@@ -65,13 +66,6 @@ NOTE = PROOF.partition(b"\n\n")[2]
 CASE = Case()
 STATEMENTS = (CASE.attest(POLICE, "hukou"), CASE.refuse(POLICE))
 SIGNED_BATCH, STATEMENT_PROOFS = sign_batch(STATEMENTS, POLICE, FEDERATION.signing_keys[POLICE], SIGNED_AT)
-SUBMISSION = write_submission(
-    Submission(
-        sign_query(make_query()),
-        (Presentation("a.b.c", ("x",)),),
-        tuple(PresentedPart(part, Sealed(1, "seal-1", b"ciphertext")) for part in PARTS),
-    )
-).SerializeToString(deterministic=True)
 VKEY = log_signer().verifier.format().encode()
 SKEY = log_signer().format().encode()
 DOCUMENT = msgspec.json.encode(REGISTRY.document)

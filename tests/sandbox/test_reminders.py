@@ -7,7 +7,7 @@ import pytest
 from gateway.protocol.attestation import read_signed_batch
 from sandbox_departments import streams
 from tests.sandbox.asking import GATEWAY, told
-from tests.sandbox.test_node import Served, until
+from tests.sandbox.serving import Served, until
 
 
 @pytest.fixture
