@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from gateway.audit.findings import Disagreement, Reconciliation
 from gateway.audit.journals import JournalView, read_journal
 from gateway.audit.log_view import LogView
+from gateway.audit.reconciliation import reconcile
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
@@ -133,3 +135,12 @@ class Books:
 
     def journal(self, read_time: float = NOW + 60, department: str = POLICE) -> JournalView:
         return read_journal(department, map(write_entry, self.entries), read_time)
+
+
+def held(books: Books, **arguments: object) -> Reconciliation:
+    """What reconciling the two finds."""
+    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
+
+
+def kinds(result: Reconciliation) -> list[Disagreement]:
+    return [finding.kind for finding in result.findings]

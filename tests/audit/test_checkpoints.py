@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.audit.findings import Disagreement, Finding, Reconciliation
+from gateway.audit.findings import Disagreement, Finding
 from gateway.audit.log_view import LogView, Sighting, forks
 from gateway.audit.reconciliation import reconcile
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.reasons import Reason
-from tests.audit.parties import FOREIGN_SIGNER, GATEWAY, ORIGIN, POLICE, SIGNER, Books, named, note
-
-
-@pytest.fixture
-def books() -> Books:
-    return Books()
-
-
-def held(books: Books, **arguments: object) -> Reconciliation:
-    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
-
-
-def kinds(result: Reconciliation) -> list[Disagreement]:
-    return [finding.kind for finding in result.findings]
+from tests.audit.parties import FOREIGN_SIGNER, GATEWAY, ORIGIN, POLICE, SIGNER, Books, held, kinds, named, note
 
 
 def forked(books: Books) -> str:

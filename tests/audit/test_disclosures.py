@@ -4,24 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.audit.findings import Disagreement, Disclosure, Finding, Reconciliation
-from gateway.audit.reconciliation import reconcile
+from gateway.audit.findings import Disagreement, Disclosure, Finding
 from gateway.protocol.reasons import Reason
-from tests.audit.parties import LAND, LEAF_KEY, POLICE, Books, named
-
-
-@pytest.fixture
-def books() -> Books:
-    return Books()
-
-
-def held(books: Books, **arguments: object) -> Reconciliation:
-    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
-
-
-def kinds(result: Reconciliation) -> list[Disagreement]:
-    return [finding.kind for finding in result.findings]
-
+from tests.audit.parties import LAND, LEAF_KEY, POLICE, Books, held, kinds, named
 
 DISCLOSED = [Disclosure(named("q"), LEAF_KEY)]
 

@@ -16,24 +16,13 @@ from tests.audit.parties import (
     OTHER_REQUESTER,
     POLICE,
     Books,
+    held,
+    kinds,
     named,
     note,
 )
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def books() -> Books:
-    return Books()
-
-
-def held(books: Books, **arguments: object) -> Reconciliation:
-    return reconcile(books.view(), [books.journal()], **arguments)  # type: ignore[arg-type]
-
-
-def kinds(result: Reconciliation) -> list[Disagreement]:
-    return [finding.kind for finding in result.findings]
 
 
 # -- honest books -------------------------------------------------------------------------------------------
