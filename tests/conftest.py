@@ -7,6 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.asking import Question
+from gateway.protocol.claims import CLAIMS, Role
+from sandbox_departments.people import Family
+from tests.nodes import families, questions_about
+
 
 def ask_for_free_port() -> int:
     """Return a TCP port on loopback that the system held free a moment ago; bind it soon."""
@@ -20,3 +25,26 @@ def ask_for_free_port() -> int:
 def free_port() -> Callable[[], int]:
     """Give a function that asks the system for a free port, one at each call."""
     return ask_for_free_port
+
+
+@pytest.fixture(scope="session")
+def people() -> tuple[Family, ...]:
+    """The families of one prefecture, of whom its departments know everybody."""
+    return families(60)
+
+
+@pytest.fixture(scope="session")
+def asked_about(people: tuple[Family, ...]) -> Family:
+    """A family with somebody in every role, amid the others."""
+    return next(family for family in people[20:] if family.application.subjects.keys() == set(Role))
+
+
+@pytest.fixture(scope="session")
+def every_question(asked_about: Family) -> list[Question]:
+    """Every claim of the vocabulary about that family."""
+    questions = [
+        Question(f"c{number:02}", question.claim, question.region, question.parameters)
+        for number, question in enumerate(questions_about(asked_about))
+    ]
+    assert len(questions) == len(CLAIMS)
+    return questions

@@ -29,7 +29,7 @@ from sandbox_departments.people import Family
 from sandbox_departments.register import Register, Standing
 from tests import federation as fed
 from tests.gateway.conftest import PEER, Gateway, open_gateway
-from tests.nodes import RealNode, families, open_registers, questions_about, standing_as, with_everything, with_nothing
+from tests.nodes import RealNode, open_registers, standing_as, with_everything, with_nothing
 from tests.shapes import shape_of_database, shape_of_json, shape_of_message
 
 DOUBTFUL = [standing for standing in Standing if standing is not Standing.KNOWN]
@@ -45,27 +45,12 @@ class Seen:
     shape: tuple[object, ...]
 
 
-@pytest.fixture(scope="module")
-def people() -> tuple[Family, ...]:
-    return families(60)
-
-
-@pytest.fixture(scope="module")
-def asked_about(people: tuple[Family, ...]) -> Family:
-    return next(family for family in people[20:] if family.application.subjects.keys() == set(Role))
-
-
 @pytest.fixture
-async def submission(gateway: Gateway, asked_about: Family) -> Submission:
+async def submission(gateway: Gateway, asked_about: Family, every_question: list[Question]) -> Submission:
     """Every claim of the vocabulary about one family."""
     application = asked_about.application
-    questions = [
-        Question(f"c{number:02}", question.claim, question.region, question.parameters)
-        for number, question in enumerate(questions_about(asked_about))
-    ]
-    assert len(questions) == len(CLAIMS)
     consent = gateway.federation.issue(application.subjects, regions=(application.region,))
-    return gateway.submission(consent, questions)
+    return gateway.submission(consent, every_question)
 
 
 class Gateways:

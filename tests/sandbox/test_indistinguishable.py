@@ -29,9 +29,7 @@ from tests import federation as fed
 from tests.fakes import Clock
 from tests.nodes import (
     RealNode,
-    families,
     open_registers,
-    questions_about,
     standing_as,
     with_everything,
     with_nothing,
@@ -62,29 +60,13 @@ def federation() -> fed.Federation:
 
 
 @pytest.fixture(scope="module")
-def people() -> tuple[Family, ...]:
-    return families(60)
-
-
-@pytest.fixture(scope="module")
-def asked_about(people: tuple[Family, ...]) -> Family:
-    """A family with somebody in every role, amid the others."""
-    return next(family for family in people[20:] if family.application.subjects.keys() == set(Role))
-
-
-@pytest.fixture(scope="module")
-def submission(federation: fed.Federation, asked_about: Family) -> Submission:
+def submission(federation: fed.Federation, asked_about: Family, every_question: list[Asked]) -> Submission:
     """Every claim of the vocabulary about one family."""
     application = asked_about.application
-    questions = [
-        Asked(f"c{number:02}", question.claim, question.region, question.parameters)
-        for number, question in enumerate(questions_about(asked_about))
-    ]
-    assert len(questions) == len(CLAIMS)
     consent = federation.issue(application.subjects, regions=(application.region,))
     envelope = Envelope(fed.REQUESTER, fed.GATEWAY, "enrolment", NOW)
     key = federation.signing_keys[fed.REQUESTER]
-    return make_submission(questions, consent, envelope, federation.registry, key, federation.random.randbytes)
+    return make_submission(every_question, consent, envelope, federation.registry, key, federation.random.randbytes)
 
 
 class Nodes:
