@@ -39,11 +39,11 @@ demo: setup ## start the whole federation here, ask every kind of question, chec
 	@$(BIN)/heyan demo
 
 test: setup ## run all tests
-	$(BIN)/python -m pytest -n 2 -m "not e2e"
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -n 2 -m "not e2e and not alone"
+	$(BIN)/python -m pytest -m "e2e or alone"
 
 coverage: setup ## branch coverage of the pure packages; fails below the bar
-	$(BIN)/python -m pytest -n 2 -m "not e2e" --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 -m "not e2e and not alone" --cov --cov-report=term
 
 mutations: setup ## mutate everything that is signed, 200,000 times (COUNT=…, SEED=…); fails if one is accepted
 	$(BIN)/python -m tests.mutations --count $(or $(COUNT),200000) --seed $(or $(SEED),1)
