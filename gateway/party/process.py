@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
 import uvloop
@@ -24,20 +24,10 @@ Clock = Callable[[], float]
 """Seconds since the epoch, UTC; `time.time` in a real process."""
 
 
-_RENDERING: tuple[structlog.typing.Processor, ...] = (
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.EventRenamer("message"),
-    structlog.processors.JSONRenderer(),
-)
-
-
 class LineLog:
     """Writes log lines to a stream. One that cannot be written (a full disk) is counted, and that is told later.
 
-    A log line is worth less than the work that it tells of: no thread or task ends because nobody could be told. What
-    is written past it is not covered: what an interpreter that ends prints of its own accord, and half a line that the
-    disk still took.
+    A log line is worth less than the work that it tells of: no thread or task ends because nobody could be told.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,7 +36,7 @@ class LineLog:
 
     def msg(self, line: str) -> None:
         """Write one line."""
-        told = _rendered("error", "log_lines_lost", lines=self._lost) + "\n" if self._lost else ""
+        told = f'{{"lines_lost": {self._lost}, "level": "error", "message": "log_was_full"}}\n' if self._lost else ""
         try:
             self._stream.write(told + line + "\n")
             self._stream.flush()
@@ -58,42 +48,23 @@ class LineLog:
     log = debug = info = warn = warning = error = critical = fatal = exception = msg
 
 
-def _rendered(level: str, event: str, **values: object) -> str:
-    """A line of the process itself, as the others are rendered, but for the context of whatever is under way."""
-    line: Any = {"event": event, **values}
-    for process in _RENDERING:
-        line = process(None, level, line)
-    return str(line)
-
-
-class _LibraryLines(logging.Handler):
-    """Writes what libraries log through `logging`, by the same LineLog, so that lost lines of theirs count too."""
-
-    def __init__(self, lines: LineLog) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a record that cannot be formatted is told of as `logging` does."""
-        try:
-            self._lines.msg(self.format(record))
-        except Exception:  # noqa: BLE001 - what a handler of `logging` does: no line ends the work that it tells of
-            self.handleError(record)
-
-
 def configure_logging(level: str) -> None:
-    """JSON lines on stderr, the libraries' as text between them. No line of ours holds a message's content."""
+    """JSON lines on stderr, for this package and the libraries alike. No line holds a message's content."""
     lines = LineLog(sys.stderr)
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_RENDERING],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_names: lines,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=max(number, logging.INFO), handlers=[_LibraryLines(lines)], format="%(levelname)s %(name)s %(message)s"
-    )
+    logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
 
 def run_until_signal(serve: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
