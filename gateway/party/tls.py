@@ -27,7 +27,7 @@ from typing import Any
 
 import grpc
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from gateway.party.config import TlsFiles
@@ -43,6 +43,7 @@ PROBE_TIMEOUT = 5.0
 UNREADABLE = (
     ValueError,
     UnsupportedAlgorithm,
+    InternalError,
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,

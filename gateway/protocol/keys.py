@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -105,7 +105,12 @@ def load_private(pem: bytes) -> PrivateKey:
     """The private key of an unencrypted PKCS#8 PEM; MalformedError if it is none of the two algorithms'."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        InternalError,
+    ):  # the last for an Ed25519 seed of another length
         raise MalformedError.at("key", "must be an unencrypted PKCS#8 PEM private key") from None
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key
