@@ -37,7 +37,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", 16 << 20),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 1_024),  # of one connection; its client queues the rest
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
