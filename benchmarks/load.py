@@ -31,7 +31,8 @@ from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.client import Client
+from gateway.client import Client, Plan
+from gateway.protocol.claims import FIELD_ON_FILE
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import HeyanError, OverloadedError
 from gateway.protocol.presentation import Submission, write_submission
@@ -96,6 +97,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 class Applicant:
     """A family with its consent: what is asked about it, and the outcome that each check must have."""
 
+    plan: Plan
     questions: tuple[Question, ...]
     consent: ConsentFile
     truth: dict[str, str]
@@ -147,7 +149,7 @@ class Generator:
         return tally
 
     def _prepared(self, who: Applicant) -> Submission:
-        return self._client.prepare(who.questions, who.consent, "enrolment")
+        return self._client.prepare(who.questions, who.consent, who.plan)
 
     async def _send(
         self, kind: str, due: float, who: Applicant, submission: Submission, tally: Tally, *, retry: bool
@@ -204,21 +206,27 @@ async def generator(folder: Path, requester: str) -> AsyncIterator[Generator]:
 async def applicants(
     folder: Path, requester: str, families: Sequence[Truth], wanted: Wanted = lambda _: True
 ) -> list[Applicant]:
-    """The families with their consents, asked for all checks of their plan that are `wanted`."""
-    async with Guardians(folder) as guardians:
-        return [found for truth in families if (found := await _applicant(guardians, requester, truth, wanted))]
+    """The families with their consents, asked for all checks of their plan's materials that are `wanted`."""
+    async with Guardians(folder) as guardians, open_client(folder, requester) as client:
+        found = [await _applicant(guardians, client, requester, truth, wanted) for truth in families]
+    return [applicant for applicant in found if applicant is not None]
 
 
-async def _applicant(guardians: Guardians, requester: str, truth: Truth, wanted: Wanted) -> Applicant | None:
-    asked = [answer for answer in truth.answers if wanted(answer.claim)]
+async def _applicant(
+    guardians: Guardians, client: Client, requester: str, truth: Truth, wanted: Wanted
+) -> Applicant | None:
+    asked = [answer for answer in truth.answers if wanted(answer.claim) and answer.claim != FIELD_ON_FILE]
     if not asked:
         return None
+    application = truth.application
+    plan = await client.plan(application.region, application.school, application.group)
     questions = tuple(
         Question(f"c{number}", answer.claim, answer.region, answer.parameters) for number, answer in enumerate(asked)
     )
     details = group_details([answer.claim for answer in asked], (truth.application.region,), USES)
     consent = await guardians.consent_to(truth.application, requester, details)
-    return Applicant(questions, consent, {f"c{number}": answer.outcome.name for number, answer in enumerate(asked)})
+    right = {f"c{number}": answer.outcome.name for number, answer in enumerate(asked)}
+    return Applicant(plan, questions, consent, right)
 
 
 def families_of(folder: Path, count: int) -> list[Truth]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from consent.consent_file import ConsentFile, GrantConsent
+from gateway.protocol.application import application_digest
 from gateway.protocol.claims import Role, check_parameters, claim_named
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import NotGrantedError
@@ -45,13 +46,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who asks whom, when, and for what: seconds since the epoch; `answer_until` None means no deferral."""
+    """Who asks whom, when, and for what: seconds since the epoch; `answer_until` None means no deferral.
+
+    `application` is the exact bytes of what the query serves (`gateway.protocol.application`), empty for nothing.
+    """
 
     requester: str
     gateway: str
     purpose: str
     now: float
     answer_until: float | None = None
+    application: bytes = b""
     lifetime: float = MAX_QUERY_LIFETIME
 
 
@@ -83,6 +88,7 @@ def make_submission(
         purpose=envelope.purpose,
         grant_digests=tuple(grant.digest for grant in consent.grants),
         part_digests=tuple(digests),
+        application_digest=application_digest(envelope.application),
     )
     query_bytes = write_query(query)
     signed = SignedQuery(query_bytes, key.key_id, key.sign(Kind.QUERY, query_bytes))
@@ -93,6 +99,7 @@ def make_submission(
             _sealed(part, data[part.department], subjects, consent, signed.digest, registry, envelope.now)
             for part in parts
         ),
+        application=envelope.application,
     )
 
 

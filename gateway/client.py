@@ -2,7 +2,7 @@
 
     async with Client(settings, keeper.current, time.time, keeper.refresh) as client:
         plan = await client.plan("430102", School.PUBLIC_PRIMARY, Group.HOME_AND_HUKOU)
-        result = await client.verify(plan.questions(consent.roles), consent, plan.purpose)
+        result = await client.verify(plan.questions(consent.roles), consent, plan)
 
 Every key comes from the client's own verified registry. A result is returned only if its receipt verifies: what
 the gateway says is believed because departments signed it and the log has it, not because the gateway says so.
@@ -26,6 +26,7 @@ from gateway.party.process import Clock
 from gateway.party.service import CLIENT_OPTIONS
 from gateway.party.statuses import from_rpc_error
 from gateway.party.tls import RenewingChannel, TlsMaterial, check_server
+from gateway.protocol.application import Application, write_application
 from gateway.protocol.attestation import sealed_digest
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import parse
@@ -33,12 +34,15 @@ from gateway.protocol.errors import ForgedError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.keys import PublicKey, SigningKey
 from gateway.protocol.leaf import read_leaf
+from gateway.protocol.limits import APPLICATION_SALT_SIZE
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, VerifiedReceipt, verify_receipt
 from gateway.protocol.registry import Registry
+from gateway.rules.bundle import read_bundle
+from gateway.verdicts import Verdict, application_of, verdict_of
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 
@@ -64,8 +68,14 @@ class ClientSettings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to ask for an application, as the gateway proposes it; nodes and keys come from the registry."""
+    """What to ask for an application, as the gateway proposes it; nodes and keys come from the registry.
 
+    `group` is None where the family leaves it open, and is judged for every group of the school.
+    """
+
+    region: str
+    school: School
+    group: Group | None
     message: pb.GetPlanResponse
 
     @property
@@ -76,11 +86,16 @@ class Plan:
     @property
     def claims(self) -> tuple[str, ...]:
         """Every claim of the plan, once: what a consent must cover."""
-        return tuple(dict.fromkeys(check.claim for check in self.message.checks))
+        fields = (field.check for field in self.message.fields)
+        return tuple(dict.fromkeys(check.claim for check in (*self.message.checks, *fields)))
 
-    def questions(self, roles: Iterable[Role]) -> tuple[Question, ...]:
-        """The checks whose roles are all among `roles`: a family without a co-resident leaves some out."""
+    def questions(self, roles: Iterable[Role], *, fields: bool = False) -> tuple[Question, ...]:
+        """The checks whose roles are all among `roles`: a family without a co-resident leaves some out.
+
+        With `fields`, also whether each field of the student record is on file, so that only the rest are collected.
+        """
         held = {role.value for role in roles}
+        checks = [*self.message.checks, *(field.check for field in self.message.fields if fields)]
         return tuple(
             Question(
                 check.check_id,
@@ -88,17 +103,25 @@ class Plan:
                 check.region,
                 {parameter.name: parameter.value for parameter in check.parameters},
             )
-            for check in self.message.checks
+            for check in checks
             if held.issuperset(check.roles)
         )
+
+    def application(self, salt: bytes) -> bytes:
+        """The application that a query by this plan serves, as it travels."""
+        return write_application(Application(salt, self.region, self.school, self.group, self.message.rules_digest))
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """A verified result: what the receipt proves, and the receipt itself with the registry filled in."""
+    """A verified result: what the receipt proves, and the receipt itself with registry and rules filled in.
+
+    `verdict` is computed here from the receipt; None if the query serves no application, or nobody has its rules.
+    """
 
     verified: VerifiedReceipt
     receipt: receipt_pb2.Receipt
+    verdict: Verdict | None = None
 
 
 class Client:
@@ -118,6 +141,7 @@ class Client:
         self._clock = clock
         self._randomness = randomness
         self._connection: RenewingChannel | None = None
+        self._bundles: dict[bytes, bytes] = {}
 
     async def __aenter__(self) -> Self:
         """Check who answers at the target, and open the channel."""
@@ -133,27 +157,47 @@ class Client:
         if self._connection is not None:
             await self._connection.close()
 
-    async def plan(self, region: str, school: School, group: Group) -> Plan:
-        """The plan for an application in `region` (county code)."""
-        request = pb.GetPlanRequest(region=region, school=school.value, group=group.value)
+    async def plan(self, region: str, school: School, group: Group | None, roles: Iterable[Role] = ()) -> Plan:
+        """The plan for an application in `region` (county code): for one group, or (None) for all of the school.
+
+        `roles` leaves out what a family without the others cannot be asked; none means all. Raises BadDataError if the
+        rules that come with it are not those that it names.
+        """
+        request = pb.GetPlanRequest(
+            region=region,
+            school=school.value,
+            group=group.value if group is not None else "",
+            roles=[role.value for role in roles],
+        )
         data = await self._call("GetPlan", request.SerializeToString())
-        return Plan(parse(pb.GetPlanResponse, data, MAX_RECEIPT))
+        message = parse(pb.GetPlanResponse, data, MAX_RECEIPT)
+        if message.rules_digest not in self._bundles:
+            read_bundle(message.rules, message.rules_digest)
+            self._bundles[message.rules_digest] = message.rules
+        return Plan(region, school, group, message)
 
     def prepare(
-        self, questions: Sequence[Question], consent: ConsentFile, purpose: str, answer_until: float | None = None
+        self, questions: Sequence[Question], consent: ConsentFile, plan: Plan, answer_until: float | None = None
     ) -> Submission:
         """A signed and sealed submission, to `send` now, and again if no answer comes."""
         registry, now = self._registry(), self._clock()
         registry.require_current(now)
-        envelope = Envelope(self._settings.requester, self._settings.gateway, purpose, now, answer_until)
+        envelope = Envelope(
+            self._settings.requester,
+            self._settings.gateway,
+            plan.purpose,
+            now,
+            answer_until,
+            plan.application(self._randomness(APPLICATION_SALT_SIZE)),
+        )
         return make_submission(questions, consent, envelope, registry, self._settings.signing_key(), self._randomness)
 
-    async def verify(self, questions: Sequence[Question], consent: ConsentFile, purpose: str) -> Verification:
-        """Ask `questions` on the strength of `consent`; the verified result.
+    async def verify(self, questions: Sequence[Question], consent: ConsentFile, plan: Plan) -> Verification:
+        """Ask `questions` of `plan` on the strength of `consent`; the verified result.
 
         Raises the domain error that the gateway's status stands for, or ForgedError if the receipt does not hold.
         """
-        return await self.send(self.prepare(questions, consent, purpose))
+        return await self.send(self.prepare(questions, consent, plan))
 
     async def send(self, submission: Submission) -> Verification:
         """Send a submission, for the first time or again, and check the receipt that comes back."""
@@ -169,10 +213,18 @@ class Client:
         """What became of an earlier query of ours."""
         request = pb.GetVerificationRequest(request_id=request_id)
         data = await self._call("GetVerification", request.SerializeToString())
-        result = self._checked(parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt)
+        receipt = parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt
+        await self._learn_rules(receipt)
+        result = self._checked(receipt)
         if result.verified.query.request_id != request_id:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another request")
         return result
+
+    async def _learn_rules(self, receipt: receipt_pb2.Receipt) -> None:
+        """Ask for the rules of an earlier plan, unless they are known; the gateway has only those in force now."""
+        application = application_of(receipt)
+        if application is not None and application.rules_digest not in self._bundles:
+            await self.plan(application.region, application.school, application.group)
 
     def _checked(self, receipt: receipt_pb2.Receipt) -> Verification:
         needed = max((read_leaf(item.leaf).registry_version for item in receipt.leaves), default=0)
@@ -182,7 +234,12 @@ class Client:
         verified = verify_receipt(receipt, self._settings.operator)
         if verified.query.requester != self._settings.requester:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another requester")
-        return Verification(verified, receipt)
+        application = verified.application
+        bundle = self._bundles.get(application.rules_digest) if application is not None else None
+        if bundle is None:
+            return Verification(verified, receipt)
+        receipt.rules = bundle
+        return Verification(verified, receipt, verdict_of(verified, bundle))
 
     async def _call(self, method: str, message: bytes) -> bytes:
         if self._connection is None:

@@ -16,6 +16,10 @@ class GatewayConfig(PartyConfig):
     store: Path = Field(description="SQLite file of log, requests and evidence")
     log_keys: Path = Field(description="folder of the Ed25519 log keys (PKCS#8 PEM, mode 0600)")
     kek: Path = Field(description="file with the 32-byte key-encryption key of the evidence, mode 0600")
+    rules: Path | None = Field(
+        None,
+        description="rule packs (a folder of REGION.toml), watched; those that ship with Heyan if unset",
+    )
     max_requests: int = Field(
         512, ge=LEAST_PLACES, description="places for requests under way, of 64 KiB each, shared fairly"
     )

@@ -1,6 +1,6 @@
 """The way of a query through the gateway: one method, its steps in order, each consuming the last one's value.
 
-    decode and bound → look up request_id → verify query → verify grants → check rules → fan out
+    decode and bound → look up request_id → verify query → verify grants → check rules and window → fan out
     → hold replies against what was asked → re-check revocation → commit → respond
 
 (The peer is authenticated before, in `gateway.party.service`.) Invariants:
@@ -26,9 +26,11 @@ from consent.verification import authorize, open_grant
 from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
+from gateway.applications import Applications
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.party.process import Clock
+from gateway.protocol.application import Application, open_application
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import (
     ConflictError,
@@ -79,6 +81,7 @@ class Work:
 
     submission: Submission
     query: Query
+    application: Application | None
     key: RequestKey
     resumed: Resumed | None
 
@@ -107,6 +110,7 @@ class Pipeline:
         registry: Callable[[], Registry],
         clock: Clock,
         requests: Requests,
+        applications: Applications,
         status: Standings,
         grant_cache: GenuineGrants,
         departments: FanOut,
@@ -118,6 +122,7 @@ class Pipeline:
         self._registry = registry
         self._clock = clock
         self._requests = requests
+        self._applications = applications
         self._status = status
         self._grant_cache = grant_cache
         self._departments = departments
@@ -182,7 +187,8 @@ class Pipeline:
         resumed = self._requests.find(key)
         if resumed is not None and resumed.query_digest != submission.signed.digest:
             raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-        return Work(submission, query, key, resumed)
+        application = open_application(submission.application, query.application_digest)
+        return Work(submission, query, application, key, resumed)
 
     def _verify_query(self, work: Work) -> None:
         registry, now = self._registry(), self._clock()
@@ -220,12 +226,16 @@ class Pipeline:
 
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
-        require_single_questions(check for part in granted.parts for check in part.part.checks)
+        application, checks = granted.work.application, [check for part in granted.parts for check in part.part.checks]
+        if granted.work.resumed is None:  # what was accepted in time is carried on
+            self._applications.require_allowed(application, query, checks, granted.grants)
+            self._applications.require_open(application, self._clock())
+        require_single_questions(checks)
         for part in granted.parts:
             check_policy(query, part.part, registry)
             for check in part.part.checks:
                 authorize(check, query=query, grants=granted.grants, registry=registry)
-        for use in _uses(granted, [check for part in granted.parts for check in part.part.checks]):
+        for use in _uses(granted, checks):
             if not self._requests.has_use_left(granted.work.resumed, use):
                 raise NotGrantedError(Reason.GRANT_USED_UP)
 
@@ -259,7 +269,7 @@ class Pipeline:
         receipt = merge(
             work.resumed.receipt if work.resumed else None,
             settlement,
-            work.submission.signed,
+            work.submission,
             [part.data for part in granted.parts],
         )
 
@@ -327,6 +337,7 @@ class Pipeline:
             tags=tags,
             query=granted.work.query,
             query_digest=granted.work.submission.signed.digest,
+            rules_digest=granted.work.application.rules_digest if granted.work.application is not None else b"",
         )
 
     def _require_time(self, granted: Granted, settlement: Settlement) -> None:

@@ -17,6 +17,7 @@ from consent.status_follower import StatusFollower
 from consent.verified import GenuineGrants
 from gateway.admission import Admission
 from gateway.allowance import Allowance
+from gateway.applications import Applications
 from gateway.config import GatewayConfig
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.links import DepartmentLinks
@@ -39,6 +40,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
 from gateway.refusals import Refusals
 from gateway.requests import Requests
+from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
 from gateway.stores.sqlite import SqliteStore
 from gateway.vault import Vault
@@ -103,11 +105,14 @@ class GatewayProcess:
         withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
         self._events = Events(self._log, requests, self._acknowledgements, stamp, withdrawals)
         self._admission = Admission(config.max_requests)
+        self._rulebook = Rulebook(config.rules)
+        applications = Applications(self._rulebook)
         self._pipeline = Pipeline(
             identity=config.identity,
             registry=keeper.current,
             clock=clock,
             requests=requests,
+            applications=applications,
             status=self._status,
             grant_cache=GenuineGrants(),
             departments=FanOut(self._links.link, clock),
@@ -121,7 +126,15 @@ class GatewayProcess:
         self._server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
-                GatewayMethods(self._pipeline, self._events, keeper.current, self._admission, clock),
+                GatewayMethods(
+                    pipeline=self._pipeline,
+                    events=self._events,
+                    registry=keeper.current,
+                    rulebook=self._rulebook,
+                    applications=applications,
+                    admission=self._admission,
+                    clock=clock,
+                ),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
                 Metrics(metrics, self._admission, self._links),
@@ -196,6 +209,7 @@ class GatewayProcess:
         """What a second brings: renewed keys and certificates, health."""
         self._tls.refresh()
         self._log_keys.refresh()
+        self._rulebook.refresh()
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
         self._log.use_signer(self._signer())

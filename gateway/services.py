@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
 from gateway.admission import Admission
+from gateway.applications import Applications
 from gateway.departments.links import DepartmentLinks
 from gateway.events import Events
 from gateway.log import Log
@@ -23,6 +24,7 @@ from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.limits import MAX_LEAVES_PER_PAGE, MAX_MESSAGE
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
+from gateway.rulebook import Rulebook
 from gateway.stores.port import Store
 from heyan.v1 import gateway_service_pb2, log_service_pb2
 
@@ -55,15 +57,20 @@ class GatewayMethods:
 
     def __init__(
         self,
+        *,
         pipeline: Pipeline,
         events: Events,
         registry: Callable[[], Registry],
+        rulebook: Rulebook,
+        applications: Applications,
         admission: Admission,
         clock: Clock,
     ) -> None:
         self._pipeline = pipeline
         self._events = events
         self._registry = registry
+        self._rulebook = rulebook
+        self._applications = applications
         self._admission = admission
         self._clock = clock
 
@@ -81,19 +88,21 @@ class GatewayMethods:
         request = parse(gateway_service_pb2.GetPlanRequest, message, MAX_MESSAGE)
         registry, now = self._registry(), self._clock()
         registry.require_current(now)
-        return make_plan(request, registry, now).SerializeToString()
+        return make_plan(request, self._rulebook, registry, now).SerializeToString()
 
     async def verify(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
         receipt = await self._pipeline.verify(message, peer, context.time_remaining())
-        return gateway_service_pb2.VerifyResponse(receipt=receipt).SerializeToString()
+        verdict = self._applications.verdict(receipt)
+        return gateway_service_pb2.VerifyResponse(receipt=receipt, verdict=verdict).SerializeToString()
 
     async def get_verification(self, message: bytes, peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(gateway_service_pb2.GetVerificationRequest, message, MAX_MESSAGE)
         with self._admission.take(peer):
             receipt = self._pipeline.get(request.request_id, peer)
-        return gateway_service_pb2.GetVerificationResponse(receipt=receipt).SerializeToString()
+        verdict = self._applications.verdict(receipt)
+        return gateway_service_pb2.GetVerificationResponse(receipt=receipt, verdict=verdict).SerializeToString()
 
     async def report_revocation(self, message: bytes, peer: Identity, _context: Context) -> bytes:
         """See the contract."""

@@ -30,7 +30,7 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
 from gateway.protocol.limits import EARLY_TOLERANCE
-from gateway.protocol.presentation import write_signed_query
+from gateway.protocol.presentation import Submission, write_signed_query
 from gateway.protocol.query import Check, OpenedPart, Query, SignedQuery
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VERSION
@@ -208,6 +208,7 @@ class LeafFrame:
     tags: Tags
     query: Query
     query_digest: bytes
+    rules_digest: bytes = b""
 
 
 def verification_leaf(frame: LeafFrame, settlement: Settlement, withheld: Reason | None = None) -> bytes:
@@ -219,6 +220,7 @@ def verification_leaf(frame: LeafFrame, settlement: Settlement, withheld: Reason
         grant_tags=[frame.tags.grant(value) for value in query.grant_digests],
         purpose=query.purpose,
         checks=[_logged(frame, row, withheld) for row in settlement.rows],
+        rules_digest=frame.rules_digest,
     )
     return write_leaf(
         log_pb2.LogLeaf(
@@ -246,10 +248,15 @@ def _logged(frame: LeafFrame, row: Row, withheld: Reason | None) -> log_pb2.Logg
 
 
 def merge(
-    earlier: receipt_pb2.Receipt | None, settlement: Settlement, signed: SignedQuery, parts: Iterable[bytes]
+    earlier: receipt_pb2.Receipt | None, settlement: Settlement, submission: Submission, parts: Iterable[bytes]
 ) -> receipt_pb2.Receipt:
     """The receipt of all that is known now, without leaves: earlier statements stay, earlier gaps are replaced."""
-    receipt = receipt_pb2.Receipt(version=VERSION, query=write_signed_query(signed), parts=list(parts))
+    receipt = receipt_pb2.Receipt(
+        version=VERSION,
+        query=write_signed_query(submission.signed),
+        parts=list(parts),
+        application=submission.application,
+    )
     if earlier is not None:
         receipt.statements.extend(earlier.statements)
         asked_again = {row.check.check_id for row in settlement.rows}

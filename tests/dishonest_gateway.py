@@ -45,7 +45,7 @@ from sandbox_departments.answering import Budget
 from sandbox_departments.journal_entries import BatchSigned, PartEntry, Refused
 from tests import federation as fed
 from tests.attacks.nodes import PLENTY, NodePort, RealNode
-from tests.gateway.conftest import PEER, QUESTIONS, Gateway
+from tests.gateway.conftest import PEER, PLAN, QUESTIONS, Gateway
 
 POLICE = fed.DEPARTMENTS[fed.DepartmentKind.POLICE]
 LAND = fed.DEPARTMENTS[fed.DepartmentKind.LAND]
@@ -200,7 +200,7 @@ class DishonestGateway:
     ) -> Verification:
         """What the real client believes of an application."""
         consent = consent or self.gateway.federation.issue()
-        return await self.client().verify(questions, consent, "enrolment")
+        return await self.client().verify(questions, consent, PLAN)
 
     # -- what an auditor sees ---------------------------------------------------------------------------------
 

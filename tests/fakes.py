@@ -149,3 +149,16 @@ class FailingStore(SqliteStore):
         if self.fail_after:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
         return committed
+
+
+class AnyApplication:
+    """Rules that refuse nothing and say nothing, for tests of everything else."""
+
+    def require_allowed(self, *_asked: object) -> None:
+        """Whatever it is."""
+
+    def require_open(self, *_asked: object) -> None:
+        """Whenever it is."""
+
+    def verdict(self, _receipt: object) -> None:
+        """None."""

@@ -98,6 +98,8 @@ def describe(error: HeyanError) -> str:
         where = "; ".join(f"{violation.field} {violation.description}" for violation in error.violations)
         return f"{where} [{error.reason.value}]"
     detail = f" ({error.detail})" if error.detail else ""
+    if error.text is not None:
+        return f"{error.text.en} {error.text.zh} [{error.reason.value}]"
     return f"{text_of(error.reason).en}{detail} [{error.reason.value}]"
 
 

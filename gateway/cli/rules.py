@@ -89,6 +89,7 @@ def show(region: str, *, packs: PacksOption = None, as_json: JsonOption = False)
     _say(f"Identity assurance: {rules.assurance.value}")
     _say_rows(rules)
     _say_materials(rules)
+    _say("\nCollected unless on file: " + (", ".join(rules.fields) or "nothing"))
     _say("\nWindows:")
     for window in rules.windows:
         _say(f"  {window.text.zh}\n  {window.text.en}")

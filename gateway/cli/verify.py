@@ -87,4 +87,4 @@ async def _ask(folder: Path, requester: str, application: Application, consent: 
 async def ask(client: Client, application: Application, consent: ConsentFile) -> Verification:
     """Plan and ask one application on the strength of a consent."""
     plan: Plan = await client.plan(application.region, application.school, application.group)
-    return await client.verify(plan.questions(consent.roles), consent, plan.purpose)
+    return await client.verify(plan.questions(consent.roles), consent, plan)

@@ -7,6 +7,8 @@ Inwards: a peer's status becomes the same domain error again; a status that is n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -28,10 +30,12 @@ from gateway.protocol.errors import (
     UnknownPeerError,
     UnreachableError,
 )
-from gateway.protocol.reasons import Reason, text_of
+from gateway.protocol.reasons import Reason, Text, text_of
 
 DOMAIN = "heyan"
 DETAILS_KEY = "grpc-status-details-bin"
+MAX_SAID = 500
+"""Characters of a peer's own text that are shown."""
 
 _STATUS_OF_CLASS: tuple[tuple[type[HeyanError], grpc.StatusCode], ...] = (
     (MalformedError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -72,7 +76,7 @@ def code_of(error: HeyanError) -> grpc.StatusCode:
 
 def to_status(error: HeyanError) -> status_pb2.Status:
     """The rich status of a domain error."""
-    text = text_of(error.reason)
+    text = error.text or text_of(error.reason)
     details = [
         error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN),
         error_details_pb2.LocalizedMessage(locale="zh-CN", message=text.zh),
@@ -103,14 +107,18 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
     reason: Reason | None = None
     retry_after: float | None = None
     violations: tuple[FieldViolation, ...] = ()
+    texts: dict[str, str] = {}
     for holder in status.details if status is not None else ():
         info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        said = error_details_pb2.LocalizedMessage()
         if holder.Unpack(info) and info.domain == DOMAIN and info.reason in Reason.__members__:
             reason = Reason[info.reason]
         elif holder.Unpack(bad):
             violations = tuple(FieldViolation(item.field, item.description) for item in bad.field_violations)
         elif holder.Unpack(retry):
             retry_after = retry.retry_delay.ToMilliseconds() / 1000
+        elif holder.Unpack(said):
+            texts[said.locale] = said.message
     if reason is None:
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=1.0)
@@ -120,7 +128,17 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
         if reason is Reason.LOG_UNAVAILABLE
         else _CLASS_OF_STATUS.get(error.code(), UnreachableError)
     )
-    return kind(reason, violations=violations, retry_after=retry_after)
+    return kind(reason, violations=violations, retry_after=retry_after, text=_said_otherwise(reason, texts))
+
+
+def _said_otherwise(reason: Reason, texts: Mapping[str, str]) -> Text | None:
+    """What the peer says of a reason, where that is more than we know: printable lines of a bounded length."""
+    zh, en = (_printable(texts.get(locale, "")) for locale in ("zh-CN", "en"))
+    return Text(zh, en) if zh and en and Text(zh, en) != text_of(reason) else None
+
+
+def _printable(text: str) -> str:
+    return "".join(character for character in text if character.isprintable())[:MAX_SAID]
 
 
 def is_refusal(error: HeyanError) -> bool:

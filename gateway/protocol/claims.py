@@ -84,7 +84,20 @@ _PUPIL = Text("学龄儿童数据库中的儿童", "the child in the school-age 
 
 _LEVELS = ("primary", "junior")
 _YEARS = ("2026", "2027", "2028")
-_REGISTRY_FIELDS = ("name", "nationality", "birthplace", "native_place", "address", "guardian_phone", "health")
+REGISTRY_FIELDS: Mapping[str, Text] = MappingProxyType(
+    {
+        "name": Text("姓名", "name"),
+        "nationality": Text("国籍/地区", "nationality"),
+        "birthplace": Text("出生地", "place of birth"),
+        "native_place": Text("籍贯", "native place"),
+        "address": Text("现住址", "address"),
+        "guardian_phone": Text("监护人联系电话", "the guardian's telephone number"),
+        "health": Text("健康状况", "health"),
+    }
+)
+"""Fields of the student record that `FIELD_ON_FILE` may be asked of (差额共享)."""
+
+FIELD_ON_FILE = "enrolment.field_on_file@1"
 
 _ALL: tuple[Claim, ...] = (
     Claim(
@@ -216,13 +229,13 @@ _ALL: tuple[Claim, ...] = (
         negative=True,
     ),
     Claim(
-        "enrolment.field_on_file@1",
+        FIELD_ON_FILE,
         DepartmentKind.EDUCATION,
         frozenset({Role.CHILD}),
         Text("该学籍信息项已在库（差额共享）", "the field of the student record is already on file"),
         _PUPIL,
         Text("学籍库中该项非空", "a value of that field in the student registry"),
-        MappingProxyType({"field": _REGISTRY_FIELDS}),
+        MappingProxyType({"field": tuple(REGISTRY_FIELDS)}),
         itemised=True,
     ),
 )

@@ -18,6 +18,7 @@ class Kind(StrEnum):
 
     QUERY = "Query"
     PART = "Part"
+    APPLICATION = "Application"
     STATEMENT = "Statement"
     STATEMENT_BATCH = "StatementBatch"
     SEALED_SUBJECT = "SealedSubject"

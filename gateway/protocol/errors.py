@@ -16,14 +16,15 @@
 "Lying" and "unreachable" are different roots, because the first is never retried and the second never
 means "no". An error carries a `Reason` (stable, machine-readable, the `ErrorInfo.reason` of AIP-193); the
 texts of both languages are in `reasons`. `detail` is for the operator's own log, never sent to a peer, and
-never holds an identifier or a name of a subject.
+never holds an identifier or a name of a subject. `text` stands in for the reason's text where that must say more, as
+when the next window opens; it is public.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.protocol.reasons import Reason
+from gateway.protocol.reasons import Reason, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,14 @@ class HeyanError(Exception):
         *,
         violations: tuple[FieldViolation, ...] = (),
         retry_after: float | None = None,
+        text: Text | None = None,
     ) -> None:
         super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
         self.reason = reason
         self.detail = detail
         self.violations = violations
         self.retry_after = retry_after
+        self.text = text
 
 
 class BadDataError(HeyanError):

@@ -58,6 +58,7 @@ MIN_REQUEST_ID = 16
 MAX_REQUEST_ID = 32
 NONCE_SIZE = 16
 PART_SALT_SIZE = 32
+APPLICATION_SALT_SIZE = 32
 
 # -- counts -------------------------------------------------------------------------------------------------
 

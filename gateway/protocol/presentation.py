@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from gateway.protocol.application import MAX_APPLICATION
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import SIGNATURE_BYTES
@@ -51,6 +52,8 @@ class Submission:
     signed: SignedQuery
     grants: tuple[Presentation, ...]
     parts: tuple[PresentedPart, ...]
+    application: bytes = b""
+    """The exact bytes of the application that the query serves; empty if it names none."""
 
 
 def read_submission(message: gateway_service_pb2.VerifyRequest) -> Submission:
@@ -59,10 +62,13 @@ def read_submission(message: gateway_service_pb2.VerifyRequest) -> Submission:
         raise MalformedError.at("query", "must be set")
     if not 1 <= len(message.parts) <= MAX_PARTS:
         raise MalformedError.at("parts", f"must be 1 to {MAX_PARTS}")
+    if len(message.application) > MAX_APPLICATION:
+        raise MalformedError(Reason.MESSAGE_TOO_LARGE, "an application over its limit")
     return Submission(
         signed=read_signed_query(message.query),
         grants=read_presentations(message.grants),
         parts=tuple(read_presented_part(part) for part in message.parts),
+        application=message.application,
     )
 
 
@@ -72,6 +78,7 @@ def write_submission(submission: Submission) -> gateway_service_pb2.VerifyReques
         query=write_signed_query(submission.signed),
         grants=[write_presentation(grant) for grant in submission.grants],
         parts=[write_presented_part(part) for part in submission.parts],
+        application=submission.application,
     )
 
 

@@ -86,6 +86,8 @@ class Query:
     purpose: str
     grant_digests: tuple[bytes, ...]
     part_digests: tuple[bytes, ...]
+    application_digest: bytes = b""
+    """Of the application that the query serves (see `application`); empty if none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ def read_query(data: bytes) -> Query:
     _require_digests("query.part_digests", message.part_digests, MAX_PARTS)
     if list(message.part_digests) != sorted(message.part_digests):
         raise MalformedError.at("query.part_digests", "must be in ascending order")
+    if len(message.application_digest) not in (0, DIGEST_BYTES):
+        raise MalformedError.at("query.application_digest", f"must be {DIGEST_BYTES} bytes, or empty")
     return Query(
         request_id=message.request_id,
         requester=message.requester,
@@ -139,6 +143,7 @@ def read_query(data: bytes) -> Query:
         purpose=message.purpose,
         grant_digests=tuple(message.grant_digests),
         part_digests=tuple(message.part_digests),
+        application_digest=message.application_digest,
     )
 
 
@@ -155,6 +160,7 @@ def write_query(query: Query) -> bytes:
             purpose=query.purpose,
             grant_digests=query.grant_digests,
             part_digests=query.part_digests,
+            application_digest=query.application_digest,
         )
     )
 

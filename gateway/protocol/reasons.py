@@ -62,6 +62,9 @@ class Reason(StrEnum):
     CLAIM_NOT_ALLOWED = "CLAIM_NOT_ALLOWED"
     PURPOSE_NOT_ALLOWED = "PURPOSE_NOT_ALLOWED"
     REGION_NOT_SERVED = "REGION_NOT_SERVED"
+    WINDOW_CLOSED = "WINDOW_CLOSED"
+    RULES_CHANGED = "RULES_CHANGED"
+    NOT_PLANNED = "NOT_PLANNED"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     OVERLOADED = "OVERLOADED"
     TOO_MANY_UNANSWERED = "TOO_MANY_UNANSWERED"
@@ -268,6 +271,18 @@ _TEXTS: dict[Reason, Text] = {
     Reason.REGION_NOT_SERVED: Text(
         "没有部门节点负责该行政区的此核验事项。",
         "No department node answers this claim in this region.",
+    ),
+    Reason.WINDOW_CLOSED: Text(
+        "当前不在报名时间段内。请在下一次报名时间再来。",
+        "Enrolment is closed now. Come back when the next window opens.",
+    ),
+    Reason.RULES_CHANGED: Text(
+        "该县（市、区）的规则已更新。请重新获取核验方案后再提交。",
+        "The county's rules have changed. Get the plan again and submit by it.",
+    ),
+    Reason.NOT_PLANNED: Text(
+        "有核验项不在该申请的核验方案内。请只提交方案列出的核验项。",
+        "A check is not in the plan of this application. Ask only what the plan lists.",
     ),
     Reason.BUDGET_EXHAUSTED: Text(
         "对同一人的查询过于频繁。请稍后再试。",

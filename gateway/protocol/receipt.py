@@ -4,7 +4,7 @@
 
 1. the registry is the operator's, and as new as the last leaf says; it names every other key;
 2. every leaf is in the log: canonical, its inclusion proof leads to a checkpoint that the gateway's log key
-   signed, and it was recorded by the query's gateway for the query's requester;
+   signed, and it was recorded by the query's gateway for the query's requester, by the rules of its application;
 3. the query is signed by its requester, by a key that counted when the log recorded it;
 4. the parts are the query's, all of them;
 5. every statement is its department's and answers what was asked; every check of every part has exactly one
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.protocol.application import Application, open_application
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, MalformedError
@@ -57,6 +58,8 @@ class VerifiedReceipt:
     checkpoint: Checkpoint
     log_times: tuple[float, ...]
     registry_version: int
+    application: Application | None = None
+    """What the query serves; the verdict follows from it, the answers, and rules of its digest."""
     witnessed: bool = False
 
 
@@ -81,8 +84,12 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     registry = open_registry(receipt.registry, operator)
     signed = read_signed_query(receipt.query)
     query = read_query(signed.query)
+    application = open_application(receipt.application, query.application_digest)
     tags = Tags(receipt.leaf_key)
     leaves, checkpoint = _open_leaves(receipt, registry, query, signed, tags)
+    rules_digest = application.rules_digest if application is not None else b""
+    if any(leaf.verification.rules_digest != rules_digest for leaf in leaves):
+        raise ForgedError(Reason.RECEIPT_INVALID, "accepted by other rules than the application names")
     times = tuple(log_time(leaf) for leaf in leaves)
     _require_in_time(query, times)
     key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
@@ -91,7 +98,7 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     rows = rows_of(receipt, registry, signed.digest, query, parts, recorded_in(leaves))
     _hold_against_leaves(rows, leaves, parts, tags)
     answers = tuple(rows[check.check_id].answer for part in parts for check in part.part.checks)
-    return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version)
+    return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version, application)
 
 
 def _require_in_time(query: Query, times: Sequence[float]) -> None:

@@ -48,6 +48,7 @@ def _items(rules: RegionRules) -> Iterator[tuple[str, object]]:
         yield f"rows.{school.value}.{group.value}.materials", list(row.materials)
         yield f"rows.{school.value}.{group.value}.note", row.note and {"zh": row.note.zh, "en": row.note.en}
     yield from ((f"social_insurance.{key}", value) for key, value in _table(document["social_insurance"]))
+    yield "registry_fields", document["registry_fields"]
     yield "windows", document["windows"]
     yield from ((f"guide.{key}", value) for key, value in _table(document["guide"]))
 

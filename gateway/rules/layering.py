@@ -7,6 +7,7 @@ What a lower pack may say, and how it counts:
     social insurance        `[social_insurance]` replaces the toggle above: on or off, months and groups together
     windows                 a list of `[[windows]]` replaces the whole list above
     guide                   each text of `[guide]` replaces the one above
+    registry fields         `[registry_fields]` replaces the whole list above
     assurance               may be raised, never lowered, for the pack and for each material
 
 Nothing is mixed below these: half a material or half a row never comes from another pack. What a lower pack may not:
@@ -23,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from gateway.protocol.claims import Role, claim_named
+from gateway.protocol.claims import FIELD_ON_FILE, Role, claim_named
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
 from gateway.protocol.errors import FieldViolation, MalformedError
 from gateway.protocol.limits import MAX_CHECKS, MAX_CHECKS_PER_PART
@@ -65,6 +66,7 @@ class _Merging:
         self._insurance = Insurance(required=False)
         self._windows: tuple[Window, ...] = ()
         self._guide: dict[str, Text] = {}
+        self._fields: tuple[str, ...] = ()
         self._origins: dict[str, str] = {}
         self._problems: list[FieldViolation] = []
 
@@ -93,6 +95,9 @@ class _Merging:
         if pack.windows is not None:
             self._windows = pack.windows
             self._origins["windows"] = pack.region
+        if pack.fields is not None:
+            self._fields = pack.fields
+            self._origins["registry_fields"] = pack.region
         for key, text in pack.guide.items():
             self._guide[key] = text
             self._origins[f"guide.{key}"] = pack.region
@@ -115,6 +120,7 @@ class _Merging:
             insurance=self._insurance,
             windows=self._windows,
             guide=MappingProxyType(self._guide),
+            fields=self._fields,
             origins=MappingProxyType(self._origins),
         )
         self._check_questions(rules)
@@ -184,13 +190,14 @@ class _Merging:
 
 
 def _beyond_limits(rules: RegionRules, school: School) -> Iterator[tuple[Path, Text]]:
-    checks = plan_checks(rules, school, rules.groups_of(school), frozenset(Role))
+    planned = plan_checks(rules, school, rules.groups_of(school), frozenset(Role))
+    checks = [check.claim for check in planned] + [FIELD_ON_FILE] * len(rules.fields)
     if len(checks) > MAX_CHECKS:
         yield (
             ("rows",),
             Text(f"{school.value} 至多 {MAX_CHECKS} 项核验", f"{school.value} must ask at most {MAX_CHECKS} checks"),
         )
-    departments = [claim_named(check.claim).department for check in checks]
+    departments = [claim_named(claim).department for claim in checks]
     for department in sorted(set(departments)):
         if departments.count(department) > MAX_CHECKS_PER_PART:
             expected = f"{school.value} must ask {department} at most {MAX_CHECKS_PER_PART} checks"

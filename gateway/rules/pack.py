@@ -115,6 +115,8 @@ class Pack:
     insurance: Insurance | None
     windows: tuple[Window, ...] | None
     guide: Mapping[str, Text]
+    fields: tuple[str, ...] | None
+    """Fields of the student record to be collected unless they are on file (差额共享)."""
     source: Source = field(compare=False, repr=False)
 
 

@@ -13,6 +13,7 @@
     [social_insurance]                      # required; if true, months and groups
     [[windows]]                             # name, opens, closes
     [guide]                                 # texts of annex 1 that differ from place to place
+    [registry_fields]                       # collect: fields of the student record, unless they are on file already
 
 What must hold of one file alone is checked here; what depends on the packs above it, in `layering`.
 """
@@ -22,7 +23,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
-from gateway.protocol.claims import CLAIMS
+from gateway.protocol.claims import CLAIMS, REGISTRY_FIELDS
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.reasons import Text
 from gateway.protocol.registry_terms import Assurance
@@ -64,6 +65,7 @@ def read_pack(name: str, data: bytes) -> Pack:
     insurance = _insurance(top) if "social_insurance" in top else None
     windows = _windows(top) if "windows" in top else None
     guide = _guide(top) if "guide" in top else {}
+    fields = _fields(top) if "registry_fields" in top else None
     top.end()
     source.finish()
     assert region and version and year and title and basis  # noqa: S101, PT018 - a missing one is a problem
@@ -79,6 +81,7 @@ def read_pack(name: str, data: bytes) -> Pack:
         insurance=insurance,
         windows=windows,
         guide=MappingProxyType(guide),
+        fields=fields,
         source=source,
     )
 
@@ -205,6 +208,13 @@ def _instant(section: Section, key: str) -> datetime | None:
         section.fail(key, Text("应为北京时间，如 2027-06-01T08:00:00+08:00", "must be like 2027-06-01T08:00:00+08:00"))
         return None
     return value
+
+
+def _fields(top: Section) -> tuple[str, ...]:
+    section = Section(top.source, top.get("registry_fields"), top.at("registry_fields"))
+    fields = section.choices("collect", tuple(REGISTRY_FIELDS))
+    section.end()
+    return fields
 
 
 def _guide(top: Section) -> dict[str, Text]:

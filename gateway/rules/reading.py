@@ -32,7 +32,7 @@ class Source:
     """One file's text, parsed: its values, where they stand, and what is wrong with them."""
 
     def __init__(self, name: str, data: bytes) -> None:
-        self.name = name
+        self.name, self.data = name, data
         self.problems: list[FieldViolation] = []
         self._lines: Mapping[Path, int] = {}
         if len(data) > MAX_PACK:

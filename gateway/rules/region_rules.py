@@ -34,7 +34,7 @@ class RegionRules:
 
     `versions` names those packs, province first. `origins` tells of each thing (`materials.lease`,
     `rows.public_primary.neither`, `social_insurance`, `windows`, `guide.consult`, `assurance`) which region's pack
-    stated it.
+    stated it. `fields` are those of the student record to be collected unless they are on file.
     """
 
     region: str
@@ -47,6 +47,7 @@ class RegionRules:
     insurance: Insurance
     windows: tuple[Window, ...]
     guide: Mapping[str, Text]
+    fields: tuple[str, ...]
     origins: Mapping[str, str]
 
     def groups_of(self, school: School) -> tuple[Group, ...]:
@@ -105,6 +106,7 @@ class RegionRules:
                 for window in self.windows
             ],
             "guide": {key: _words(text) for key, text in self.guide.items()},
+            "registry_fields": list(self.fields),
             "origins": dict(self.origins),
         }
 

@@ -9,7 +9,7 @@ from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.outcomes import Outcome
 from tests import federation as fed
 from tests.dishonest_gateway import POLICE, DishonestGateway, disclosure_of, sighting_of
-from tests.gateway.conftest import QUESTIONS
+from tests.gateway.conftest import PLAN, QUESTIONS
 
 
 async def reconnect(parties: DishonestGateway) -> None:
@@ -33,7 +33,7 @@ async def test_nothing_happens(liar: DishonestGateway) -> None:
 async def test_crash_leaves_nothing_to_find(liar: DishonestGateway, durable: bool, retried: bool) -> None:
     """Departments have answered, and the gateway dies before or after its log has it; the requester may come again."""
     client = liar.client()
-    submission = client.prepare(QUESTIONS, liar.gateway.federation.issue(), "enrolment")
+    submission = client.prepare(QUESTIONS, liar.gateway.federation.issue(), PLAN)
     liar.gateway.store.fail_before, liar.gateway.store.fail_after = not durable, durable
     with pytest.raises(LogUnavailableError):
         await client.send(submission)

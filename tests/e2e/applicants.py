@@ -46,7 +46,7 @@ class Applicant:
 
     def prepare(self) -> Submission:
         """A new request on the strength of the consent, which can be sent again and again."""
-        return self.client.prepare(self.plan.questions(self.consent.roles), self.consent, self.plan.purpose)
+        return self.client.prepare(self.plan.questions(self.consent.roles), self.consent, self.plan)
 
     async def until_answered(self, submission: Submission) -> Verification:
         """Send a request again until nothing of it is unavailable."""

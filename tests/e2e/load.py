@@ -128,7 +128,7 @@ class Load:
             PATIENCE,
             DEADLINE + MARGIN,
         )
-        submission = self.client.prepare(plan.questions(consent.roles), consent, plan.purpose)
+        submission = self.client.prepare(plan.questions(consent.roles), consent, plan)
         return Call(kind, tuple(grant.digest for grant in consent.grants), submission)
 
     async def send(self, truth: Truth, call: Call) -> Call:

@@ -119,7 +119,7 @@ async def test_department_refuses_a_withdrawn_grant_within_five_seconds(running:
         plan = await client.plan(application.region, application.school, application.group)
 
         async def reasons() -> set[Reason]:
-            submission = client.prepare(plan.questions(application.subjects), consent, plan.purpose)
+            submission = client.prepare(plan.questions(application.subjects), consent, plan)
             part = next(part for part in submission.parts if open_part(part.part).part.department == POLICE_URI)
             shown = presentations_for(open_part(part.part).part, read_query(submission.signed.query), submission.grants)
             return await ask_directly(running, Ask(submission.signed, part, shown))
@@ -169,9 +169,7 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
         consents = [await guardians.consent(application, running.requester) for _ in range(6)]
         plan = await client.plan(application.region, application.school, application.group)
-        submissions = [
-            client.prepare(plan.questions(application.subjects), consent, plan.purpose) for consent in consents
-        ]
+        submissions = [client.prepare(plan.questions(application.subjects), consent, plan) for consent in consents]
 
         async def send(delay: float, number: int) -> None:
             await asyncio.sleep(delay)

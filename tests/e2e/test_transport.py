@@ -116,7 +116,7 @@ async def test_truncated_request_is_refused(running: Running, requester: grpc.ai
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
         consent = await guardians.consent(application, running.requester)
         plan = await client.plan(application.region, application.school, application.group)
-        submission = client.prepare(plan.questions(application.subjects), consent, plan.purpose)
+        submission = client.prepare(plan.questions(application.subjects), consent, plan)
     from gateway.protocol.presentation import write_submission  # noqa: PLC0415
 
     whole = write_submission(submission).SerializeToString()
@@ -184,13 +184,13 @@ async def test_withdrawn_consent_is_refused_within_five_seconds(running: Running
         consent = await guardians.consent(application, running.requester)
         plan = await client.plan(application.region, application.school, application.group)
         questions = plan.questions(application.subjects)
-        assert (await client.verify(questions, consent, plan.purpose)).verified.answers
+        assert (await client.verify(questions, consent, plan)).verified.answers
         await guardians.withdraw(application.family, consent)
         began = time.monotonic()
         reason = None
         while reason is None and time.monotonic() - began < 30:
             try:
-                await client.verify(questions, consent, plan.purpose)
+                await client.verify(questions, consent, plan)
             except NotGrantedError as error:
                 reason = error.reason
         assert reason is Reason.GRANT_REVOKED
@@ -209,7 +209,7 @@ async def test_dead_department_is_unavailable_and_never_a_no(running: Running) -
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
         consent = await guardians.consent(application, running.requester)
         plan = await client.plan(application.region, application.school, application.group)
-        submission = client.prepare(plan.questions(application.subjects), consent, plan.purpose)
+        submission = client.prepare(plan.questions(application.subjects), consent, plan)
         os.kill(running.pid("land-4301"), 9)
         first = await client.send(submission)
         for answer in first.verified.answers:

@@ -25,6 +25,7 @@ from gateway.protocol.limits import MAX_ASKS_PER_BATCH, MAX_MESSAGE
 from gateway.protocol.presentation import read_submission, write_submission
 from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_unexpired
 from gateway.protocol.receipt import MAX_RECEIPT
+from gateway.rulebook import Rulebook
 from gateway.services import LogMethods
 from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
@@ -41,6 +42,7 @@ from tests.sandbox.asking import GATEWAY as HUNAN
 from tests.sandbox.asking import POLICE, World
 
 _REGISTRY = FEDERATION.registry
+_RULEBOOK = Rulebook(None)
 _FOLDER = tempfile.TemporaryDirectory(prefix="heyan-fuzz-")  # removed when the process ends
 _WORLD = World()
 _SITUATION = Situation(POLICE.uri, _WORLD.registry, _WORLD.now)
@@ -65,7 +67,7 @@ def _verify_request(data: bytes) -> object:
 
 
 def _plan_request(data: bytes) -> object:
-    return make_plan(parse(gateway_service_pb2.GetPlanRequest, data, MAX_MESSAGE), _REGISTRY, NOW)
+    return make_plan(parse(gateway_service_pb2.GetPlanRequest, data, MAX_MESSAGE), _RULEBOOK, _REGISTRY, NOW)
 
 
 def _revocation_request(data: bytes) -> object:

@@ -15,6 +15,7 @@ from consent.verified import GenuineGrants
 from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
+from gateway.client import Plan
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.events import Events
 from gateway.fan_out import FanOut
@@ -24,15 +25,16 @@ from gateway.pipeline import Pipeline
 from gateway.protocol.claims import CLAIMS
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.leaf import read_leaf
+from gateway.protocol.matrix import School
 from gateway.protocol.note import SignerKey
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.requests import Requests
 from gateway.vault import Vault
-from heyan.v1 import log_pb2, receipt_pb2
+from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
 from tests import federation as fed
-from tests.fakes import Clock, FailingStore, FakeDepartment, FakeStandings
+from tests.fakes import AnyApplication, Clock, FailingStore, FakeDepartment, FakeStandings
 
 NOW = 1_800_000_000.0
 PEER = parse_identity(fed.REQUESTER)
@@ -41,6 +43,13 @@ QUESTIONS = (
     Question("c2", "guardianship.guardian_of@1", fed.REGION, {}),
     Question("c3", "property.owns_home@1", fed.REGION, {}),
 )
+PLAN = Plan(
+    fed.REGION,
+    School.PUBLIC_PRIMARY,
+    None,
+    gateway_service_pb2.GetPlanResponse(purpose="enrolment", rules_digest=bytes(32)),
+)
+"""Of rules that nobody holds anything against: what rules refuse is tested in test_applications."""
 
 
 @dataclass
@@ -148,6 +157,7 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         registry=registry,
         clock=clock,
         requests=requests,
+        applications=AnyApplication(),
         status=standings,
         grant_cache=GenuineGrants(),
         departments=FanOut(find, clock),

@@ -11,7 +11,7 @@ import pytest
 
 from consent.consent_file import ConsentFile
 from gateway.asking import Question
-from gateway.client import Client, ClientSettings, Plan
+from gateway.client import Client, ClientSettings
 from gateway.plans import make_plan
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import ForgedError, MalformedError, NotGrantedError
@@ -22,10 +22,11 @@ from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.sealing import open_sealed
 from gateway.protocol.subjects import IdType, Subject
+from gateway.rulebook import Rulebook
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
-from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
+from tests.gateway.conftest import PEER, PLAN, QUESTIONS, Gateway, department_of
 
 
 class LyingConnection:
@@ -74,7 +75,7 @@ def honest(gateway: Gateway, bend: Callable[[receipt_pb2.Receipt], None] = lambd
 
 
 async def test_honest_gateway_is_believed(gateway: Gateway) -> None:
-    result = await client_of(gateway, honest(gateway)).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+    result = await client_of(gateway, honest(gateway)).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert [answer.outcome for answer in result.verified.answers] == [Outcome.YES] * 3
 
 
@@ -85,7 +86,7 @@ async def test_gateway_that_turns_a_yes_into_a_no_is_caught(gateway: Gateway) ->
         receipt.statements[0].proof.statement = statement.SerializeToString()
 
     with pytest.raises(ForgedError) as caught:
-        await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+        await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert caught.value.reason is Reason.PROOF_INVALID
 
 
@@ -103,7 +104,7 @@ async def test_gateway_that_hides_an_answer_as_unavailable_is_caught(gateway: Ga
         gap.end_time.CopyFrom(statement.issue_time)
 
     with pytest.raises(ForgedError) as caught:
-        await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+        await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert caught.value.reason is Reason.RECEIPT_INVALID
 
 
@@ -115,7 +116,7 @@ async def test_receipt_of_another_query_is_caught(gateway: Gateway) -> None:
         return pb.VerifyResponse(receipt=held).SerializeToString()
 
     with pytest.raises(ForgedError) as caught:
-        await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+        await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert caught.value.reason is Reason.RECEIPT_INVALID
 
 
@@ -130,7 +131,7 @@ async def test_gateway_that_puts_garbage_for_a_sealed_subject_is_caught(gateway:
         return pb.VerifyResponse(receipt=receipt).SerializeToString()
 
     with pytest.raises(ForgedError) as caught:
-        await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+        await client_of(gateway, answer).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert "sealed subject" in caught.value.detail
 
 
@@ -140,19 +141,19 @@ async def test_registry_that_the_gateway_hands_over_is_not_taken(gateway: Gatewa
     def bend(receipt: receipt_pb2.Receipt) -> None:
         receipt.registry = fed.Federation.create(gateway.clock.now, seed="the gateway's own").registry.token
 
-    result = await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), "enrolment")
+    result = await client_of(gateway, honest(gateway, bend)).verify(QUESTIONS, gateway.federation.issue(), PLAN)
     assert result.receipt.registry == gateway.federation.registry.token
 
 
 async def test_sealing_key_and_department_of_a_lying_plan_are_not_taken(gateway: Gateway) -> None:
     """The plan names the gateway's own key and node; the client seals to the registry's."""
     request = pb.GetPlanRequest(region=fed.REGION, school=School.PUBLIC_PRIMARY.value, group=Group.HOME_AND_HUKOU.value)
-    plan = make_plan(request, gateway.federation.registry, gateway.clock.now)
+    plan = make_plan(request, Rulebook(None), gateway.federation.registry, gateway.clock.now)
     for check in plan.checks:
         check.department = "spiffe://heyan/department/the-gateways-own"
         check.sealing_key_ids[:] = ["the-gateways-own"]
     client = client_of(gateway, honest(gateway))
-    submission = client.prepare(Plan(plan).questions(fed.FAMILY), gateway.federation.issue(), "enrolment")
+    submission = client.prepare(replace(PLAN, message=plan).questions(fed.FAMILY), gateway.federation.issue(), PLAN)
     for part in submission.parts:
         department = open_part(part.part).part.department
         key = gateway.federation.opening_keys[department]
@@ -184,7 +185,7 @@ async def test_malformed_id_number_stops_in_the_client(gateway: Gateway, number:
         return b""
 
     with pytest.raises(MalformedError) as caught:
-        await client_of(gateway, answer).verify(QUESTIONS, wrong, "enrolment")
+        await client_of(gateway, answer).verify(QUESTIONS, wrong, PLAN)
     assert caught.value.reason is Reason.IDENTIFIER_MALFORMED
     assert caught.value.violations[0].field == "subjects.child.id_number"
     assert not number or number not in str(caught.value)
@@ -200,16 +201,16 @@ async def test_child_born_after_the_query_stops_in_the_client(gateway: Gateway) 
         for child in (Subject(IdType.RESIDENT_ID, number, "张小明") for number in numbers)
     )
     client = client_of(gateway, honest(gateway))
-    client.prepare(QUESTIONS, today, "enrolment")
+    client.prepare(QUESTIONS, today, PLAN)
     with pytest.raises(MalformedError) as caught:
-        client.prepare(QUESTIONS, tomorrow, "enrolment")
+        client.prepare(QUESTIONS, tomorrow, PLAN)
     assert caught.value.violations[0].field == "subjects.child.id_number"
 
 
 async def test_question_without_footing_in_the_consent_stops_in_the_client(gateway: Gateway) -> None:
     question = Question("c1", "property.co_resident_owns_home@1", fed.REGION, {})
     with pytest.raises(NotGrantedError):
-        client_of(gateway, honest(gateway)).prepare([question], gateway.federation.issue(), "enrolment")
+        client_of(gateway, honest(gateway)).prepare([question], gateway.federation.issue(), PLAN)
 
 
 async def test_resent_submission_is_the_same_request(gateway: Gateway) -> None:
@@ -221,7 +222,7 @@ async def test_resent_submission_is_the_same_request(gateway: Gateway) -> None:
         return await answer(message)
 
     client = client_of(gateway, listen)
-    submission = client.prepare(QUESTIONS, gateway.federation.issue(), "enrolment")
+    submission = client.prepare(QUESTIONS, gateway.federation.issue(), PLAN)
     first, second = await client.send(submission), await client.send(submission)
     assert first.verified.answers == second.verified.answers
     assert sent[0] == sent[1]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.applications import Applications
 from gateway.log import Log
 from gateway.plans import make_plan
 from gateway.protocol.claims import DepartmentKind
 from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError, NotGrantedError
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.reasons import Reason
+from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods
 from gateway.stores.port import Entry
 from gateway.vault import Vault
@@ -18,6 +20,8 @@ from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2
 from tests import federation as fed
 from tests.gateway.conftest import PEER, Gateway
+
+RULEBOOK = Rulebook(None)
 
 
 @pytest.fixture
@@ -71,7 +75,15 @@ async def test_index_that_no_store_can_hold_is_refused(methods: LogMethods, gate
 
 def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
     """The whole table, by hand: a role added by mistake fails here."""
-    gateway_methods = GatewayMethods(gateway.pipeline, gateway.events, None, None, gateway.clock)  # type: ignore[arg-type]
+    gateway_methods = GatewayMethods(
+        pipeline=gateway.pipeline,
+        events=gateway.events,
+        registry=lambda: gateway.federation.registry,
+        rulebook=RULEBOOK,
+        applications=Applications(RULEBOOK),
+        admission=gateway.admission,
+        clock=gateway.clock,
+    )
     table = {
         method.name: {role.value for role in method.roles}
         for method in (*gateway_methods.methods(), *methods.methods())
@@ -97,7 +109,7 @@ def test_plan_names_the_node_and_its_keys_of_every_check(gateway: Gateway) -> No
             if school.is_public == (group is Group.PRIVATE_URBAN):
                 continue
             request = pb.GetPlanRequest(region=fed.REGION, school=school.value, group=group.value)
-            plan = make_plan(request, gateway.federation.registry, gateway.clock.now)
+            plan = make_plan(request, RULEBOOK, gateway.federation.registry, gateway.clock.now)
             assert plan.checks
             assert all(check.department and list(check.sealing_key_ids) == ["seal-1"] for check in plan.checks)
             replaced = {claim for item in plan.materials for way in item.alternatives for claim in way.claims}
@@ -108,7 +120,7 @@ def test_digest_of_the_rules_outlives_a_change_of_keys(gateway: Gateway) -> None
     request = pb.GetPlanRequest(region=fed.REGION, school="public_primary", group="neither")
     other = fed.Federation.create(gateway.clock.now, seed="other keys")
     digests = {
-        make_plan(request, federation.registry, gateway.clock.now).rules_digest
+        make_plan(request, RULEBOOK, federation.registry, gateway.clock.now).rules_digest
         for federation in (gateway.federation, other)
     }
     assert len(digests) == 1
@@ -116,12 +128,14 @@ def test_digest_of_the_rules_outlives_a_change_of_keys(gateway: Gateway) -> None
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("region", "999999"), ("region", ""), ("school", "night"), ("group", ""), ("group", "private_urban")],
+    [("region", "999999"), ("region", ""), ("school", "night"), ("group", "both"), ("group", "private_urban")],
 )
 def test_plan_of_what_annex_2_does_not_have_is_refused_with_its_field(gateway: Gateway, field: str, value: str) -> None:
     right = {"region": fed.REGION, "school": "public_primary", "group": "neither"}
     with pytest.raises(MalformedError) as caught:
-        make_plan(pb.GetPlanRequest(**{**right, field: value}), gateway.federation.registry, gateway.clock.now)
+        make_plan(
+            pb.GetPlanRequest(**{**right, field: value}), RULEBOOK, gateway.federation.registry, gateway.clock.now
+        )
     assert caught.value.violations[0].field == field
 
 
@@ -133,7 +147,7 @@ def test_region_without_a_node_is_refused(gateway: Gateway) -> None:
     bare = gateway.federation.changed(lambda document: fed.edit_party(document, node.id, department=terms))
     request = pb.GetPlanRequest(region=fed.REGION, school="public_primary", group="neither")
     with pytest.raises(NotGrantedError) as caught:
-        make_plan(request, bare.registry, gateway.clock.now)
+        make_plan(request, RULEBOOK, bare.registry, gateway.clock.now)
     assert caught.value.reason is Reason.REGION_NOT_SERVED
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.protocol import merkle
+from gateway.protocol.application import Application, application_digest, write_application
 from gateway.protocol.attestation import (
     Asked,
     Attestation,
@@ -32,7 +33,7 @@ from gateway.protocol.digests import Kind
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
-from gateway.protocol.matrix import PURPOSE_ENROLMENT
+from gateway.protocol.matrix import PURPOSE_ENROLMENT, Group, School
 from gateway.protocol.note import ED25519, SignerKey, VerifierKey
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import Presentation, PresentedPart, Submission, write_signed_query, write_submission
@@ -42,6 +43,9 @@ from gateway.protocol.query import write_query as query_bytes
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.sealing import Sealed
+from gateway.rules.bundle import write_bundle
+from gateway.rules.layering import rules_of
+from gateway.rules.shelf import open_shelf
 from heyan.v1 import attestation_pb2, log_pb2, receipt_pb2
 from tests.federation import DEPARTMENTS, GATEWAY, LOG_ORIGIN, REGION, REQUESTER, Federation
 
@@ -99,6 +103,12 @@ def make_part(department: str, claims: Mapping[str, str] | Sequence[Check], **ch
     return replace(Part(sha256(department.encode()).digest(), department, checks), **changes)
 
 
+RULES = write_bundle(REGION, open_shelf())
+RULES_DIGEST = rules_of(REGION, open_shelf()).digest()
+APPLICATION = write_application(
+    Application(sha256(b"application").digest(), REGION, School.PUBLIC_PRIMARY, Group.HUKOU_WITH_LEASE, RULES_DIGEST)
+)
+
 PARTS = tuple(write_part(make_part(department, claims)) for department, claims in CLAIMS_ASKED.items())
 
 
@@ -114,6 +124,7 @@ def make_query(parts: Iterable[bytes] = PARTS, **changes: Any) -> Query:
         purpose=PURPOSE_ENROLMENT,
         grant_digests=(GRANT, SECOND_GRANT),
         part_digests=tuple(sorted(open_part(part).digest for part in parts)),
+        application_digest=application_digest(APPLICATION),
     )
     return replace(query, **changes)
 
@@ -222,6 +233,7 @@ class Case:
             "grant_tags": [self.tags.grant(value) for value in self.query.grant_digests],
             "purpose": PURPOSE_ENROLMENT,
             "checks": list(rows),
+            "rules_digest": RULES_DIGEST,
         }
         leaf: dict[str, Any] = {"gateway": GATEWAY, "registry_version": self.registry.version}
         for name, value in changes.items():
@@ -260,6 +272,8 @@ class Case:
             "leaf_key": LEAF_KEY,
             "registry": self.registry.token,
             "registry_digest": self.registry.digest,
+            "application": APPLICATION,
+            "rules": RULES,
         }
         return receipt_pb2.Receipt(**{**values, **changes})
 
@@ -334,6 +348,7 @@ SUBMISSION = write_submission(
         sign_query(make_query()),
         (Presentation("a.b.c", ("x",)),),
         tuple(PresentedPart(part, Sealed(1, "seal-1", b"ciphertext")) for part in PARTS),
+        APPLICATION,
     )
 ).SerializeToString(deterministic=True)
 """A submission of every part, its grant and its sealed subjects only of the right shape."""

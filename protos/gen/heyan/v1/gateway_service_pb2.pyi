@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from heyan.v1 import check_pb2 as _check_pb2
 from heyan.v1 import query_pb2 as _query_pb2
 from heyan.v1 import receipt_pb2 as _receipt_pb2
+from heyan.v1 import verdict_pb2 as _verdict_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -31,22 +32,30 @@ class GetPlanRequest(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     SCHOOL_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """GB/T 2260 code of the county that enrols."""
     school: _builtins.str
     """"public_primary", "public_junior", "private_primary" or "private_junior"."""
     group: _builtins.str
-    """Group of annex 2, such as "home_and_hukou"."""
+    """Group of annex 2, such as "home_and_hukou"; empty to leave it open and be judged for every group of the school."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Roles that the family can fill ("child", "guardian", "co_resident"): alternatives that need another are left out.
+        Empty means all.
+        """
+
     def __init__(
         self,
         *,
         region: _builtins.str = ...,
         school: _builtins.str = ...,
         group: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "region", b"region", "school", b"school"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "region", b"region", "roles", b"roles", "school", b"school"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -63,10 +72,19 @@ class GetPlanResponse(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     RULES_DIGEST_FIELD_NUMBER: _builtins.int
     WINDOW_END_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_WINDOW_FIELD_NUMBER: _builtins.int
+    ASSURANCE_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
     """The purpose to state in query and grants."""
     rules_digest: _builtins.bytes
-    """SHA-256 of the rules that the plan was made from, so that a receipt can be judged by the same."""
+    """Digest of the rules that the plan was made from, so that a receipt can be judged by the same."""
+    assurance: _builtins.str
+    """The least identity assurance of the consents: "low", "substantial" or "high"."""
+    rules: _builtins.bytes
+    """The serialized RulePacks of rules_digest, to be kept with the receipts."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedCheck]:
         """The checks, in the order to show them."""
@@ -77,7 +95,21 @@ class GetPlanResponse(_message.Message):
 
     @_builtins.property
     def window_end_time(self) -> _timestamp_pb2.Timestamp:
-        """When the enrolment window closes; unset where none is configured."""
+        """When the window that is open now closes; unset outside a window."""
+
+    @_builtins.property
+    def next_window(self) -> Global___Window:
+        """The window that opens next; unset if none is announced."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups that are planned for."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedField]:
+        """The fields of the student record to be collected unless they are on file already (differential sharing); asking is
+        optional.
+        """
 
     def __init__(
         self,
@@ -87,14 +119,93 @@ class GetPlanResponse(_message.Message):
         purpose: _builtins.str = ...,
         rules_digest: _builtins.bytes = ...,
         window_end_time: _timestamp_pb2.Timestamp | None = ...,
+        next_window: Global___Window | None = ...,
+        assurance: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+        fields: _abc.Iterable[Global___PlannedField] | None = ...,
+        rules: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["window_end_time", b"window_end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_window", b"next_window", "window_end_time", b"window_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "materials", b"materials", "purpose", b"purpose", "rules_digest", b"rules_digest", "window_end_time", b"window_end_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assurance", b"assurance", "checks", b"checks", "fields", b"fields", "groups", b"groups", "materials", b"materials", "next_window", b"next_window", "purpose", b"purpose", "rules", b"rules", "rules_digest", b"rules_digest", "window_end_time", b"window_end_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPlanResponse: _TypeAlias = GetPlanResponse  # noqa: Y015
+
+@_typing.final
+class Window(_message.Message):
+    """When a county takes applications."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_ZH_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    name_zh: _builtins.str
+    """Its name in Chinese."""
+    name_en: _builtins.str
+    """Its name in English."""
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """The first moment."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """The first moment after it."""
+
+    def __init__(
+        self,
+        *,
+        name_zh: _builtins.str = ...,
+        name_en: _builtins.str = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "open_time", b"open_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "name_en", b"name_en", "name_zh", b"name_zh", "open_time", b"open_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Window: _TypeAlias = Window  # noqa: Y015
+
+@_typing.final
+class PlannedField(_message.Message):
+    """A field of the student record, and the check that tells whether it is on file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    NAME_ZH_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its key, such as "native_place"."""
+    name_zh: _builtins.str
+    """Its name in Chinese."""
+    name_en: _builtins.str
+    """Its name in English."""
+    @_builtins.property
+    def check(self) -> Global___PlannedCheck:
+        """The check."""
+
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        name_zh: _builtins.str = ...,
+        name_en: _builtins.str = ...,
+        check: Global___PlannedCheck | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check", b"check"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "field", b"field", "name_en", b"name_en", "name_zh", b"name_zh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedField: _TypeAlias = PlannedField  # noqa: Y015
 
 @_typing.final
 class PlannedCheck(_message.Message):
@@ -164,15 +275,35 @@ class PlannedMaterial(_message.Message):
     NAME_ZH_FIELD_NUMBER: _builtins.int
     NAME_EN_FIELD_NUMBER: _builtins.int
     ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    EXEMPTION_FIELD_NUMBER: _builtins.int
+    ASSURANCE_FIELD_NUMBER: _builtins.int
+    IS_CONDITION_FIELD_NUMBER: _builtins.int
+    NOTE_ZH_FIELD_NUMBER: _builtins.int
+    NOTE_EN_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its key."""
     name_zh: _builtins.str
     """Its name in Chinese."""
     name_en: _builtins.str
     """Its name in English."""
+    exemption: _verdict_pb2.Exemption.ValueType
+    """Which exemption it has once verified."""
+    assurance: _builtins.str
+    """The least identity assurance of a consent for it: "low", "substantial" or "high"."""
+    is_condition: _builtins.bool
+    """Whether it is a condition of acceptance and no paper."""
+    note_zh: _builtins.str
+    """A note in Chinese, if there is one."""
+    note_en: _builtins.str
+    """The same in English."""
     @_builtins.property
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___Alternative]:
-        """Any one alternative replaces it."""
+        """Any one alternative replaces it; without any it is checked offline."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The groups, of those planned for, that owe it."""
 
     def __init__(
         self,
@@ -181,10 +312,16 @@ class PlannedMaterial(_message.Message):
         name_zh: _builtins.str = ...,
         name_en: _builtins.str = ...,
         alternatives: _abc.Iterable[Global___Alternative] | None = ...,
+        exemption: _verdict_pb2.Exemption.ValueType = ...,
+        assurance: _builtins.str = ...,
+        is_condition: _builtins.bool = ...,
+        note_zh: _builtins.str = ...,
+        note_en: _builtins.str = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "key", b"key", "name_en", b"name_en", "name_zh", b"name_zh"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alternatives", b"alternatives", "assurance", b"assurance", "exemption", b"exemption", "groups", b"groups", "is_condition", b"is_condition", "key", b"key", "name_en", b"name_en", "name_zh", b"name_zh", "note_en", b"note_en", "note_zh", b"note_zh"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -197,18 +334,24 @@ class Alternative(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CLAIMS_FIELD_NUMBER: _builtins.int
+    CHECK_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def claims(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """All of these MUST be YES."""
+
+    @_builtins.property
+    def check_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The checks of the plan that ask them, in the same order; empty where the family cannot fill a role."""
 
     def __init__(
         self,
         *,
         claims: _abc.Iterable[_builtins.str] | None = ...,
+        check_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_ids", b"check_ids", "claims", b"claims"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -223,6 +366,9 @@ class VerifyRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
     PARTS_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    application: _builtins.bytes
+    """The serialized Application of the query's application_digest."""
     @_builtins.property
     def query(self) -> _query_pb2.SignedQuery:
         """The signed query."""
@@ -241,10 +387,11 @@ class VerifyRequest(_message.Message):
         query: _query_pb2.SignedQuery | None = ...,
         grants: _abc.Iterable[_query_pb2.GrantPresentation] | None = ...,
         parts: _abc.Iterable[_query_pb2.PresentedPart] | None = ...,
+        application: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "parts", b"parts", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "grants", b"grants", "parts", b"parts", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -257,18 +404,26 @@ class VerifyResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:
         """The proof, from which the requester reads the answers."""
+
+    @_builtins.property
+    def verdict(self) -> _verdict_pb2.Verdict:
+        """What they make of the application; unset if the query serves none, or its rules are no longer in force. A requester
+        computes it again rather than believe it.
+        """
 
     def __init__(
         self,
         *,
         receipt: _receipt_pb2.Receipt | None = ...,
+        verdict: _verdict_pb2.Verdict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,18 +458,24 @@ class GetVerificationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RECEIPT_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def receipt(self) -> _receipt_pb2.Receipt:
         """The proof, with all that is answered so far."""
+
+    @_builtins.property
+    def verdict(self) -> _verdict_pb2.Verdict:
+        """See VerifyResponse."""
 
     def __init__(
         self,
         *,
         receipt: _receipt_pb2.Receipt | None = ...,
+        verdict: _verdict_pb2.Verdict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,33 +26,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from heyan.v1 import check_pb2 as heyan_dot_v1_dot_check__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12heyan/v1/log.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\"\xa1\x03\n\x07LogLeaf\x12\x0f\n\x07version\x18\x01 \x01(\r\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x18\n\x10registry_version\x18\x04 \x01(\x04\x12\x33\n\x0cverification\x18\x05 \x01(\x0b\x32\x1b.heyan.v1.VerificationEventH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.heyan.v1.RefusalEventH\x00\x12\x38\n\x0frefusal_summary\x18\x07 \x01(\x0b\x32\x1d.heyan.v1.RefusalSummaryEventH\x00\x12+\n\x08registry\x18\x08 \x01(\x0b\x32\x17.heyan.v1.RegistryEventH\x00\x12+\n\x08recovery\x18\t \x01(\x0b\x32\x17.heyan.v1.RecoveryEventH\x00\x12/\n\nrevocation\x18\n \x01(\x0b\x32\x19.heyan.v1.RevocationEventH\x00\x42\x07\n\x05\x65vent\"\x85\x01\n\x11VerificationEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x12\n\ngrant_tags\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12%\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x15.heyan.v1.LoggedCheck\"\xa4\x01\n\x0bLoggedCheck\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x18\n\x10statement_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\tcheck_tag\x18\x07 \x01(\x0c\"T\n\x0cRefusalEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0emessage_digest\x18\x04 \x01(\x0c\"`\n\x13RefusalSummaryEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.heyan.v1.ReasonCount\x12\x14\n\x0c\x64igests_root\x18\x03 \x01(\x0c\",\n\x0bReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"0\n\rRegistryEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\rRecoveryEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x19\n\x11statement_digests\x18\x02 \x03(\x0c\"4\n\x0fRevocationEvent\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tgrant_tag\x18\x02 \x01(\x0c\"\xcb\x01\n\x10UnavailableCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\tnext_step\x18\x04 \x01(\x0e\x32\x12.heyan.v1.NextStep\x12,\n\x08\x61sk_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb8\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HECK_STATUS_ANSWERED\x10\x01\x12\x18\n\x14\x43HECK_STATUS_REFUSED\x10\x02\x12\x1c\n\x18\x43HECK_STATUS_UNAVAILABLE\x10\x03\x12\x19\n\x15\x43HECK_STATUS_WITHHELD\x10\x04\x12\x1d\n\x19\x43HECK_STATUS_CONTRADICTED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12heyan/v1/log.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\"\xa1\x03\n\x07LogLeaf\x12\x0f\n\x07version\x18\x01 \x01(\r\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x18\n\x10registry_version\x18\x04 \x01(\x04\x12\x33\n\x0cverification\x18\x05 \x01(\x0b\x32\x1b.heyan.v1.VerificationEventH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.heyan.v1.RefusalEventH\x00\x12\x38\n\x0frefusal_summary\x18\x07 \x01(\x0b\x32\x1d.heyan.v1.RefusalSummaryEventH\x00\x12+\n\x08registry\x18\x08 \x01(\x0b\x32\x17.heyan.v1.RegistryEventH\x00\x12+\n\x08recovery\x18\t \x01(\x0b\x32\x17.heyan.v1.RecoveryEventH\x00\x12/\n\nrevocation\x18\n \x01(\x0b\x32\x19.heyan.v1.RevocationEventH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x11VerificationEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x12\n\ngrant_tags\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12%\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x15.heyan.v1.LoggedCheck\x12\x14\n\x0crules_digest\x18\x06 \x01(\x0c\"\xa4\x01\n\x0bLoggedCheck\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x18\n\x10statement_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\tcheck_tag\x18\x07 \x01(\x0c\"T\n\x0cRefusalEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0emessage_digest\x18\x04 \x01(\x0c\"`\n\x13RefusalSummaryEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.heyan.v1.ReasonCount\x12\x14\n\x0c\x64igests_root\x18\x03 \x01(\x0c\",\n\x0bReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"0\n\rRegistryEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\rRecoveryEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x19\n\x11statement_digests\x18\x02 \x03(\x0c\"4\n\x0fRevocationEvent\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tgrant_tag\x18\x02 \x01(\x0c\"\xcb\x01\n\x10UnavailableCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\tnext_step\x18\x04 \x01(\x0e\x32\x12.heyan.v1.NextStep\x12,\n\x08\x61sk_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xb8\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HECK_STATUS_ANSWERED\x10\x01\x12\x18\n\x14\x43HECK_STATUS_REFUSED\x10\x02\x12\x1c\n\x18\x43HECK_STATUS_UNAVAILABLE\x10\x03\x12\x19\n\x15\x43HECK_STATUS_WITHHELD\x10\x04\x12\x1d\n\x19\x43HECK_STATUS_CONTRADICTED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKSTATUS']._serialized_start=1415
-  _globals['_CHECKSTATUS']._serialized_end=1599
+  _globals['_CHECKSTATUS']._serialized_start=1437
+  _globals['_CHECKSTATUS']._serialized_end=1621
   _globals['_LOGLEAF']._serialized_start=88
   _globals['_LOGLEAF']._serialized_end=505
   _globals['_VERIFICATIONEVENT']._serialized_start=508
-  _globals['_VERIFICATIONEVENT']._serialized_end=641
-  _globals['_LOGGEDCHECK']._serialized_start=644
-  _globals['_LOGGEDCHECK']._serialized_end=808
-  _globals['_REFUSALEVENT']._serialized_start=810
-  _globals['_REFUSALEVENT']._serialized_end=894
-  _globals['_REFUSALSUMMARYEVENT']._serialized_start=896
-  _globals['_REFUSALSUMMARYEVENT']._serialized_end=992
-  _globals['_REASONCOUNT']._serialized_start=994
-  _globals['_REASONCOUNT']._serialized_end=1038
-  _globals['_REGISTRYEVENT']._serialized_start=1040
-  _globals['_REGISTRYEVENT']._serialized_end=1088
-  _globals['_RECOVERYEVENT']._serialized_start=1090
-  _globals['_RECOVERYEVENT']._serialized_end=1152
-  _globals['_REVOCATIONEVENT']._serialized_start=1154
-  _globals['_REVOCATIONEVENT']._serialized_end=1206
-  _globals['_UNAVAILABLECHECK']._serialized_start=1209
-  _globals['_UNAVAILABLECHECK']._serialized_end=1412
+  _globals['_VERIFICATIONEVENT']._serialized_end=663
+  _globals['_LOGGEDCHECK']._serialized_start=666
+  _globals['_LOGGEDCHECK']._serialized_end=830
+  _globals['_REFUSALEVENT']._serialized_start=832
+  _globals['_REFUSALEVENT']._serialized_end=916
+  _globals['_REFUSALSUMMARYEVENT']._serialized_start=918
+  _globals['_REFUSALSUMMARYEVENT']._serialized_end=1014
+  _globals['_REASONCOUNT']._serialized_start=1016
+  _globals['_REASONCOUNT']._serialized_end=1060
+  _globals['_REGISTRYEVENT']._serialized_start=1062
+  _globals['_REGISTRYEVENT']._serialized_end=1110
+  _globals['_RECOVERYEVENT']._serialized_start=1112
+  _globals['_RECOVERYEVENT']._serialized_end=1174
+  _globals['_REVOCATIONEVENT']._serialized_start=1176
+  _globals['_REVOCATIONEVENT']._serialized_end=1228
+  _globals['_UNAVAILABLECHECK']._serialized_start=1231
+  _globals['_UNAVAILABLECHECK']._serialized_end=1434
 # @@protoc_insertion_point(module_scope)

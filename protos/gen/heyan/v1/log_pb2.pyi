@@ -151,12 +151,15 @@ class VerificationEvent(_message.Message):
     GRANT_TAGS_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
+    RULES_DIGEST_FIELD_NUMBER: _builtins.int
     requester: _builtins.str
     """SPIFFE ID of the requester."""
     query_tag: _builtins.bytes
     """HMAC-SHA-256(leaf key, "query" || query digest)."""
     purpose: _builtins.str
     """The query's purpose."""
+    rules_digest: _builtins.bytes
+    """Digest of the county's rules by which the query was accepted; empty if it serves no application."""
     @_builtins.property
     def grant_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """HMAC-SHA-256(leaf key, "grant" || grant digest), in the order of the query."""
@@ -173,10 +176,11 @@ class VerificationEvent(_message.Message):
         grant_tags: _abc.Iterable[_builtins.bytes] | None = ...,
         purpose: _builtins.str = ...,
         checks: _abc.Iterable[Global___LoggedCheck] | None = ...,
+        rules_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "grant_tags", b"grant_tags", "purpose", b"purpose", "query_tag", b"query_tag", "requester", b"requester"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "grant_tags", b"grant_tags", "purpose", b"purpose", "query_tag", b"query_tag", "requester", b"requester", "rules_digest", b"rules_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

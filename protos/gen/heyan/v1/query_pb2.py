@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from heyan.v1 import signing_pb2 as heyan_dot_v1_dot_signing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14heyan/v1/query.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16heyan/v1/signing.proto\"\x95\x02\n\x05Query\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12.\n\nissue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x61nswer_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07purpose\x18\x07 \x01(\t\x12\x15\n\rgrant_digests\x18\x08 \x03(\x0c\x12\x14\n\x0cpart_digests\x18\t \x03(\x0c\"D\n\x0bSignedQuery\x12\r\n\x05query\x18\x01 \x01(\x0c\x12&\n\tsignature\x18\x02 \x01(\x0b\x32\x13.heyan.v1.Signature\"7\n\x11GrantPresentation\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x13\n\x0b\x64isclosures\x18\x02 \x03(\t\"D\n\rSealedSubject\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"F\n\rPresentedPart\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x12\'\n\x06sealed\x18\x02 \x01(\x0b\x32\x17.heyan.v1.SealedSubject\"`\n\x0fSubjectEnvelope\x12*\n\x08subjects\x18\x01 \x03(\x0b\x32\x18.heyan.v1.SubjectOpening\x12\x10\n\x08\x65vidence\x18\x02 \x03(\x0c\x12\x0f\n\x07padding\x18\x03 \x01(\x0c\"^\n\x0eSubjectOpening\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07id_type\x18\x02 \x01(\t\x12\x11\n\tid_number\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04salt\x18\x05 \x01(\x0c\"\x97\x01\n\x0fPasskeyEvidence\x12\x10\n\x08key_salt\x18\x01 \x01(\x0c\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x15\n\rcredential_id\x18\x03 \x01(\x0c\x12\x1a\n\x12\x61uthenticator_data\x18\x04 \x01(\x0c\x12\x18\n\x10\x63lient_data_json\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14heyan/v1/query.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16heyan/v1/signing.proto\"\xb1\x02\n\x05Query\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x11\n\trequester\x18\x02 \x01(\t\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12.\n\nissue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11\x61nswer_until_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07purpose\x18\x07 \x01(\t\x12\x15\n\rgrant_digests\x18\x08 \x03(\x0c\x12\x14\n\x0cpart_digests\x18\t \x03(\x0c\x12\x1a\n\x12\x61pplication_digest\x18\n \x01(\x0c\"`\n\x0b\x41pplication\x12\x0c\n\x04salt\x18\x01 \x01(\x0c\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x0e\n\x06school\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\t\x12\x14\n\x0crules_digest\x18\x05 \x01(\x0c\"D\n\x0bSignedQuery\x12\r\n\x05query\x18\x01 \x01(\x0c\x12&\n\tsignature\x18\x02 \x01(\x0b\x32\x13.heyan.v1.Signature\"7\n\x11GrantPresentation\x12\r\n\x05grant\x18\x01 \x01(\t\x12\x13\n\x0b\x64isclosures\x18\x02 \x03(\t\"D\n\rSealedSubject\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\t\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"F\n\rPresentedPart\x12\x0c\n\x04part\x18\x01 \x01(\x0c\x12\'\n\x06sealed\x18\x02 \x01(\x0b\x32\x17.heyan.v1.SealedSubject\"`\n\x0fSubjectEnvelope\x12*\n\x08subjects\x18\x01 \x03(\x0b\x32\x18.heyan.v1.SubjectOpening\x12\x10\n\x08\x65vidence\x18\x02 \x03(\x0c\x12\x0f\n\x07padding\x18\x03 \x01(\x0c\"^\n\x0eSubjectOpening\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07id_type\x18\x02 \x01(\t\x12\x11\n\tid_number\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04salt\x18\x05 \x01(\x0c\"\x97\x01\n\x0fPasskeyEvidence\x12\x10\n\x08key_salt\x18\x01 \x01(\x0c\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x15\n\rcredential_id\x18\x03 \x01(\x0c\x12\x1a\n\x12\x61uthenticator_data\x18\x04 \x01(\x0c\x12\x18\n\x10\x63lient_data_json\x18\x05 \x01(\x0c\x12\x11\n\tsignature\x18\x06 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.query_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUERY']._serialized_start=92
-  _globals['_QUERY']._serialized_end=369
-  _globals['_SIGNEDQUERY']._serialized_start=371
-  _globals['_SIGNEDQUERY']._serialized_end=439
-  _globals['_GRANTPRESENTATION']._serialized_start=441
-  _globals['_GRANTPRESENTATION']._serialized_end=496
-  _globals['_SEALEDSUBJECT']._serialized_start=498
-  _globals['_SEALEDSUBJECT']._serialized_end=566
-  _globals['_PRESENTEDPART']._serialized_start=568
-  _globals['_PRESENTEDPART']._serialized_end=638
-  _globals['_SUBJECTENVELOPE']._serialized_start=640
-  _globals['_SUBJECTENVELOPE']._serialized_end=736
-  _globals['_SUBJECTOPENING']._serialized_start=738
-  _globals['_SUBJECTOPENING']._serialized_end=832
-  _globals['_PASSKEYEVIDENCE']._serialized_start=835
-  _globals['_PASSKEYEVIDENCE']._serialized_end=986
+  _globals['_QUERY']._serialized_end=397
+  _globals['_APPLICATION']._serialized_start=399
+  _globals['_APPLICATION']._serialized_end=495
+  _globals['_SIGNEDQUERY']._serialized_start=497
+  _globals['_SIGNEDQUERY']._serialized_end=565
+  _globals['_GRANTPRESENTATION']._serialized_start=567
+  _globals['_GRANTPRESENTATION']._serialized_end=622
+  _globals['_SEALEDSUBJECT']._serialized_start=624
+  _globals['_SEALEDSUBJECT']._serialized_end=692
+  _globals['_PRESENTEDPART']._serialized_start=694
+  _globals['_PRESENTEDPART']._serialized_end=764
+  _globals['_SUBJECTENVELOPE']._serialized_start=766
+  _globals['_SUBJECTENVELOPE']._serialized_end=862
+  _globals['_SUBJECTOPENING']._serialized_start=864
+  _globals['_SUBJECTOPENING']._serialized_end=958
+  _globals['_PASSKEYEVIDENCE']._serialized_start=961
+  _globals['_PASSKEYEVIDENCE']._serialized_end=1112
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,7 @@ class Query(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     GRANT_DIGESTS_FIELD_NUMBER: _builtins.int
     PART_DIGESTS_FIELD_NUMBER: _builtins.int
+    APPLICATION_DIGEST_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """16 to 32 random bytes, scoped to the requester."""
     requester: _builtins.str
@@ -43,6 +44,10 @@ class Query(_message.Message):
     """SPIFFE ID of the gateway. A gateway MUST refuse a query for another."""
     purpose: _builtins.str
     """One purpose, which every grant and the registry MUST allow."""
+    application_digest: _builtins.bytes
+    """Digest of the Application that the query serves; its salt keeps departments from telling which it is. MUST be set
+    for the purpose "enrolment".
+    """
     @_builtins.property
     def issue_time(self) -> _timestamp_pb2.Timestamp:
         """When the query was made."""
@@ -75,14 +80,55 @@ class Query(_message.Message):
         purpose: _builtins.str = ...,
         grant_digests: _abc.Iterable[_builtins.bytes] | None = ...,
         part_digests: _abc.Iterable[_builtins.bytes] | None = ...,
+        application_digest: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_until_time", b"answer_until_time", "expire_time", b"expire_time", "issue_time", b"issue_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_until_time", b"answer_until_time", "expire_time", b"expire_time", "gateway", b"gateway", "grant_digests", b"grant_digests", "issue_time", b"issue_time", "part_digests", b"part_digests", "purpose", b"purpose", "request_id", b"request_id", "requester", b"requester"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_until_time", b"answer_until_time", "application_digest", b"application_digest", "expire_time", b"expire_time", "gateway", b"gateway", "grant_digests", b"grant_digests", "issue_time", b"issue_time", "part_digests", b"part_digests", "purpose", b"purpose", "request_id", b"request_id", "requester", b"requester"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class Application(_message.Message):
+    """Which application a query serves. Shown to the gateway, which holds the query against the county's rules and window,
+    and kept in the receipt, so that the verdict can be computed again; departments see only its salted digest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALT_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    SCHOOL_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    RULES_DIGEST_FIELD_NUMBER: _builtins.int
+    salt: _builtins.bytes
+    """32 random bytes."""
+    region: _builtins.str
+    """GB/T 2260 code of the county that enrols."""
+    school: _builtins.str
+    """"public_primary", "public_junior", "private_primary" or "private_junior"."""
+    group: _builtins.str
+    """Group of annex 2, such as "home_and_hukou"; empty if the family leaves it open."""
+    rules_digest: _builtins.bytes
+    """The rules_digest of the plan: the gateway MUST refuse rules that are no longer in force (RULES_CHANGED)."""
+    def __init__(
+        self,
+        *,
+        salt: _builtins.bytes = ...,
+        region: _builtins.str = ...,
+        school: _builtins.str = ...,
+        group: _builtins.str = ...,
+        rules_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "region", b"region", "rules_digest", b"rules_digest", "salt", b"salt", "school", b"school"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Application: _TypeAlias = Application  # noqa: Y015
 
 @_typing.final
 class SignedQuery(_message.Message):

@@ -38,6 +38,8 @@ class Receipt(_message.Message):
     LEAF_KEY_FIELD_NUMBER: _builtins.int
     REGISTRY_FIELD_NUMBER: _builtins.int
     REGISTRY_DIGEST_FIELD_NUMBER: _builtins.int
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     leaf_key: _builtins.bytes
@@ -48,6 +50,12 @@ class Receipt(_message.Message):
     """
     registry_digest: _builtins.bytes
     """SHA-256 of the compact JWS of the registry version that the last leaf names."""
+    application: _builtins.bytes
+    """The serialized Application that the query serves; empty if it names none."""
+    rules: _builtins.bytes
+    """The serialized RulePacks whose rules have the application's rules_digest. The requester fills it in from its plan; a
+    verifier computes the verdict from it. Empty if nobody kept it: the answers stand, the verdict cannot be computed.
+    """
     @_builtins.property
     def query(self) -> _query_pb2.SignedQuery:
         """The query as signed."""
@@ -80,10 +88,12 @@ class Receipt(_message.Message):
         leaf_key: _builtins.bytes = ...,
         registry: _builtins.str = ...,
         registry_digest: _builtins.bytes = ...,
+        application: _builtins.bytes = ...,
+        rules: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "statements", b"statements", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "rules", b"rules", "statements", b"statements", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,90 @@
+"""Applications at the gateway: held against their county's rules before anything is asked, and judged by them after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from consent.verified import VerifiedGrant
+from gateway.protocol.application import Application
+from gateway.protocol.errors import MalformedError, NotCurrentError, NotGrantedError
+from gateway.protocol.matrix import PURPOSE_ENROLMENT
+from gateway.protocol.query import Check, Query
+from gateway.protocol.reasons import Reason
+from gateway.protocol.registry_terms import Assurance
+from gateway.rulebook import Rulebook
+from gateway.rules.region_rules import RegionRules
+from gateway.rules.requirements import Question, questions_of
+from gateway.rules.windows import closed_text, window_at
+from gateway.verdicts import (
+    application_of,
+    field_question,
+    groups_judged,
+    judge_application,
+    outcomes_in,
+    question_of,
+    write_verdict,
+)
+from heyan.v1 import receipt_pb2, verdict_pb2
+
+
+class Applications:
+    """Holds queries against the rules in force. What a query serves is the requester's signed word."""
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        self._rulebook = rulebook
+
+    def require_allowed(
+        self,
+        application: Application | None,
+        query: Query,
+        checks: Iterable[Check],
+        grants: Mapping[bytes, VerifiedGrant],
+    ) -> None:
+        """Refuse what the county's rules do not ask: other rules, other checks, too little assurance of identity.
+
+        Raises MalformedError if an enrolment names no application or the rules have no such group, NotCurrentError
+        (RULES_CHANGED), or NotGrantedError (NOT_PLANNED, ASSURANCE_TOO_LOW).
+        """
+        if application is None:
+            if query.purpose == PURPOSE_ENROLMENT:
+                raise MalformedError.at("application", "must be set: which county, school and group the query serves")
+            return
+        rules = self._rulebook.rules_of(application.region)
+        if rules.digest() != application.rules_digest:
+            raise NotCurrentError(Reason.RULES_CHANGED)
+        needed = _assurances(application, rules)
+        for check in checks:
+            least = needed.get(question_of(check))
+            if check.region != application.region or least is None:
+                raise NotGrantedError(Reason.NOT_PLANNED)
+            if any(grants[use.grant_digest].acr.rank < least.rank for use in check.authorizations):
+                raise NotGrantedError(Reason.ASSURANCE_TOO_LOW, "less than the county's rules ask")
+
+    def require_open(self, application: Application | None, now: float) -> None:
+        """Refuse an application outside its county's windows; NotCurrentError (WINDOW_CLOSED) naming the next one."""
+        if application is None:
+            return
+        windows = self._rulebook.rules_of(application.region).windows
+        if window_at(windows, now) is None:
+            raise NotCurrentError(Reason.WINDOW_CLOSED, text=closed_text(windows, now))
+
+    def verdict(self, receipt: receipt_pb2.Receipt) -> verdict_pb2.Verdict | None:
+        """The verdict of a receipt of ours; None if it serves no application, or other rules hold by now."""
+        application = application_of(receipt)
+        if application is None:
+            return None
+        rules = self._rulebook.rules_of(application.region)
+        if rules.digest() != application.rules_digest:
+            return None
+        return write_verdict(judge_application(application, rules, outcomes_in(receipt)))
+
+
+def _assurances(application: Application, rules: RegionRules) -> dict[Question, Assurance]:
+    """Every question that the application's plan may ask, with the assurance that its materials need."""
+    needed: dict[Question, Assurance] = {field_question(name): rules.assurance for name in rules.fields}
+    for group in groups_judged(application, rules):
+        for material in rules.materials_of(application.school, group):
+            for question in questions_of(material.requirement) if material.requirement is not None else ():
+                levels = (needed.get(question, Assurance.LOW), material.assurance, rules.assurance)
+                needed[question] = max(levels, key=lambda level: level.rank)
+    return needed
