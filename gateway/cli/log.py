@@ -11,6 +11,7 @@ from cyclopts import App
 
 from gateway.cli.answers import answer_row, print_answers
 from gateway.cli.options import FolderOption, JsonOption
+from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.errors import MalformedError
@@ -30,11 +31,13 @@ def verify_receipt_file(
     operator_vkey: str | None = None,
     folder: FolderOption = None,
     registry: Path | None = None,
+    packs: Path | None = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a receipt offline: who asked, on whose consent, what the departments signed, and that the log has it.
 
-    Needs the file and the operator's verifier key, nothing else; a newer registry judges by what is known since.
+    Needs the file and the operator's verifier key, nothing else; a newer registry judges by what is known since. Then
+    computes the verdict again: from the answers, by the rules that the receipt carries.
     Says WITNESSED if the checkpoint carries the cosignatures of a quorum, UNWITNESSED if not. Exit code 0 if
     everything holds, 1 if anything does not.
 
@@ -51,6 +54,8 @@ def verify_receipt_file(
         A federation's folder to take that key from instead, and its registry.
     registry
         A newer registry than the receipt brings, as published: it may know of a key that was compromised since.
+    packs
+        A folder of rule packs (REGION.toml) to judge by instead of those in the receipt; they must be the same rules.
     """
     if folder is not None:
         from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key needs not
@@ -64,10 +69,16 @@ def verify_receipt_file(
     if registry is not None:
         receipt.registry = read_public(registry).decode("ascii", errors="replace").strip()
     verified = verify_receipt(receipt, _operator(operator_vkey))
+    verdict = verdict_in(verified, receipt.rules, packs)
     if as_json:
-        sys.stdout.write(json.dumps(_summary(verified), ensure_ascii=False, indent=2) + "\n")
+        summary = {**_summary(verified), "verdict": verdict_row(verdict) if verdict is not None else None}
+        sys.stdout.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
         return
     print_answers(verified)
+    if verdict is not None:
+        print_verdict(verdict)
+    elif verified.application is not None:
+        sys.stdout.write("no verdict: the receipt carries no rules; name them with --packs FOLDER\n")
     logged = ", ".join(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in verified.log_times)
     sys.stdout.write(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"

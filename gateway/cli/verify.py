@@ -13,7 +13,8 @@ from gateway.cli.endpoints import open_client
 from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
-from gateway.client import Client, Plan, Verification
+from gateway.cli.verdicts import print_verdict, verdict_row
+from gateway.client import Client, Verification
 from gateway.party.keyfiles import write_private
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt_file import receipt_to_json
@@ -27,12 +28,14 @@ def verify(
     family: str,
     consent: Path | None = None,
     receipt: Path | None = None,
+    open_group: bool = False,
     as_json: JsonOption = False,
 ) -> int:
     """Verify one family's application as a requester, and check the receipt.
 
     Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
-    signature and the log's proof before it prints anything. Exit code 3 if a check is unavailable for now.
+    signature and the log's proof before it prints anything: the answers, the verdict on each material, and what of the
+    student record is still to collect. Exit code 3 if a check is unavailable for now.
 
     Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`
@@ -47,6 +50,8 @@ def verify(
         A family of truth.jsonl.
     consent
         Its consent file; without it the sandbox issuer issues one.
+    open_group
+        Leave the group open: ask for every group of the school, and learn which of them the answers support.
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
     """
@@ -54,18 +59,21 @@ def verify(
         require_writable(receipt, "--receipt")
     application = find_family(folder, family).application
     held = read_consent_file(consent) if consent is not None else None
-    result = asyncio.run(_ask(folder, requester, application, held))
+    result = asyncio.run(_ask(folder, requester, application, held, open_group=open_group))
     if receipt is not None:
         write_private(receipt, receipt_to_json(result.receipt).encode())
     if as_json:
         row = {
             "request_id": result.verified.query.request_id.hex(),
             "answers": [answer_row(answer) for answer in result.verified.answers],
+            "verdict": verdict_row(result.verdict) if result.verdict is not None else None,
             "receipt": str(receipt) if receipt is not None else None,
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
         return _exit_code(result)
     print_answers(result.verified)
+    if result.verdict is not None:
+        print_verdict(result.verdict)
     where = f", written to {receipt}" if receipt is not None else ""
     sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
     return _exit_code(result)
@@ -76,15 +84,20 @@ def _exit_code(result: Verification) -> int:
     return EXIT_UNREACHABLE if is_open else 0
 
 
-async def _ask(folder: Path, requester: str, application: Application, consent: ConsentFile | None) -> Verification:
+async def _ask(
+    folder: Path, requester: str, application: Application, consent: ConsentFile | None, *, open_group: bool
+) -> Verification:
     async with open_client(folder, requester) as client:
         if consent is None:
             async with Guardians(folder) as guardians:
                 consent = await guardians.consent(application, requester)
-        return await ask(client, application, consent)
+        return await ask(client, application, consent, open_group=open_group)
 
 
-async def ask(client: Client, application: Application, consent: ConsentFile) -> Verification:
-    """Plan and ask one application on the strength of a consent."""
-    plan: Plan = await client.plan(application.region, application.school, application.group)
-    return await client.verify(plan.questions(consent.roles), consent, plan)
+async def ask(
+    client: Client, application: Application, consent: ConsentFile, *, open_group: bool = False
+) -> Verification:
+    """Plan and ask one application on the strength of a consent, the fields of the student record too."""
+    group = None if open_group else application.group
+    plan = await client.plan(application.region, application.school, group, consent.roles)
+    return await client.verify(plan.questions(consent.roles, fields=True), consent, plan)
