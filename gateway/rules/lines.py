@@ -6,11 +6,20 @@ not know it leaves out, and `line_of` falls back to the nearest key above.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
 
 Path = tuple[str | int, ...]
+
+MAX_PARTS = 32
+"""Parts of a path that are noted; what lies deeper has the line of the thing above it. A pack needs 13."""
+
+MAX_SHOWN_KEY = 60
+"""Characters of a key that a path shows."""
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 _TOKEN = re.compile(
     r'(?P<string>"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\')'
@@ -34,9 +43,17 @@ def line_of(lines: Mapping[Path, int], path: Path) -> int:
 
 
 def path_text(path: Path) -> str:
-    """`path` as a person writes it: `rows[2].materials[0]`; "the pack" for the whole."""
-    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    """`path` as a person writes it: `rows[2].materials[0]`; "the pack" for the whole.
+
+    A key that TOML would quote is quoted, in ASCII and cut short: it comes from the file, and goes to a terminal.
+    """
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{_key_text(part)}" for part in path)
     return written.removeprefix(".") or "the pack"
+
+
+def _key_text(key: str) -> str:
+    shown = key if len(key) <= MAX_SHOWN_KEY else key[:MAX_SHOWN_KEY] + "…"
+    return shown if _PLAIN_KEY.fullmatch(key) else json.dumps(shown)
 
 
 class _Scan:
@@ -55,6 +72,10 @@ class _Scan:
 
     def _peek(self) -> str:
         return self._words[self._at][1] if self._at < len(self._words) else ""
+
+    def _note(self, path: Path, line: int) -> None:
+        if len(path) <= MAX_PARTS:
+            self.lines.setdefault(path, line)
 
     def _statements(self) -> None:
         table: Path = ()
@@ -78,10 +99,10 @@ class _Scan:
             path += (key,)
             if is_array and number == len(keys):
                 self._elements[path] = self._elements.get(path, -1) + 1
-            self.lines.setdefault(path, line)
+            self._note(path, line)
             if path in self._elements:
                 path += (self._elements[path],)
-                self.lines.setdefault(path, line)
+                self._note(path, line)
         return path
 
     def _keys(self, end: str) -> list[str]:
@@ -103,7 +124,7 @@ class _Scan:
         path = table
         for key in self._keys("="):
             path += (key,)
-            self.lines.setdefault(path, line)
+            self._note(path, line)
         self._at += 1
         self._value(path)
 
@@ -128,7 +149,7 @@ class _Scan:
             elif end == "}":
                 self._pair(path)
             else:
-                self.lines[*path, number] = line
+                self._note((*path, number), line)
                 self._value((*path, number))
                 number += 1
         self._at += 1

@@ -38,6 +38,7 @@ _KEY = r"[a-z][a-z0-9_]{0,40}"
 _MONTHS = CLAIMS["insurance.paid_months@1"].parameters["months"]
 _YEARS = CLAIMS["enrolment.of_school_age@1"].parameters["year"]
 _EIGHT_HOURS = timedelta(hours=8)
+_PLAUSIBLE_YEARS = range(2000, 2100)
 
 
 def read_pack(name: str, data: bytes) -> Pack:
@@ -206,6 +207,9 @@ def _instant(section: Section, key: str) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.utcoffset() != _EIGHT_HOURS:
         section.fail(key, Text("应为北京时间，如 2027-06-01T08:00:00+08:00", "must be like 2027-06-01T08:00:00+08:00"))
+        return None
+    if value.year not in _PLAUSIBLE_YEARS:
+        section.fail(key, Text("年份应在 2000 至 2099 之间", "must be in the years 2000 to 2099"))
         return None
     return value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -15,8 +16,15 @@ from gateway.protocol.errors import FieldViolation, MalformedError
 from gateway.protocol.reasons import Reason, Text
 from gateway.rules.lines import Path, line_of, lines_of, path_text
 
-MAX_PACK = 262_144
-"""Bytes of a pack; the province's whole annex 2 is about 10,000."""
+MAX_PACK = 65_536
+"""Bytes of a pack; the province's whole annex 2 is about 10,000. Receipts carry the rules that follow from packs."""
+
+MAX_LINE = 4_096
+"""Characters of a line: room for a text in both languages. A dotted key costs tomllib the square of its parts, and a
+key ends with its line."""
+
+MAX_ITEMS = 64
+"""Members of a list; the province's longest has five."""
 
 MAX_PROBLEMS = 100
 """Problems told of one file; beyond it nobody reads on."""
@@ -25,7 +33,9 @@ MAX_TEXT = 1_000
 """Characters of one text that a person reads."""
 
 _AT_LINE = re.compile(r"line (\d+)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Categories of characters that no text for a person needs: control (of terminals too), format (which turn the reading
+order round, or hide), line and paragraph separators."""
 
 
 class Source:
@@ -42,6 +52,10 @@ class Source:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise self._unreadable(line, Text("应为 UTF-8 文本", "must be UTF-8")) from None
+        for number, written in enumerate(text.split("\n"), start=1):
+            if len(written) > MAX_LINE:
+                expected = Text(f"每行至多 {MAX_LINE} 字", f"must have at most {MAX_LINE} characters in a line")
+                raise self._unreadable(number, expected)
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
             self._lines = lines_of(text.replace("\r\n", "\n"))
@@ -166,8 +180,8 @@ class Section:
         value = self.get(key, required=required)
         if value is None:
             return []
-        if not isinstance(value, list) or not value:
-            self.fail(key, Text("应为非空列表", "must be a list that is not empty"))
+        if not isinstance(value, list) or not 0 < len(value) <= MAX_ITEMS:
+            self.fail(key, Text(f"应为 1 至 {MAX_ITEMS} 项的列表", f"must be a list of 1 to {MAX_ITEMS} members"))
             return []
         return value
 
@@ -186,7 +200,12 @@ class Section:
         value = self.get(key, required=self._values is not None)
         if value is None:
             return None
-        if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT or _CONTROL.search(value):
+        if (
+            not isinstance(value, str)
+            or not value.strip()
+            or len(value) > MAX_TEXT
+            or any(unicodedata.category(character) in _UNSEEN for character in value)
+        ):
             self.fail(
                 key, Text(f"应为一行文字，至多 {MAX_TEXT} 字", f"must be one line of at most {MAX_TEXT} characters")
             )

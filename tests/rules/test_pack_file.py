@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.matrix import Group, School
-from gateway.rules.lines import lines_of
+from gateway.rules.lines import MAX_PARTS, lines_of
 from gateway.rules.pack import Exemption
 from gateway.rules.pack_file import read_pack
-from gateway.rules.reading import MAX_PACK, MAX_PROBLEMS
+from gateway.rules.reading import MAX_ITEMS, MAX_LINE, MAX_PACK, MAX_PROBLEMS
 from gateway.rules.shelf import SHIPPED
 from tests.rules.packs import head, pack, places, problems, text_of
 
@@ -121,6 +121,9 @@ WRONG = [
         "x.toml:11: windows[1]",
     ),
     (WINDOW.format(*JUNE) * 33, "x.toml:7: windows"),
+    # a time whose UTC no calendar has
+    (WINDOW.format("0001-01-01T00:00:00+08:00", JUNE[1]), "x.toml:9: windows[0].opens"),
+    (WINDOW.format(JUNE[0], "9999-12-31T23:59:59+08:00"), "x.toml:10: windows[0].closes"),
     # guide
     ('[guide]\nphone = { zh = "1", en = "1" }\n', "x.toml:8: guide.phone"),
 ]
@@ -163,6 +166,8 @@ def test_wrong_head_is_refused_at_its_line(line, place):
         (b"a = 1\n\nb = '\xff'\n", "x.toml:3"),
         (b"a = " + b"[" * 5_000, "x.toml:1"),
         (b"#" * (MAX_PACK + 1), "x.toml:1"),
+        (b"a = 1\n" + b"a." * MAX_LINE + b"a = 1\n", "x.toml:2"),
+        (b"a = 1\nb = 2027-02-30T00:00:00Z\n", "x.toml:2"),
     ],
 )
 def test_what_is_no_toml_is_refused_at_its_line(data, place):
@@ -190,6 +195,48 @@ def test_no_error_quotes_what_came():
         with pytest.raises(MalformedError) as error:
             pack(body)
         assert secret not in str(error.value) + "".join(each.field + each.description for each in problems(error))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "\\u001b[2J",  # an escape to the terminal
+        "\\u009b2J",  # the same in one character
+        "\\u202e",  # reads from right to left what follows
+        "\\u2066",
+        "\\u200b",  # hides
+        "\\u2028",  # a line of its own
+        "\\u0000",
+    ],
+)
+def test_text_that_would_hide_or_turn_what_a_person_reads_is_refused(hostile):
+    with pytest.raises(MalformedError) as error:
+        pack(f'[guide]\nconsult = {{ zh = "教育局{hostile}", en = "bureau" }}\n')
+    assert places(error) == {"x.toml:8: guide.consult.zh"}
+
+
+def test_hostile_key_is_told_in_ascii_and_cut_short():
+    with pytest.raises(MalformedError) as error:
+        pack('"\\u001b[2J\\n" = 1\n"' + "键" * 2_000 + '" = 1\n')
+    shown = {each.field for each in problems(error)}
+    assert 'x.toml:7: "\\u001b[2J\\n"' in shown
+    assert all(field.isascii() and len(field) < 400 for field in shown)
+
+
+def test_keys_within_keys_cost_no_more_than_the_file_is_long():
+    """4,000 parts each: noted with every prefix they would be 32 million numbers a line."""
+    lines = "".join(f"k{number}" + ".a" * 2_000 + " = 1\n" for number in range(15))
+    assert max(len(path) for path in lines_of(lines)) == MAX_PARTS
+    with pytest.raises(MalformedError) as error:
+        pack(lines)
+    assert places(error) == {f"x.toml:{number + 7}: k{number}" for number in range(15)}
+
+
+def test_list_without_end_is_refused():
+    keys = ", ".join(f'"m{number}"' for number in range(MAX_ITEMS + 1))
+    with pytest.raises(MalformedError) as error:
+        pack(ROW + f"materials = [{keys}]\n")
+    assert places(error) == {"x.toml:10: rows[0].materials"}
 
 
 def test_times_of_a_window_are_read_as_beijing_time():
