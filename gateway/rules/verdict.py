@@ -11,15 +11,17 @@ requirement has a least and a greatest worth:
     they differ           open       asking again may change it (应核尽核: no paper before that)
 
 So one YES decides an any-of and one NO an all-of, whatever the rest. A question that was not asked (no co-resident, no
-question about one) supports nothing: it counts as NO, and never makes a requirement open. Turning an UNDETERMINED
-into YES never makes a verdict worse, and the order of alternatives never matters.
+question about one) supports nothing: it counts as NO, and never makes a requirement open. A better answer (NO,
+UNDETERMINED, YES) never lowers either worth: what is exempt stays exempt, and what is not owed does not become owed.
+It may turn offline into open, where the paper is saved if another department says YES too. The order of alternatives
+never matters.
 
 A group is supported when each of its materials is exempt; its standing is that of all its materials together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, unique
 
@@ -27,14 +29,14 @@ from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
 from gateway.rules.pack import Exemption, Material
 from gateway.rules.region_rules import RegionRules
-from gateway.rules.requirements import AnyOf, Question, Requirement, alternatives_of, questions_of
+from gateway.rules.requirements import AnyOf, Question, Requirement, alternatives_of
 
 Answers = Mapping[Question, Outcome]
 
 
 @unique
 class Standing(IntEnum):
-    """Where a material or a group stands, the worse for the family first."""
+    """Where a material or a group stands. OPEN is better or worse than OFFLINE as the missing answers turn out."""
 
     OWED = 1
     OPEN = 2
@@ -47,7 +49,8 @@ class MaterialVerdict:
     """One material: its standing, which of the three exemptions if exempt, and the answers that decide it.
 
     `grounds` are the questions of YES that make it exempt, the undetermined ones to look at offline, those without an
-    answer that keep it open, or those of NO.
+    answer that keep it open (asking any other again changes nothing), or those of NO. Of papers that are owed because
+    nothing was asked, none.
     """
 
     material: Material
@@ -105,6 +108,11 @@ class _Worth:
     least: int
     greatest: int
 
+    @property
+    def is_known(self) -> bool:
+        """Whether no missing answer can change it."""
+        return self.least == self.greatest
+
 
 _WORTHS: Mapping[Outcome, _Worth] = {
     Outcome.YES: _Worth(_YES, _YES),
@@ -131,14 +139,7 @@ def _worth(requirement: Requirement, answers: Answers) -> _Worth:
 
 
 def _standing(worth: _Worth) -> Standing:
-    return _STANDINGS[worth.least] if worth.least == worth.greatest else Standing.OPEN
-
-
-_DECIDING: Mapping[Standing, frozenset[Outcome]] = {
-    Standing.OWED: frozenset({Outcome.NO}),
-    Standing.OPEN: frozenset({Outcome.UNAVAILABLE, Outcome.REFUSED}),
-    Standing.OFFLINE: frozenset({Outcome.UNDETERMINED}),
-}
+    return _STANDINGS[worth.least] if worth.is_known else Standing.OPEN
 
 
 def _grounds(requirement: Requirement | None, standing: Standing, answers: Answers) -> tuple[Question, ...]:
@@ -151,5 +152,22 @@ def _grounds(requirement: Requirement | None, standing: Standing, answers: Answe
             if all(answers.get(question) is Outcome.YES for question in alternative)
         )
         return min(holding, key=lambda alternative: (len(alternative), sorted(alternative)))
-    asked = dict.fromkeys(questions_of(requirement))
-    return tuple(question for question in asked if answers.get(question) in _DECIDING[standing])
+    return tuple(dict.fromkeys(question for question in _deciding(requirement, answers) if question in answers))
+
+
+def _deciding(requirement: Requirement, answers: Answers) -> Iterator[Question]:
+    """The questions on which the worth of `requirement` turns, leaving out members that cannot change it."""
+    if isinstance(requirement, Question):
+        yield requirement
+        return
+    whole = _worth(requirement, answers)
+    for member in requirement.members:
+        worth = _worth(member, answers)
+        if whole.is_known:
+            decides = worth == whole
+        elif isinstance(requirement, AnyOf):
+            decides = not worth.is_known and worth.greatest > whole.least
+        else:
+            decides = not worth.is_known and worth.least < whole.greatest
+        if decides:
+            yield from _deciding(member, answers)
