@@ -23,7 +23,6 @@ from gateway.rules.requirements import (
     Requirement,
     alternatives_of,
     bind,
-    questions_of,
 )
 from gateway.rules.windows import Window
 
@@ -155,18 +154,6 @@ def requirement_document(requirement: Requirement) -> object:
         return {"claim": requirement.claim, **dict(requirement.parameters)}
     operator = "any" if isinstance(requirement, AnyOf) else "all"
     return {operator: [requirement_document(member) for member in requirement.members]}
-
-
-def asked_of(rules: RegionRules, school: School) -> tuple[Question, ...]:
-    """Every question that any group of `school` may be asked, each once."""
-    found = (
-        question
-        for group in rules.groups_of(school)
-        for material in rules.materials_of(school, group)
-        if material.requirement is not None
-        for question in questions_of(material.requirement)
-    )
-    return tuple(dict.fromkeys(found))
 
 
 def _material_document(material: Material) -> dict[str, object]:

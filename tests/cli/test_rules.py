@@ -205,7 +205,46 @@ def test_guide_says_when_what_and_by_whom(tmp_path):
 
 def test_guide_tells_what_is_checked_offline_only(tmp_path):
     assert run("guide", "430302", "--out", tmp_path) == 0
-    assert "线下核验，请带原件和复印件" in pages(tmp_path)[1].text
+    text = pages(tmp_path)[1].text
+    assert "请交复印件，由工作人员线下核验" in text
+    assert "原件" not in text  # annex 1: 材料形式 复印件
+
+
+def test_months_of_the_guide_are_those_that_are_asked(folder, tmp_path):
+    """A county's own material may ask other months than the toggle of its city says."""
+    material = '[materials.social_insurance]\nname = { zh = "社保", en = "insurance" }\nexemption = "e_certificate"\n'
+    asked = 'replaced_by = { claim = "insurance.paid_months@1", months = "24" }\n'
+    (folder / "430102.toml").write_text(head() + material + asked, encoding="utf-8")
+    assert run("guide", "430102", "--out", tmp_path, "--packs", folder) == 0
+    for page in pages(tmp_path):
+        assert "缴费满 24 个月" in page.text
+        assert "缴费满 12 个月" not in page.text
+
+
+def test_guide_has_what_annex_1_lists(tmp_path):
+    """The rows of 服务指南 that are the same everywhere, and who is asked."""
+    assert run("guide", "4301", "--out", tmp_path) == 0
+    guide, form = pages(tmp_path)
+    for item in (
+        *("涉及办理部门", "设定依据", "《义务教育法》第十二条", "公通字〔2016〕21号", "《社会保险法》第四条"),
+        *("是否可预约办理", "是否需本人亲自办理", "窗口办理地址", "网上办理地址", "咨询方式", "投诉方式"),
+        *("承诺办结时限", "特别程序", "收费情况", "结果名称", "领取方式", "复印件", "不可容缺"),
+        *("公安", "自然资源（不动产登记）", "人力资源和社会保障", "住房和城乡建设", "教育（学籍）"),
+    ):
+        assert item in guide.text
+    assert "共同居住人身份证件号码" in form.text
+
+
+def test_form_says_of_each_group_who_belongs_to_it(tmp_path):
+    assert run("guide", "43", "--out", tmp_path) == 0
+    text = pages(tmp_path)[1].text
+    for group, meaning in {
+        "有户无房（第一类）": "住共同居住亲属的房",
+        "有户无房（第二类）": "租房居住",
+        "有房无户": "孩子户籍不在本地",
+        "无房无户": "监护人在本地没有房",
+    }.items():
+        assert meaning in text.partition(f"□ {group}")[2].partition("材料")[0]
 
 
 def test_markup_in_a_pack_is_shown_and_not_obeyed(folder, tmp_path):
