@@ -88,8 +88,13 @@ def _explain(error: Exception) -> int:
     else:
         line = f"internal error ({type(error).__name__}); run again with --debug and report it"
         code = EXIT_REFUSED
-    sys.stderr.write(f"heyan: {line}\n")
+    sys.stderr.write(f"heyan: {_printable(line)}\n")
     return code
+
+
+def _printable(line: str) -> str:
+    """`line` without what a terminal would obey: part of it came from a file or from another party."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def describe(error: HeyanError) -> str:

@@ -26,8 +26,10 @@ from gateway.season.report import Plan, Side, make_plan, to_json
 from gateway.season.sample import sample_text
 from gateway.season.windows import read_calendar, text_of_minute, write_calendar
 
-_MOST_BYTES = 4_000_000
+_CALENDAR_BYTES = 1_000_000
 """Far above 5,000 lines of a calendar."""
+_SETTINGS_BYTES = 16_384
+"""Ten times every setting of every prefecture; what TOML's dotted keys cost grows with the square of it."""
 _ROWS = 12
 """Rows of a table on the terminal; `--json` has all."""
 
@@ -80,8 +82,8 @@ def plan(  # noqa: PLR0913 - each is an option of the command
         if not 0 <= value <= most:
             raise _usage(option, f"must be from 0 to {most} / 应为 0 至 {most}")
     limits = Limits(most_days, most_moves, not_on=frozenset(_ordinal(day) for day in not_on))
-    windows = read_calendar(_read(calendar, "CALENDAR"))
-    setting = Setting() if settings is None else read_setting(_read(settings, "--settings"))
+    windows = read_calendar(_read(calendar, "CALENDAR", _CALENDAR_BYTES))
+    setting = Setting() if settings is None else read_setting(_read(settings, "--settings", _SETTINGS_BYTES))
     made = make_plan(windows, setting, limits)
     chart = draw(made)
     if png is not None:
@@ -205,15 +207,15 @@ def _wait(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004 - two minutes
 
 
-def _read(file: Path, option: str) -> str:
-    if file.stat().st_size > _MOST_BYTES:
-        raise _usage(option, f"{file} is too large / 文件过大")
+def _read(file: Path, option: str, most: int) -> str:
+    with file.open("rb") as opened:
+        data = opened.read(most + 1)
+    if len(data) > most:
+        raise _usage(option, f"{file} must be at most {most} bytes / 文件不得超过 {most} 字节")
     try:
-        return file.read_text(encoding="utf-8")
+        return data.decode()
     except UnicodeDecodeError:
-        raise _usage(
-            option, f"{file} is not UTF-8: save it as CSV UTF-8 / 不是 UTF-8 编码，请另存为 CSV UTF-8"
-        ) from None
+        raise _usage(option, f"{file} is not UTF-8: save it as UTF-8 / 不是 UTF-8 编码，请另存为 UTF-8") from None
 
 
 def _ordinal(text: str) -> int:

@@ -48,7 +48,7 @@ class Source:
         if len(data) > MAX_PACK:
             raise self._unreadable(1, Text(f"文件不得超过 {MAX_PACK} 字节", f"must be at most {MAX_PACK} bytes"))
         try:
-            text = data.decode()
+            text = data.decode().removeprefix("\ufeff")  # editors of Windows put it there
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise self._unreadable(line, Text("应为 UTF-8 文本", "must be UTF-8")) from None

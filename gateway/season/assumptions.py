@@ -17,6 +17,7 @@ Where the defaults come from:
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -31,7 +32,8 @@ from gateway.protocol.reasons import Reason, Text
 DEPARTMENTS = tuple(kind.value for kind in DepartmentKind)
 DEFAULT_CAPACITY = 20.0
 """Checks a second of one department in one prefecture; see above."""
-MAX_CAPACITY = 1_000_000.0
+MIN_CAPACITY, MAX_CAPACITY = 0.1, 1_000_000.0
+"""A tenth of what the slowest published exchange does; below it a season's queue would outlast the calendar."""
 _PERCENT = 100
 
 _SHARES = MappingProxyType({"police": 60, "land": 11, "hrss": 0, "housing": 11, "education": 18})
@@ -98,9 +100,9 @@ def read_setting(text: str) -> Setting:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        place = str(error).rpartition("(at ")[2].rstrip(")")
-        raise _error({place or "settings": Text("不是合法的 TOML", "is not TOML")}) from None
+    except (ValueError, RecursionError) as error:  # of int and datetime too, and of brackets in brackets
+        found = re.search(r"line \d+, column \d+", str(error))
+        raise _error({found[0] if found else "settings": Text("不是合法的 TOML", "is not TOML")}) from None
     faults: dict[str, Text] = {}
     _only(document, ("assumptions", "capacity", "prefecture"), "", faults)
     assumptions = _assumptions(_table(document, "assumptions", "", faults), faults)
@@ -152,8 +154,11 @@ def _assumptions(table: Mapping[str, Any], faults: dict[str, Text]) -> Assumptio
 def _capacity(table: Mapping[str, Any], prefix: str, faults: dict[str, Text]) -> dict[str, float]:
     _only(table, DEPARTMENTS, prefix, faults)
     for name, value in table.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_CAPACITY:
-            faults[prefix + name] = Text("应为每秒核验数，大于 0", "must be checks a second, above 0")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_CAPACITY <= value <= MAX_CAPACITY:
+            faults[prefix + name] = Text(
+                f"应为每秒核验数，{MIN_CAPACITY:g} 至 {MAX_CAPACITY:,.0f}",
+                f"must be checks a second, from {MIN_CAPACITY:g} to {MAX_CAPACITY:,.0f}",
+            )
     return dict(table)
 
 

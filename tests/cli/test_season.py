@@ -64,8 +64,17 @@ def test_faults_are_told_in_both_languages_with_their_places(calendar: Path, tmp
     )
     calendar.write_bytes(sample_text().encode("gb18030"))
     assert run("plan", calendar) == 2
-    assert "CSV UTF-8" in capsys.readouterr().err
+    assert "save it as UTF-8" in capsys.readouterr().err
     assert run("plan", tmp_path / "missing.csv") == 2
+
+
+def test_file_without_end_is_refused_and_no_key_of_it_reaches_the_terminal_raw(calendar: Path, tmp_path, capsys):
+    assert run("plan", "/dev/zero") == 2
+    assert "must be at most" in capsys.readouterr().err
+    settings = tmp_path / "settings.toml"
+    settings.write_text('"\\u001b[2J\\u202e" = 1\n', encoding="utf-8")
+    assert run("plan", calendar, "--settings", settings) == 2
+    assert capsys.readouterr().err.startswith("heyan: \\x1b[2J\\u202e must be one of assumptions")
 
 
 @pytest.mark.parametrize(

@@ -215,6 +215,13 @@ def test_text_that_would_hide_or_turn_what_a_person_reads_is_refused(hostile):
     assert places(error) == {"x.toml:8: guide.consult.zh"}
 
 
+def test_mark_that_windows_editors_put_first_is_passed_over():
+    text = "\ufeff" + head() + "unknown = 1\n"
+    with pytest.raises(MalformedError) as error:
+        read_pack("x.toml", text.encode())
+    assert places(error) == {"x.toml:7: unknown"}
+
+
 def test_hostile_key_is_told_in_ascii_and_cut_short():
     with pytest.raises(MalformedError) as error:
         pack('"\\u001b[2J\\n" = 1\n"' + "键" * 2_000 + '" = 1\n')

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.protocol.divisions import PREFECTURES, counties_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 from gateway.season.assumptions import DEFAULT_CAPACITY, Setting, read_setting
+from gateway.season.simulation import simulate
+from gateway.season.windows import MAX_APPLICANTS, STAGES, text_of_minute
+from tests.season.calendars import window
 
 
 def test_what_is_left_out_has_its_default() -> None:
@@ -29,6 +33,10 @@ def test_what_is_left_out_has_its_default() -> None:
         ("capacity = 3", "capacity"),
         ("[capacity]\ntax = 3", "capacity.tax"),
         ("[capacity]\npolice = 0", "capacity.police"),
+        ("[capacity]\npolice = 0.01", "capacity.police"),
+        ("[capacity]\npolice = nan", "capacity.police"),
+        ("[capacity]\npolice = " + "9" * 5000, "settings"),
+        ("[capacity]\npolice = " + "[" * 5000, "settings"),
         ("[capacity]\npolice = true", "capacity.police"),
         ("[prefecture.4399]\npolice = 3", "prefecture.4399"),
         ('[prefecture.4301]\npolice = "3"', "prefecture.4301.police"),
@@ -48,6 +56,16 @@ def test_each_fault_is_located(text: str, place: str) -> None:
     assert caught.value.reason is Reason.CONFIGURATION_INVALID
     assert place in [found.field for found in caught.value.violations]
     assert all(" / " in found.description for found in caught.value.violations)
+
+
+def test_the_longest_queue_of_the_slowest_department_ends_before_the_calendar_does() -> None:
+    """Every county of the largest prefecture at every bound at once, so that each time can be told."""
+    text = "[capacity]\npolice = 0.1\n[assumptions]\nfirst_hour_percent = 99\nburst_factor = 1\n"
+    text += "retry_factor = 10\nchecks_per_application = 50\n[assumptions.share_percent]\npolice = 100\n"
+    largest = max(PREFECTURES, key=lambda code: len(counties_of(code)))
+    worst = [window(county, MAX_APPLICANTS, stage=stage) for county in counties_of(largest) for stage in STAGES]
+    (course,) = simulate(worst, read_setting(text))
+    assert text_of_minute(int(course.busy[-1].ends)) < "9999"
 
 
 def test_the_settings_of_the_documentation_are_the_defaults() -> None:
