@@ -7,6 +7,7 @@ says which rules those are. Nothing that a bundle says is believed before it is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import ForgedError, MalformedError
@@ -28,11 +29,12 @@ def write_bundle(region: str, packs: Mapping[str, Pack]) -> bytes:
     return encode(verdict_pb2.RulePacks(region=region, packs=counting))
 
 
+@lru_cache(maxsize=64)
 def read_bundle(data: bytes, rules_digest: bytes) -> RegionRules:
     """The rules that a bundle makes, held against their digest.
 
     Raises MalformedError if it cannot be read or does not fit together, ForgedError (RECEIPT_INVALID) if these are
-    other rules.
+    other rules. What was read is kept, because the receipts of a county carry the same packs.
     """
     message = parse(verdict_pb2.RulePacks, data, MAX_BUNDLE)
     packs: dict[str, Pack] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from gateway.protocol.claims import Role, claim_named
@@ -27,7 +28,7 @@ from gateway.rules.requirements import (
 from gateway.rules.windows import Window
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RegionRules:
     """What holds in one region, from all packs that count there.
 
@@ -73,6 +74,10 @@ class RegionRules:
 
     def digest(self) -> bytes:
         """What plans and verdicts rest on: 32 bytes over the rules without windows and guide, which may move."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:  # made once: each query is held against it
         ruled = {key: value for key, value in self.document().items() if key not in ("windows", "guide", "origins")}
         text = json.dumps(ruled, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         return digest(Kind.RULES, text.encode())

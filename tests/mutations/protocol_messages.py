@@ -31,6 +31,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, verify_receipt
 from gateway.protocol.registry import open_registry
 from gateway.protocol.sealing import Sealed, open_sealed, seal
+from gateway.verdicts import verdict_of, write_verdict
 from heyan.v1 import attestation_pb2, query_pb2, receipt_pb2
 from tests.federation import FAMILY, GATEWAY, LOG_ORIGIN
 from tests.mutations.message import Message, any_bytes, mixed, protobuf
@@ -210,8 +211,12 @@ def receipt() -> Message:
             (answer.check, answer.department, answer.outcome, answer.reason, answer.snapshot_date, answer.expire_time)
             for answer in verified.answers
         )
+        verdict = verdict_of(verified, message.rules)
+        assert verdict is not None
         return (
             (signed.query, signed.key_id, lower_form(signed.signature)),
+            message.application,
+            write_verdict(verdict).SerializeToString(deterministic=True),
             frozenset(message.parts),
             frozenset(item.proof.statement for item in message.statements),
             tuple(leaf.leaf for leaf in message.leaves),
@@ -220,7 +225,10 @@ def receipt() -> Message:
             answers,
         )
 
-    why = f"{_WRAPPER}; {_MIRROR}; when a department was asked in vain and when to try again is the gateway's own word"
+    why = (
+        f"{_WRAPPER}; {_MIRROR}; when a department was asked in vain and when to try again is the gateway's own word; "
+        "packs of the same rules may have other comments, windows or guides"
+    )
     samples = tuple(encode(item) for item in receipts)
     return Message("whole receipt", samples, judge, protobuf, share=8, alike=why)
 
