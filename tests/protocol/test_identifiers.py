@@ -40,6 +40,7 @@ def test_genuine_numbers_are_returned_as_they_are(number: str) -> None:
     "typed",
     [
         "  11010519491231002x ",
+        "110105 1949 1231 002x",
         "\u300011010519491231002X\n",
         "１１０１０５１９４９１２３１００２Ｘ",
         "11010519491231002ｘ",
@@ -58,7 +59,6 @@ def test_what_a_clerk_types_is_normalised(typed: str) -> None:
         ("11010519491231002XX", "18 characters"),
         ("110105491231002", "18 characters"),
         ("1" * 65, "18 characters"),
-        ("110105 19491231002X", "18 characters"),
         ("1101051949123100XX", "17 digits"),
         ("11010519491231002Y", "17 digits"),
         ("A1010519491231002X", "17 digits"),
@@ -80,6 +80,11 @@ def test_numbers_of_residence_permits_are_refused_as_another_document(prefix: st
 
 def test_numbers_of_foreign_residents_are_refused_as_another_document() -> None:
     assert "外国人永久居留身份证" in violation_of("943999199001010011")
+
+
+@pytest.mark.parametrize("province", ["00", "10", "16", "30", "47", "55", "66", "84"])
+def test_number_of_no_province_is_refused(province: str) -> None:
+    assert "code of a province" in violation_of(resident_id(province + "0101", date(1990, 1, 1), 1))
 
 
 def test_historical_areas_are_accepted() -> None:

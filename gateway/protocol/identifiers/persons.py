@@ -9,8 +9,8 @@
 Invariants:
 
 - The check character, ISO 7064 MOD 11-2, finds every single wrong character and every swap of neighbours.
-- A resident's area is not looked up: people keep the code of the division in which they were first registered, and
-  many of those divisions no longer exist.
+- Of a resident's area only the province is looked up: people keep the code of the division in which they were first
+  registered, and many counties of then no longer exist.
 - The older form's inner structure is no published standard: only its shape is checked. One card replaced by the other
   bears another number; that both are one person only the police know.
 """
@@ -18,11 +18,10 @@ Invariants:
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import date
 
 from gateway.protocol.identifiers.rules import Rule, violation
-from gateway.protocol.identifiers.spelling import MAX_TYPED_LENGTH, PROVINCES, is_digits, spell
+from gateway.protocol.identifiers.spelling import PROVINCES, is_digits, spell
 
 RESIDENT_ID_LENGTH = 18
 """Characters of a resident ID (GB 11643-1999); the 15-digit numbers of before 1999 ended in 2013."""
@@ -46,18 +45,18 @@ _OLDER_FOREIGN_FORM = re.compile(r"[A-Z]{3}[0-9]{12}")
 
 
 def check_resident_id(text: str, *, today: date | None = None, field: str = "id_number") -> str:
-    """The resident ID in `text`, normalised: NFKC (fullwidth digits), no white space around it, upper-case X.
+    """The resident ID in `text`, normalised: NFKC (fullwidth digits), no white space, upper-case X.
 
     With `today`, a birth date after it is refused too. Raises MalformedError (IDENTIFIER_MALFORMED) whose one
     violation is located at `field` and says what is expected in both languages.
     """
-    if len(text) > MAX_TYPED_LENGTH:
-        raise violation(Rule.LENGTH_18, field)
-    number = _check_18(unicodedata.normalize("NFKC", text).strip().upper(), today, field)
+    number = _check_18(spell(text), today, field)
     if number.startswith(tuple(area[:2] for area in RESIDENCE_PERMIT_AREAS)):
         raise violation(Rule.IS_RESIDENCE_PERMIT, field)
     if number.startswith(_FOREIGN_RESIDENT_PREFIX):
         raise violation(Rule.IS_FOREIGN_RESIDENT, field)
+    if number[:2] not in PROVINCES:
+        raise violation(Rule.RESIDENT_PROVINCE, field)
     return number
 
 

@@ -26,6 +26,7 @@ class Rule(StrEnum):
     CHECK_CHARACTER = "check_character"
     IS_RESIDENCE_PERMIT = "is_residence_permit"
     IS_FOREIGN_RESIDENT = "is_foreign_resident"
+    RESIDENT_PROVINCE = "resident_province"
     PERMIT_AREA = "permit_area"
     FOREIGN_FORM = "foreign_form"
     FOREIGN_PREFIX = "foreign_prefix"
@@ -83,6 +84,10 @@ TEXTS: Mapping[Rule, Text] = MappingProxyType(
         Rule.IS_FOREIGN_RESIDENT: Text(
             "9 开头的号码属于外国人永久居留身份证，不是居民身份证",
             "numbers that begin with 9 belong to the foreign permanent resident's identity card",
+        ),
+        Rule.RESIDENT_PROVINCE: Text(
+            "第 1、2 位应为省级行政区划代码",
+            "characters 1 and 2 must be the code of a province (GB/T 2260)",
         ),
         Rule.PERMIT_AREA: Text(
             "港澳台居民居住证号码应以 810000、820000 或 830000 开头",
