@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 
+from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.protocol.claims import claim_named
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.outcomes import NextStep, Outcome
@@ -22,6 +24,14 @@ _STYLES = {
 
 
 _WHOLE: dict[str, Any] = {"soft_wrap": True, "highlight": False}
+
+
+def exit_code_of_outcomes(outcomes: Iterable[Outcome]) -> int:
+    """0 if every check was answered, by NO too; what was refused goes before what may be tried again."""
+    found = set(outcomes)
+    if Outcome.REFUSED in found:
+        return EXIT_REFUSED
+    return EXIT_UNREACHABLE if Outcome.UNAVAILABLE in found else 0
 
 
 def answer_row(answer: Answer) -> dict[str, object]:

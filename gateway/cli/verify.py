@@ -8,15 +8,13 @@ import sys
 from pathlib import Path
 
 from consent.consent_file import ConsentFile, read_consent_file
-from gateway.cli.answers import answer_row, print_answers
+from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers
 from gateway.cli.endpoints import open_client
-from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 from gateway.cli.verdicts import print_verdict, verdict_row
 from gateway.client import Client, Verification
 from gateway.party.keyfiles import write_private
-from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.people import Application
 
@@ -35,7 +33,8 @@ def verify(
 
     Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
     signature and the log's proof before it prints anything: the answers, the verdict on each material, and what of the
-    student record is still to collect. Exit code 3 if a check is unavailable for now.
+    student record is still to collect. Exit code 0 if every check was answered, whatever the answers are, 1 if a
+    department refused one, else 3 if one is unavailable for now.
 
     Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`
@@ -80,8 +79,7 @@ def verify(
 
 
 def _exit_code(result: Verification) -> int:
-    is_open = any(answer.outcome is Outcome.UNAVAILABLE for answer in result.verified.answers)
-    return EXIT_UNREACHABLE if is_open else 0
+    return exit_code_of_outcomes(answer.outcome for answer in result.verified.answers)
 
 
 async def _ask(
