@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.cli.endpoints import FILE as ENDPOINTS_FILE
 from gateway.protocol.claims import DepartmentKind, Role
 from gateway.protocol.codec import decode_json
 from gateway.protocol.divisions import PREFECTURES
@@ -37,6 +38,8 @@ DEFAULT_SEED = 1
 DEFAULT_POPULATION = 2_000
 DEFAULT_PREFECTURES = ("4301", "4303")
 MADE_FILE = "sandbox.json"
+MAKING_FILE = ".making"
+"""Marks a folder whose making has begun: see gateway.cli.sandbox_begin."""
 _FIRST_PORT = 1_024
 
 STANDBYS, LAST = 1, 2
@@ -157,6 +160,13 @@ class Sandbox:
         first = self.made.port_base + 2 * len(self.ports)
         return {identity.uri: first + 2 * place for place, identity in enumerate(self.nodes.values())}
 
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """What making leaves in the folder, but for `sandbox.json`, which comes last."""
+        tops = {self.folder_of(identity).relative_to(self.folder).parts[0] for identity in self.identities}
+        names = (*sorted(tops), "operator", "guardians", "rules", "truth.jsonl", ENDPOINTS_FILE, ".gitignore")
+        return tuple(self.folder / name for name in names)
+
     def folder_of(self, identity: Identity) -> Path:
         """A party's own folder."""
         if identity == GATEWAY:
@@ -170,12 +180,12 @@ _decoder: msgspec.json.Decoder[Made] = msgspec.json.Decoder(Made)
 
 
 def held(folder: Path) -> Made | None:
-    """What `folder` was made with; None if nothing is there yet; MalformedError if it is something else."""
+    """What `folder` was made with; None if nothing whole is there yet; MalformedError if it is something else."""
     file = folder / MADE_FILE
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not is_empty(folder) and not (folder / MAKING_FILE).exists():
             raise MalformedError.at(
                 str(folder), "is not empty and no sandbox: name another folder", Reason.CONFIGURATION_INVALID
             ) from None
@@ -183,6 +193,11 @@ def held(folder: Path) -> Made | None:
     except OSError as error:
         raise MalformedError.at(str(file), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
     return decode_json(_decoder, data, str(file), Reason.CONFIGURATION_INVALID, quoting=True)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing lies in `folder` but the mark of a making."""
+    return all(path.name == MAKING_FILE for path in folder.iterdir())
 
 
 def settle(folder: Path, asked: Asked) -> Made:

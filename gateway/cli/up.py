@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.department import faulty, is_down, switchable
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
+from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import Supervisor, require_free
@@ -33,7 +34,7 @@ def up(
     """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
 
     Writes FOLDER/endpoints.json, which `heyan verify --dir FOLDER` and other programs read. All people are fictional.
-    An existing FOLDER goes on as it was, with what is about to end renewed.
+    An existing FOLDER goes on as it was, with what is about to end renewed; one that was cut short is made anew.
 
     Examples: `heyan up run`, `heyan up run --population 10000 --prefectures 4301,4303`
 
@@ -63,7 +64,8 @@ def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
     for process in sandbox.processes():
         require_free(process)  # before anything is written
     if held(folder) is None:
-        with console.status(f"Making a federation with {sandbox.made.population} fictional families in {folder} …"):
+        status = f"Making a federation with {sandbox.made.population} fictional families in {folder} …"
+        with console.status(status), being_made(sandbox):
             make(sandbox)
     for line in renew(sandbox, time.time()):
         console.print(f"renewed: {line}", highlight=False)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from rich.console import Console
 
+from gateway.cli import sandbox_make
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.sandbox import GATEWAY, ISSUER, Asked, Sandbox, held, settle
+from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import free_port_base
+from gateway.cli.up import open_sandbox
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
@@ -20,6 +26,7 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
 
 DAY = 86_400
+CONSOLE = Console(file=StringIO())
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,61 @@ def test_folder_that_is_no_sandbox_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(MalformedError):
         held(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+ASKED = Asked(seed=3, population=5, prefectures=("4301",), port_base=free_port_base())
+
+
+@pytest.mark.parametrize("cut", ["_make_secrets", "write_truth", "write_endpoints"])
+def test_making_cut_short_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(sandbox_make, cut, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            open_sandbox(folder, ASKED, CONSOLE)
+    assert (folder / "operator/operator.key").exists()
+    assert held(folder) is None
+    open_sandbox(folder, replace(ASKED, seed=4), CONSOLE)  # what was not made binds nobody
+    made = held(folder)
+    assert made is not None
+    assert made.seed == 4
+    assert not (folder / ".making").exists()
+
+
+def test_folder_that_another_process_makes_is_left_alone(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path / "run", settle(tmp_path / "run", ASKED))
+    with being_made(sandbox):
+        (sandbox.folder / "operator").mkdir()
+        with pytest.raises(MalformedError, match="being made"), being_made(sandbox):
+            pytest.fail("two make one folder")
+        assert (sandbox.folder / "operator").is_dir()
+
+
+def test_folder_that_another_process_has_just_made_is_left_alone(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path / "run", settle(tmp_path / "run", ASKED))
+    make(sandbox)
+    key = (sandbox.folder / "operator/operator.key").read_bytes()
+    with pytest.raises(MalformedError, match="just been made"), being_made(sandbox):
+        pytest.fail("made twice")
+    assert (sandbox.folder / "operator/operator.key").read_bytes() == key
+
+
+def test_letter_left_in_a_half_made_folder_is_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".making").touch()
+    (folder / "letter.txt").write_text("dear")
+    with pytest.raises(MalformedError, match="something else"):
+        open_sandbox(folder, ASKED, CONSOLE)
+    assert (folder / "letter.txt").read_text() == "dear"
+
+
+def test_what_making_leaves_is_known(folder: Path) -> None:
+    known = {path.name for path in sandbox_of(folder).parts} | {"sandbox.json"}
+    assert {path.name for path in folder.iterdir()} <= known
 
 
 @pytest.mark.parametrize("codes", [("9999",), ("4301", "4301"), ("430102",)])
