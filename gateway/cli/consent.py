@@ -31,10 +31,10 @@ def serve(*, config: Path) -> None:
     """
     from consent.issuer.config import IssuerConfig  # noqa: PLC0415 - only this command runs an issuer
     from consent.issuer.server import serve as serve_issuer  # noqa: PLC0415
-    from gateway.party.process import configure_logging, run_until_signal  # noqa: PLC0415
+    from gateway.party.process import begin, run_until_signal  # noqa: PLC0415
 
     settings = IssuerConfig.from_file(config)
-    configure_logging(settings.log_level)
+    begin(settings)
     run_until_signal(lambda stop: serve_issuer(settings, stop))
 
 

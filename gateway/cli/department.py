@@ -46,11 +46,11 @@ def serve(*, config: Path, faults: Path | None = None) -> None:
     faults
         The fault switch of a sandbox's node, a file that need not be there. A real department names none.
     """
-    from gateway.party.process import configure_logging, run_until_signal  # noqa: PLC0415 - only this runs a node
+    from gateway.party.process import begin, run_until_signal  # noqa: PLC0415 - only this runs a node
     from sandbox_departments.config import NodeConfig  # noqa: PLC0415
 
     settings = NodeConfig.from_file(config)
-    configure_logging(settings.log_level)
+    begin(settings)
     if faults is None:
         from sandbox_departments.serve import serve as serve_node  # noqa: PLC0415
 

@@ -26,11 +26,11 @@ from gateway.party.diagnosis import (
     check_certificate,
     check_modes,
     check_peer,
-    check_port,
     check_registry,
     check_signing_keys,
     peers_of,
 )
+from gateway.party.diagnosis_ports import check_ports
 from gateway.party.keyfiles import Watched
 from gateway.party.tls import TlsMaterial, watch_tls
 from gateway.protocol.errors import HeyanError, MalformedError
@@ -49,10 +49,10 @@ def doctor(
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain a failing handshake, a skewed clock, an expired key or registry, an unreachable node, a busy port.
+    """Explain bad settings, a failing handshake, a skewed clock, an expired key, an unreachable node, a busy port.
 
-    Looks at files and certificates, and reaches the servers that the party calls; it changes nothing. Exits with 0
-    if there is no problem (warnings allowed), else with 1.
+    Looks at files and certificates, and reaches the servers that the party calls; it changes nothing. Exit code 0 if
+    there is no problem (warnings allowed), 1 if there is one, 2 if neither a file nor a folder was named.
 
     Examples: `heyan doctor --config run/gateway/settings.toml`, `heyan doctor --dir demo --json`
 
@@ -93,13 +93,11 @@ async def examine_party(path: Path, clock: Callable[[], float]) -> Findings:
     if registry is not None and any(party.id == us.uri for party in registry.document.parties):
         findings += check_signing_keys(config, folder, registry, now)
     tls = _watch(config.tls)
-    findings.append(await check_port(config.probes, "probes", None, None))
-    if tls is not None:
-        findings.append(await check_port(config.listen, "listen", us, tls))
-        if registry is not None:
-            peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
-            for reached in await asyncio.gather(*peers):
-                findings += reached
+    findings += await check_ports(config, tls)
+    if tls is not None and registry is not None:
+        peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
+        for reached in await asyncio.gather(*peers):
+            findings += reached
     return [(us.uri, finding) for finding in findings]
 
 
@@ -117,7 +115,8 @@ async def examine_folder(folder: Path, clock: Callable[[], float]) -> Findings:
 
 
 def _configurations(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.toml"))
+    """The settings of parties; other TOML files of the folder are rule packs."""
+    return sorted(folder.rglob("settings.toml"))
 
 
 async def _examine_endpoints(folder: Path, endpoints: Endpoints, clock: Callable[[], float]) -> Findings:

@@ -21,9 +21,9 @@ def serve_gateway(*, config: Path) -> None:
         TOML file with the gateway's settings.
     """
     from gateway.config import GatewayConfig  # noqa: PLC0415 - each process imports its own party only
-    from gateway.party.process import configure_logging, run_until_signal  # noqa: PLC0415
+    from gateway.party.process import begin, run_until_signal  # noqa: PLC0415
     from gateway.serve import serve  # noqa: PLC0415
 
     settings = GatewayConfig.from_file(config)
-    configure_logging(settings.log_level)
+    begin(settings)
     run_until_signal(lambda stop: serve(settings, stop))

@@ -6,16 +6,42 @@ A party's own settings are a subclass. Paths in the file are relative to the fil
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from gateway.protocol.errors import MalformedError
+from gateway.party.addresses import EXPECTED, require_free, split_address
+from gateway.protocol.errors import FieldViolation, MalformedError
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.reasons import Reason
+
+PREFIX = "HEYAN_"
+_OF_OTHERS = ("DESK", "SUPERVISOR_PID")
+"""Variables of this prefix that other parts of Heyan read."""
+
+
+def _address(text: str) -> str:
+    try:
+        split_address(text)
+    except MalformedError:
+        raise PydanticCustomError("address", EXPECTED) from None
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""host:port that a server listens on."""
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+]
 
 
 class TlsFiles(BaseModel):
@@ -42,20 +68,46 @@ class PartyConfig(BaseSettings):
     """Settings of any party; subclasses add their own."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="HEYAN_", env_nested_delimiter="__", hide_input_in_errors=True
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
     )
 
     spiffe_id: str
-    listen: str = Field("127.0.0.1:0", description="host:port of the service")
-    probes: str = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics, plain HTTP")
-    log_level: str = "info"
+    listen: Address = Field("127.0.0.1:0", description="host:port of the service")
+    probes: Address = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics, plain HTTP")
+    log_level: LogLevel = "info"
     tls: TlsFiles
     registry: RegistryFiles
+
+    @model_validator(mode="after")
+    def _require_ports_apart(self) -> Self:
+        if self.listen == self.probes and split_address(self.listen)[1] != 0:
+            raise PydanticCustomError("address", "listen and probes must differ")
+        return self
 
     @property
     def identity(self) -> Identity:
         """The party's identity."""
         return parse_identity(self.spiffe_id)
+
+    def require_free(self) -> None:
+        """MalformedError (CONFIGURATION_INVALID) naming the first of `listen` and `probes` that something else has."""
+        require_free(self.listen, "listen")
+        require_free(self.probes, "probes")
+
+    @classmethod
+    def unknown_variables(cls, names: Iterable[str]) -> Mapping[str, str]:
+        """Of the names of environment variables those that look like settings and are none, with the nearest that is.
+
+        They are told and not refused: an environment may be shared by several parties, each with settings of its own.
+        """
+        known = {name.upper() for name in cls.model_fields}
+        found = {name: name.upper().removeprefix(PREFIX) for name in sorted(names) if name.upper().startswith(PREFIX)}
+        nearest = {
+            name: get_close_matches(setting, known, 1)
+            for name, setting in found.items()
+            if setting.partition("__")[0] not in known and setting not in _OF_OTHERS
+        }
+        return {name: PREFIX + each[0] if each else "" for name, each in nearest.items()}
 
     @classmethod
     def settings_customise_sources(
@@ -74,15 +126,27 @@ class PartyConfig(BaseSettings):
         """The settings of a TOML file; MalformedError (CONFIGURATION_INVALID) naming every bad field."""
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            RecursionError,
+        ) as error:  # a ValueError of decoding, of TOML, or of a number in it
             raise MalformedError.at(str(path), f"cannot be read: {error}", Reason.CONFIGURATION_INVALID) from error
         try:
             return cls(**_resolve_paths(values, path.parent.resolve(), cls))
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()
-            )
-            raise MalformedError.at(str(path), problems, Reason.CONFIGURATION_INVALID) from None
+            violations = tuple(_violation(path, problem) for problem in error.errors())
+            told = "; ".join(f"{each.field} {each.description}" for each in violations)
+            raise MalformedError(Reason.CONFIGURATION_INVALID, told, violations=violations) from None
+
+
+def _violation(path: Path, problem: ErrorDetails) -> FieldViolation:
+    """A problem, located at the environment variable that brought the value, else at the file."""
+    names = [str(part) for part in problem["loc"]]
+    variable = PREFIX + "__".join(names).upper()
+    from_environment = variable in {name.upper() for name in os.environ}
+    where = variable if from_environment else f"{path}: {'.'.join(names)}" if names else f"{path}:"
+    return FieldViolation(where, problem["msg"])
 
 
 def _resolve_paths(values: dict[str, Any], folder: Path, model: type[BaseModel]) -> dict[str, Any]:

@@ -7,8 +7,6 @@ A finding is about machines only: no check sends a question about a person.
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -183,29 +181,6 @@ def check_signing_keys(config: PartyConfig, folder: Path, registry: Registry, no
         return
     last = max(held, key=lambda key: key.not_after)
     yield _ending("keys", f"signature key {last.kid}", last.not_after, now, renew)
-
-
-async def check_port(address: str, topic: str, us: Identity | None, tls: Watched[TlsMaterial] | None) -> Finding:
-    """Whether a party's own address (host:port) is free, or ours; `us` unset for a port without TLS."""
-    host, _, port = address.rpartition(":")
-    if port == "0":
-        return Finding(Level.OK, topic, f"{address}: the system chooses a port at start")
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host.strip("[]"), int(port)))
-        return Finding(Level.OK, topic, f"{address} is free: the party does not run")
-    except (OSError, ValueError) as error:
-        if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
-            return Finding(Level.PROBLEM, topic, f"{address} cannot be listened on: {error}", "choose another address")
-    if us is None or tls is None:
-        return Finding(Level.OK, topic, f"{address} is in use, by this party if it runs")
-    try:
-        await check_server(address, us, tls, speaks_first=us.role is not PartyRole.ISSUER)
-    except HeyanError as error:
-        remedy = f"see who listens (ss -ltnp 'sport = :{port}'), stop it, or choose another port"
-        return Finding(Level.PROBLEM, topic, f"{address} is busy, not with {us.uri}: {error.detail}", remedy)
-    return Finding(Level.OK, topic, f"{address} is {us.uri} itself")
 
 
 async def check_peer(

@@ -15,6 +15,7 @@ from typing import TextIO
 import structlog
 import uvloop
 
+from gateway.party.config import PartyConfig
 from gateway.protocol.errors import HeyanError
 
 SUPERVISOR = "HEYAN_SUPERVISOR_PID"
@@ -65,6 +66,18 @@ def configure_logging(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+def begin(settings: PartyConfig) -> None:
+    """What the process of a party does first: log as it is told, and look whether it can serve at all.
+
+    Raises MalformedError (CONFIGURATION_INVALID) if something else listens where it should. Variables of the
+    environment that look like settings and are none are logged, by name.
+    """
+    configure_logging(settings.log_level)
+    for name, nearest in settings.unknown_variables(os.environ).items():
+        structlog.get_logger(__name__).warning("unknown_setting_in_environment", variable=name, nearest=nearest)
+    settings.require_free()
 
 
 def run_until_signal(serve: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,9 @@ from gateway.cli.doctor import app, examine_folder, examine_party
 from gateway.operator import document as editing
 from gateway.operator.authority import Authority
 from gateway.operator.enrolment import enrol_certificate
-from gateway.party.diagnosis import Level, check_port
+from gateway.party.config import PartyConfig
+from gateway.party.diagnosis import Level
+from gateway.party.diagnosis_ports import check_ports
 from gateway.party.tls import server_credentials
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import MalformedError
@@ -43,7 +46,7 @@ class Node(grpc.GenericRpcHandler):
 
 def write_config(federation, identity, listen="127.0.0.1:0") -> Path:
     place, files = federation.folder(identity), federation.registry_files(identity)
-    path = place.path / f"{identity.role.value}.toml"
+    path = place.path / "settings.toml"
     path.write_text(
         f'spiffe_id = "{identity.uri}"\nlisten = "{listen}"\nsomething_else = 1\n'
         '[tls]\ncertificate = "tls/certificate.pem"\nkey = "tls/key.pem"\nca = "tls/ca.pem"\n'
@@ -171,20 +174,54 @@ async def test_party_missing_in_the_registry_is_found(federation):
     assert "is of spiffe://heyan/department/police" in found
 
 
+def police_at(federation, listen: str, probes: str = "127.0.0.1:0") -> PartyConfig:
+    return PartyConfig(
+        spiffe_id=POLICE.uri,
+        listen=listen,
+        probes=probes,
+        tls=federation.folder(POLICE).tls,
+        registry=federation.registry_files(POLICE),
+    )
+
+
+@contextmanager
+def stranger():
+    """Something that listens and accepts nothing; its host:port."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.setblocking(False)
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def levels(config, tls) -> tuple[Level, Level]:
+    probes, listen = await asyncio.wait_for(check_ports(config, tls), 20)
+    return probes.level, listen.level
+
+
 async def test_busy_port_is_told_from_our_own(federation, node):
     own = await node()
     tls = federation.watch(POLICE)
-    assert (await check_port(own, "listen", POLICE, tls)).level is Level.OK
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{stranger.getsockname()[1]}"
-        stranger.listen()
-        stranger.setblocking(False)  # accepts nothing: the handshake gets no answer
-        finding = await asyncio.wait_for(check_port(address, "listen", POLICE, tls), 20)
-    assert finding.level is Level.PROBLEM
-    assert "busy" in finding.text
-    assert (await check_port(address, "listen", POLICE, tls)).level is Level.OK  # free again
-    assert (await check_port("192.0.2.1:1", "listen", POLICE, tls)).level is Level.PROBLEM
+    assert await levels(police_at(federation, own), tls) == (Level.OK, Level.OK)
+    with stranger() as address:
+        probes, listen = await asyncio.wait_for(check_ports(police_at(federation, address), tls), 20)
+    assert (probes.level, listen.level) == (Level.OK, Level.PROBLEM)
+    assert "busy" in listen.text
+    assert await levels(police_at(federation, address), tls) == (Level.OK, Level.OK)  # free again
+    assert await levels(police_at(federation, "192.0.2.1:1"), tls) == (Level.OK, Level.PROBLEM)
+
+
+async def test_busy_probes_are_a_problem_only_if_the_party_does_not_run(federation, node):
+    own = await node()
+    tls = federation.watch(POLICE)
+    with stranger() as address:
+        assert await levels(police_at(federation, own, address), tls) == (Level.OK, Level.OK)
+        with stranger() as other:
+            assert await levels(police_at(federation, other, address), tls) == (Level.PROBLEM, Level.PROBLEM)
+            assert await levels(police_at(federation, other, address), None) == (Level.OK, Level.WARNING)
+        assert await levels(police_at(federation, other, address), tls) == (Level.PROBLEM, Level.OK)
+    probes, _ = await check_ports(police_at(federation, own, address), tls)
+    assert "other settings" in probes.text
 
 
 async def test_bad_configuration_file_is_a_finding_not_a_crash(federation, tmp_path):
@@ -193,6 +230,19 @@ async def test_bad_configuration_file_is_a_finding_not_a_crash(federation, tmp_p
     ((_, finding),) = await examine_party(path, federation.clock)
     assert finding.level is Level.PROBLEM
     assert "tls" in finding.text
+
+
+async def test_address_that_nobody_can_listen_on_is_found_in_the_settings(federation):
+    config = write_config(federation, POLICE, listen="127.0.0.1")
+    (problem,) = problems(await examine_party(config, federation.clock))
+    assert f"{config}: listen must be host:port" in problem
+
+
+async def test_rule_packs_beside_the_parties_are_no_settings(federation):
+    (federation.root / "rules").mkdir()
+    (federation.root / "rules/43.toml").write_text("format = 1\n")
+    (problem,) = problems(await examine_folder(federation.root, federation.clock))
+    assert problem.startswith("endpoints")
 
 
 async def test_folder_of_up_is_examined_party_by_party_and_through_its_endpoints(federation, node):
