@@ -3,7 +3,7 @@
 A command raises domain errors; `main` turns each into one line on standard error and an exit code:
 
     0  done            1  refused or found wrong        2  usage or configuration
-    3  unreachable, overloaded or interrupted: try again
+    3  unreachable or overloaded: try again          130  interrupted (Ctrl-C)
 
 Tracebacks appear only with `--debug`. Commands are imported when they are called.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -72,7 +73,7 @@ def _run(tokens: list[str], *, debug: bool) -> int:
         return 0
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         return _explain(error)
     return outcome if isinstance(outcome, int) else 0
 

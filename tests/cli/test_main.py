@@ -1,0 +1,30 @@
+"""What every command does with errors: one line and an exit code, with `--debug` a traceback before it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cli import main
+
+
+@pytest.mark.parametrize(
+    ("tokens", "code"),
+    [
+        (("verify", "--dir", "nowhere", "--requester", "edu-4301", "--family", "F000001"), 2),
+        (("rules", "show", "4301", "--packs", "nowhere"), 2),
+        (("doctor",), 2),
+        (("season", "plan", "nowhere.csv"), 2),
+        (("no-such-command",), 2),
+    ],
+)
+def test_debug_adds_a_traceback_and_changes_no_exit_code(tokens, code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for debug in (False, True):
+        with pytest.raises(SystemExit) as ended:
+            main([*tokens, *(["--debug"] if debug else [])])
+        told = capsys.readouterr().err
+        assert ended.value.code == code
+        assert "Traceback" not in told or debug
+        if tokens != ("no-such-command",):
+            assert ("Traceback" in told) == debug
+            assert told.splitlines()[-1].startswith("heyan: ")
