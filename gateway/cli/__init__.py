@@ -71,7 +71,7 @@ def _run(tokens: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; nothing is left to say
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever happened becomes one line and an exit code
         if debug:
             traceback.print_exception(error)
         return _explain(error)
