@@ -1,13 +1,13 @@
 """The rows of annex 2 as families live them, and what each circumstance changes in a family's situation.
 
-A `HouseholdKind` is a row of the matrix together with what the family rests on (a hukou, a home, a lease …):
-where a material has alternatives, there is a kind for each. A circumstance applies to the kinds whose plan it
-spoils, and spoils one fact or record of it.
+A `HouseholdKind` is a row of annex 2 together with what the family rests on (a hukou, a home, a lease …):
+where a material has alternatives, there is a kind for each. A circumstance applies where the county's plan asks what
+it spoils and the family rests on that, and spoils one material of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum, unique
@@ -90,9 +90,14 @@ class Scene:
         return self.today - timedelta(days=self.rng.choice((1, 7, 90, 800)))
 
 
-def applicable_circumstances(kind: HouseholdKind) -> tuple[Circumstance, ...]:
-    """The circumstances that spoil the plan of `kind`, in the order of the enum."""
-    return tuple(circumstance for circumstance in Circumstance if _applies(circumstance, kind))
+def applicable_circumstances(kind: HouseholdKind, asked: Set[str]) -> tuple[Circumstance, ...]:
+    """The circumstances that spoil a plan of the claims `asked` for `kind`, in the order of the enum."""
+    relied_on = {claim for claim in asked if _BASIS_OF.get(claim) in {None, *kind.bases}}
+    return tuple(
+        circumstance
+        for circumstance in Circumstance
+        if circumstance in RECORD_TROUBLES or relied_on & _SPOILS[circumstance]
+    )
 
 
 def alter_situation(situation: Situation, circumstance: Circumstance, scene: Scene) -> Situation:
@@ -104,36 +109,50 @@ def alter_situation(situation: Situation, circumstance: Circumstance, scene: Sce
     return situation if change is None else change(situation, scene)
 
 
-def _applies(circumstance: Circumstance, kind: HouseholdKind) -> bool:
-    basis = _NEEDS_BASIS.get(circumstance)
-    if basis is not None:
-        return basis in kind.bases
-    if circumstance is Circumstance.HUKOU_INSIDE:
-        return kind.group in _GROUPS_WITH_HUKOU_ELSEWHERE
-    if circumstance is Circumstance.NO_HUKOU:
-        return Basis.HUKOU in kind.bases or kind.group in _GROUPS_WITH_HUKOU_ELSEWHERE
-    return True
-
-
-_GROUPS_WITH_HUKOU_ELSEWHERE = (Group.HOME_WITHOUT_HUKOU, Group.NEITHER)
-
-_NEEDS_BASIS: Mapping[Circumstance, Basis] = MappingProxyType(
+_BASIS_OF: Mapping[str, Basis] = MappingProxyType(
     {
-        Circumstance.HUKOU_ELSEWHERE: Basis.HUKOU,
-        Circumstance.NO_HOME: Basis.HOME,
-        Circumstance.HOME_ELSEWHERE: Basis.HOME,
-        Circumstance.HOME_SOLD: Basis.HOME,
-        Circumstance.HOME_IS_A_SHOP: Basis.HOME,
-        Circumstance.CO_RESIDENT_OWNS_NONE: Basis.SHARED_HOME,
-        Circumstance.OTHER_HOUSEHOLD: Basis.SHARED_HOME,
-        Circumstance.PUBLIC_HOUSING_ENDED: Basis.PUBLIC_HOUSING,
-        Circumstance.LEASE_EXPIRED: Basis.LEASE,
-        Circumstance.LEASE_ELSEWHERE: Basis.LEASE,
-        Circumstance.NO_LEASE: Basis.LEASE,
-        Circumstance.PERMIT_EXPIRED: Basis.PERMIT,
-        Circumstance.PERMIT_ELSEWHERE: Basis.PERMIT,
+        "hukou.child_registered@1": Basis.HUKOU,
+        "property.owns_home@1": Basis.HOME,
+        "property.co_resident_owns_home@1": Basis.SHARED_HOME,
+        "kinship.same_household@1": Basis.SHARED_HOME,
+        "housing.public_housing@1": Basis.PUBLIC_HOUSING,
+        "housing.lease_on_file@1": Basis.LEASE,
+        "residence.permit_valid@1": Basis.PERMIT,
     }
 )
+"""What a family rests on for whom a claim holds; every other claim that is asked holds for every family in order."""
+
+_HOME = frozenset({"property.owns_home@1"})
+_LEASE = frozenset({"housing.lease_on_file@1"})
+_PERMIT = frozenset({"residence.permit_valid@1"})
+_CARD = frozenset({"identity.valid@1"})
+
+_SPOILS: Mapping[Circumstance, frozenset[str]] = MappingProxyType(
+    {
+        Circumstance.HUKOU_ELSEWHERE: frozenset({"hukou.child_registered@1"}),
+        Circumstance.HUKOU_INSIDE: frozenset({"hukou.child_registered_elsewhere@1"}),
+        Circumstance.NO_HUKOU: frozenset({"hukou.child_registered@1", "hukou.child_registered_elsewhere@1"}),
+        Circumstance.NO_HOME: _HOME,
+        Circumstance.HOME_ELSEWHERE: _HOME,
+        Circumstance.HOME_SOLD: _HOME,
+        Circumstance.HOME_IS_A_SHOP: _HOME,
+        Circumstance.CO_RESIDENT_OWNS_NONE: frozenset({"property.co_resident_owns_home@1"}),
+        Circumstance.OTHER_HOUSEHOLD: frozenset({"kinship.same_household@1"}),
+        Circumstance.PUBLIC_HOUSING_ENDED: frozenset({"housing.public_housing@1"}),
+        Circumstance.LEASE_EXPIRED: _LEASE,
+        Circumstance.LEASE_ELSEWHERE: _LEASE,
+        Circumstance.NO_LEASE: _LEASE,
+        Circumstance.PERMIT_EXPIRED: _PERMIT,
+        Circumstance.PERMIT_ELSEWHERE: _PERMIT,
+        Circumstance.INSURED_TOO_BRIEFLY: frozenset({"insurance.paid_months@1"}),
+        Circumstance.OWNS_A_HOME: frozenset({"property.owns_no_home@1"}),
+        Circumstance.CARD_CANCELLED: _CARD,
+        Circumstance.CARD_EXPIRED: _CARD,
+        Circumstance.NOT_GUARDIAN: frozenset({"guardianship.guardian_of@1"}),
+        Circumstance.WRONG_AGE: frozenset({"enrolment.of_school_age@1"}),
+    }
+)
+"""The claims of which a circumstance turns a YES into a NO; record troubles make any of them UNDETERMINED."""
 
 
 def _expired(scene: Scene) -> Holding:
@@ -142,6 +161,18 @@ def _expired(scene: Scene) -> Holding:
 
 def _elsewhere(scene: Scene) -> Holding:
     return Holding(scene.elsewhere, scene.last_day_ahead())
+
+
+def _without_permit(situation: Situation, scene: Scene, permit: Holding) -> Situation:
+    """Only `permit`, which does not count; and no hukou of the guardian's own here, which would do as well."""
+    hukou = situation.guardian_hukou
+    return replace(situation, permits=(permit,), guardian_hukou=scene.elsewhere if hukou == scene.region else hukou)
+
+
+def _insured_too_briefly(situation: Situation, scene: Scene) -> Situation:
+    """Fewer months here than any county may ask, and enough of them elsewhere."""
+    months = scene.rng.choice((1, 3, 5))
+    return replace(situation, insured=((scene.region, months), (scene.elsewhere, 80)))
 
 
 def _adult(scene: Scene) -> tuple[date, date]:
@@ -165,8 +196,10 @@ _CHANGES: Mapping[Circumstance, Callable[[Situation, Scene], Situation]] = Mappi
         Circumstance.LEASE_EXPIRED: lambda it, scene: replace(it, leases=(_expired(scene),)),
         Circumstance.LEASE_ELSEWHERE: lambda it, scene: replace(it, leases=(_elsewhere(scene),)),
         Circumstance.NO_LEASE: lambda it, _: replace(it, leases=()),
-        Circumstance.PERMIT_EXPIRED: lambda it, scene: replace(it, permits=(_expired(scene),)),
-        Circumstance.PERMIT_ELSEWHERE: lambda it, scene: replace(it, permits=(_elsewhere(scene),)),
+        Circumstance.PERMIT_EXPIRED: lambda it, scene: _without_permit(it, scene, _expired(scene)),
+        Circumstance.PERMIT_ELSEWHERE: lambda it, scene: _without_permit(it, scene, _elsewhere(scene)),
+        Circumstance.INSURED_TOO_BRIEFLY: _insured_too_briefly,
+        Circumstance.OWNS_A_HOME: lambda it, scene: replace(it, homes=(*it.homes, Holding(scene.region))),
         Circumstance.CARD_CANCELLED: lambda it, _: replace(it, card=replace(it.card, flaw=Flaw.CANCELLED)),
         Circumstance.CARD_EXPIRED: lambda it, scene: replace(it, card=_expired(scene)),
         Circumstance.NOT_GUARDIAN: lambda it, scene: replace(

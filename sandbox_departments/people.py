@@ -68,6 +68,8 @@ class Circumstance(StrEnum):
     NO_LEASE = "no_lease"
     PERMIT_EXPIRED = "permit_expired"
     PERMIT_ELSEWHERE = "permit_elsewhere"
+    INSURED_TOO_BRIEFLY = "insured_too_briefly"
+    OWNS_A_HOME = "owns_a_home"
     CARD_CANCELLED = "card_cancelled"
     CARD_EXPIRED = "card_expired"
     NOT_GUARDIAN = "not_guardian"
@@ -120,6 +122,16 @@ class Blemish:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What rules need to know of an application: where, for what, and which roles the family can fill."""
+
+    region: str
+    school: School
+    group: Group
+    roles: frozenset[Role]
+
+
+@dataclass(frozen=True, slots=True)
 class Application:
     """What an applicant knows: the family's id ("F000001"), school, group, county, and the persons by role."""
 
@@ -128,6 +140,11 @@ class Application:
     group: Group
     region: str
     subjects: Mapping[Role, Subject]
+
+    @property
+    def case(self) -> Case:
+        """The application as rules see it."""
+        return Case(self.region, self.school, self.group, frozenset(self.subjects))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +174,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One simulated family. `circumstances` is empty where everything holds that its group needs."""
+    """One simulated family. `circumstances` is empty where everything holds that its group's plan asks of it."""
 
     application: Application
     situation: Situation

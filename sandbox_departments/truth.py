@@ -5,9 +5,11 @@ blemishes, claim by claim, each stated as the claim's own sentence. Tests and be
 answers against it.
 
 The file of `write_truth` is JSON lines in UTF-8, one family each, byte for byte the same for the same families:
-`{"family","group","school","region","child","guardian","co_resident","answers":[{"claim","region","parameters",
-"outcome"}]}`, a person being `{"id_type","id_number","name"}` or null, with one answer for every check of the family's
-plan, in the plan's order.
+`{"family","group","school","region","child","guardian","co_resident","answers","others","supported","materials"}`. A
+person is `{"id_type","id_number","name"}` or null, an answer `{"claim","region","parameters","outcome"}`. `answers`
+hold one for every check of the plan of the family's group, in its order, then one for each field of the student record
+that the county collects; `others` what the other groups of the school are asked besides. `supported` are the groups
+that the answers support, `materials` how those of the family's group stand then (`county_rules.Judgement`).
 """
 
 from __future__ import annotations
@@ -19,20 +21,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gateway.protocol.claims import Role, check_parameters, claim_named
+from gateway.protocol.claims import FIELD_ON_FILE, Role, check_parameters, claim_named
 from gateway.protocol.divisions import prefecture_of
 from gateway.protocol.errors import MalformedError, NotFoundError
-from gateway.protocol.matrix import Group, School, materials_of, plan_checks
+from gateway.protocol.matrix import Group, PlannedCheck, School
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.subjects import IdType, Subject
+from sandbox_departments.county_rules import CountyRules
 from sandbox_departments.people import Application, Family
 from sandbox_departments.register import Standing
 
 
 @dataclass(frozen=True, slots=True)
 class TrueAnswer:
-    """The outcome that a check of the family's plan must have."""
+    """The outcome that a check about the family must have."""
 
     claim: str
     region: str
@@ -40,26 +43,43 @@ class TrueAnswer:
     outcome: Outcome
 
 
+Asking = tuple[str, str, tuple[tuple[str, str], ...]]
+"""What a check asks: claim, region, and its parameters in the order of their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One line of the file: what the applicant states, and the answers to the plan, in its order."""
+    """One line of the file: what the applicant states, every right answer, and what they come to."""
 
     application: Application
     answers: tuple[TrueAnswer, ...]
+    others: tuple[TrueAnswer, ...]
+    supported: tuple[Group, ...]
+    materials: Mapping[str, str]
+
+    @property
+    def plan(self) -> tuple[TrueAnswer, ...]:
+        """The answers that materials rest on: without those about fields of the student record."""
+        return tuple(answer for answer in self.answers if answer.claim != FIELD_ON_FILE)
+
+    @property
+    def outcomes(self) -> dict[Asking, Outcome]:
+        """The right outcome of every check that the family may be asked, by what it asks."""
+        return {asking(each.claim, each.region, each.parameters): each.outcome for each in self.answers + self.others}
 
 
-def truth_of(family: Family) -> Truth:
-    """The application of `family` with the correct answer to every check of its plan."""
+def asking(claim: str, region: str, parameters: Mapping[str, str]) -> Asking:
+    """The key of a check in `Truth.outcomes`."""
+    return claim, region, tuple(sorted(parameters.items()))
+
+
+def truth_of(family: Family, rules: CountyRules) -> Truth:
+    """The application of `family` with the correct answer to whatever it may be asked, and what that comes to."""
     application = family.application
-    checks = plan_checks(application.school, application.group, application.subjects.keys())
-    region = application.region
-    return Truth(
-        application,
-        tuple(
-            TrueAnswer(check.claim, region, check.parameters, _answer(family, check.claim, region, check.parameters))
-            for check in checks
-        ),
-    )
+    asked = rules.asked(application.case)
+    own, others, fields = (_answers(family, checks) for checks in (asked.own, asked.others, asked.fields))
+    judgement = rules.judged(application.case, [answer.outcome for answer in own + others])
+    return Truth(application, own + fields, others, judgement.supported, judgement.materials)
 
 
 def answer_of(family: Family, claim: str, region: str, parameters: Mapping[str, str]) -> Outcome:
@@ -74,22 +94,12 @@ def answer_of(family: Family, claim: str, region: str, parameters: Mapping[str, 
     return _answer(family, claim, region, parameters)
 
 
-def holds_for_group(family: Family) -> bool:
-    """Whether every material that the family's group owes is replaced: some alternative has only YES."""
-    application = family.application
-    yes = {answer.claim for answer in truth_of(family).answers if answer.outcome is Outcome.YES}
-    return all(
-        any(yes.issuperset(alternative) for alternative in material.alternatives)
-        for material in materials_of(application.school, application.group)
-    )
-
-
-def write_truth(path: Path, families: Iterable[Family]) -> int:
+def write_truth(path: Path, families: Iterable[Family], rules: CountyRules) -> int:
     """Write the truth of `families` to `path`, replacing it, and return how many lines were written."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for family in families:
-            file.write(_to_line(truth_of(family)) + "\n")
+            file.write(_to_line(truth_of(family, rules)) + "\n")
             count += 1
     return count
 
@@ -113,6 +123,14 @@ def find_truth(path: Path, family: str) -> Truth:
 
 
 # -- answers ------------------------------------------------------------------------------------------------
+
+
+def _answers(family: Family, checks: Iterable[PlannedCheck]) -> tuple[TrueAnswer, ...]:
+    region = family.application.region
+    return tuple(
+        TrueAnswer(check.claim, region, check.parameters, _answer(family, check.claim, region, check.parameters))
+        for check in checks
+    )
 
 
 def _answer(family: Family, claim_name: str, region: str, parameters: Mapping[str, str]) -> Outcome:
@@ -228,19 +246,23 @@ def _to_line(truth: Truth) -> str:
             "school": application.school.value,
             "region": application.region,
             **{role.value: _person_to_json(application.subjects.get(role)) for role in Role},
-            "answers": [
-                {
-                    "claim": answer.claim,
-                    "region": answer.region,
-                    "parameters": dict(answer.parameters),
-                    "outcome": answer.outcome.name,
-                }
-                for answer in truth.answers
-            ],
+            "answers": list(map(_answer_to_json, truth.answers)),
+            "others": list(map(_answer_to_json, truth.others)),
+            "supported": [group.value for group in truth.supported],
+            "materials": dict(truth.materials),
         },
         ensure_ascii=False,
         separators=(",", ":"),
     )
+
+
+def _answer_to_json(answer: TrueAnswer) -> dict[str, Any]:
+    return {
+        "claim": answer.claim,
+        "region": answer.region,
+        "parameters": dict(answer.parameters),
+        "outcome": answer.outcome.name,
+    }
 
 
 def _person_to_json(subject: Subject | None) -> dict[str, str] | None:
@@ -262,10 +284,15 @@ def _from_line(line: bytes, number: int) -> Truth:
                 {role: Subject(IdType(p["id_type"]), p["id_number"], p["name"]) for role, p in people.items()}
             ),
         )
-        answers = tuple(
-            TrueAnswer(a["claim"], a["region"], MappingProxyType(dict(a["parameters"])), Outcome[a["outcome"]])
-            for a in record["answers"]
+        answers, others = (
+            tuple(
+                TrueAnswer(a["claim"], a["region"], MappingProxyType(dict(a["parameters"])), Outcome[a["outcome"]])
+                for a in record[part]
+            )
+            for part in ("answers", "others")
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+        supported = tuple(map(Group, record["supported"]))
+        materials = MappingProxyType({str(key): str(standing) for key, standing in record["materials"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise MalformedError.at(f"line {number}", "must be a line written by write_truth") from None
-    return Truth(application, answers)
+    return Truth(application, answers, others, supported, materials)

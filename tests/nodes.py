@@ -32,6 +32,7 @@ from sandbox_departments.register import Question, Register, Standing
 from sandbox_departments.registers import SqliteRegister, build_registers
 from sandbox_departments.replies import Incoming
 from tests import federation as fed
+from tests.county_rules import SHIPPED_RULES
 from tests.fakes import FakeStandings
 
 PREFECTURE = "4301"
@@ -130,7 +131,7 @@ def standing_as(family: Family, standing: Standing, roles: Sequence[Role] = tupl
 
 def families(count: int) -> tuple[Family, ...]:
     """Families of one prefecture, in order or not, of whom every department knows everybody."""
-    made = generate_families(Random(7), count, today=SNAPSHOT, prefectures=(PREFECTURE,))
+    made = generate_families(Random(7), count, today=SNAPSHOT, rules=SHIPPED_RULES, prefectures=(PREFECTURE,))
     return tuple(standing_as(family, Standing.KNOWN) for family in made)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.correctness import is_right
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
 from gateway.cli.options import FolderOption
@@ -23,11 +24,12 @@ from gateway.client import Verification
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.matrix import Group, Material, School, materials_of
+from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
+from gateway.rules.verdict import MaterialVerdict, Standing
 from sandbox_departments.truth import Truth, read_truth
 
 POPULATION = 400
@@ -54,7 +56,7 @@ _GROUPS = {
 
 
 def demo(*, folder: FolderOption = None, families: int = FAMILIES) -> int:
-    """Start a federation, send applications of every group of the matrix, check every answer and every receipt.
+    """Start a federation, send applications of every group of annex 2, check every answer and every receipt.
 
     Everything runs on loopback with fictional people, in a temporary folder unless --dir keeps it, and stops at
     the end. Exit code 0 if every answer is right and every receipt verifies offline, 1 otherwise.
@@ -110,17 +112,17 @@ async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Cons
             began = time.perf_counter()
             result = await ask(client, application, consent)
             elapsed = (time.perf_counter() - began) * 1000
-            right = _is_right(result, truth)
+            materials = _materials(result)
+            right = is_right(result, truth)
             verified = _verifies_offline(result, operator)
             wrong += not (right and verified)
-            owed = materials_of(application.school, application.group)
             outcomes = Counter(answer.outcome for answer in result.verified.answers)
             table.add_row(
                 application.family,
                 _SCHOOLS[application.school],
                 _GROUPS[application.group],
                 *(str(outcomes[kind] or "·") for kind in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED)),
-                f"{sum(_is_exempt(material, result) for material in owed)} of {len(owed)}",
+                f"{sum(each.standing is Standing.EXEMPT for each in materials)} of {len(materials)}",
                 "[green]yes[/]" if right else "[red]NO[/]",
                 "[green]holds[/]" if verified else "[red]FAILS[/]",
                 f"{elapsed:.0f}",
@@ -144,18 +146,12 @@ def _chosen(folder: Path, families: int) -> Iterator[Truth]:
             yield truth
 
 
-def _is_right(result: Verification, truth: Truth) -> bool:
-    said = {(answer.check.claim, answer.check.region): answer.outcome for answer in result.verified.answers}
-    return said == {(answer.claim, answer.region): answer.outcome for answer in truth.answers}
+def _materials(result: Verification) -> tuple[MaterialVerdict, ...]:
+    """How the materials of the family's group stand by the receipt."""
+    return result.verdict.groups[0].materials if result.verdict is not None else ()
 
 
 def _verifies_offline(result: Verification, operator: PublicKey) -> bool:
     """Check the receipt again as its file would be, apart from the client that fetched it."""
     verified = verify_receipt(receipt_from_json(receipt_to_json(result.receipt)), operator)
     return verified.answers == result.verified.answers
-
-
-def _is_exempt(material: Material, result: Verification) -> bool:
-    """Whether the answers replace a material: any alternative, all of its claims YES."""
-    yes = {answer.check.claim for answer in result.verified.answers if answer.outcome is Outcome.YES}
-    return any(yes.issuperset(alternative) for alternative in material.alternatives)

@@ -63,7 +63,7 @@ class AuditorFiles(msgspec.Struct, frozen=True):
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """The whole file."""
+    """The whole file. `rules` is the folder of rule packs, `closed` the county outside whose window it is."""
 
     gateway: GatewayEndpoint
     ca: str
@@ -75,6 +75,8 @@ class Endpoints(msgspec.Struct, frozen=True):
     auditors: dict[str, AuditorFiles]
     truth: str
     guardians: str
+    rules: str
+    closed: str
 
 
 _decoder: msgspec.json.Decoder[Endpoints] = msgspec.json.Decoder(Endpoints)

@@ -12,11 +12,11 @@ from consent.disclosures import Detail, group_details
 from consent.guardian import GuardianApp, Person
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.sandbox import account_id
+from gateway.cli.sandbox_rules import SandboxRules
 from gateway.party.keyfiles import read_private
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.matrix import plan_checks
 from gateway.protocol.reasons import Reason
 from sandbox_departments.people import Application
 from sandbox_departments.truth import Truth, find_truth
@@ -26,10 +26,14 @@ MAX_USES = 5
 
 
 class Guardians:
-    """The guardians of one sandbox; an asynchronous context manager over the connection to its issuer."""
+    """The guardians of one sandbox; an asynchronous context manager over the connection to its issuer.
+
+    Raises MalformedError with every problem of the sandbox's rule packs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._endpoints: Endpoints = read_endpoints(folder)
+        self._rules = SandboxRules(folder / self._endpoints.rules)
         self._secret = read_private(folder / self._endpoints.guardians)
         self._app = GuardianApp(self._endpoints.consent.url, _trusting(folder / self._endpoints.ca))
 
@@ -43,10 +47,17 @@ class Guardians:
         await self._app.__aexit__(None, None, None)
 
     async def consent(self, application: Application, requester: str) -> ConsentFile:
-        """The family's consent to just the checks of its application, for `requester` (its id)."""
-        checks = plan_checks(application.school, application.group, frozenset(application.subjects))
-        details = group_details((check.claim for check in checks), (application.region,), MAX_USES)
-        return await self.consent_to(application, requester, details)
+        """The family's consent to the checks of its application, for `requester` (its id)."""
+        return await self.consent_to(application, requester, self.details(application))
+
+    def details(self, application: Application, max_uses: int = MAX_USES) -> tuple[Detail, ...]:
+        """What the family consents to: whatever its county may ask it for this school, whichever its group.
+
+        So the group may be stated or left open. The fields of the student record that may be on file are among it.
+        """
+        asked = self._rules.asked(application.case)
+        claims = (check.claim for check in asked.plan + asked.fields)
+        return group_details(claims, (application.region,), max_uses)
 
     async def consent_to(self, application: Application, requester: str, details: Sequence[Detail]) -> ConsentFile:
         """The family's consent to `details`, for `requester`."""

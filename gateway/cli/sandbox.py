@@ -6,6 +6,7 @@ consent/             settings, keys, store
 departments/<id>/    settings, keys, register, journal
 requesters/<id>/, auditors/<id>/                      what clients connect with
 guardians/           the secret from which the software authenticators derive their passkeys
+rules/               the rule packs, with windows open around today in all counties but one
 truth.jsonl          every simulated family with every correct answer
 sandbox.json         what the folder was made with; a different seed is refused later
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.cli.endpoints import FILE as ENDPOINTS_FILE
+from gateway.cli.rehearsals import RULES_FOLDER, closed_county
 from gateway.protocol.claims import DepartmentKind, Role
 from gateway.protocol.codec import decode_json
 from gateway.protocol.divisions import PREFECTURES
@@ -47,12 +49,13 @@ STANDBYS, LAST = 1, 2
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What a folder was made with."""
+    """What a folder was made with. Of the counties of its prefectures one is kept closed, and nobody lives there."""
 
     seed: int
     population: int
     prefectures: tuple[str, ...]
     port_base: int
+    closed: str
     standbys: bool = False
 
 
@@ -104,6 +107,11 @@ class Sandbox:
     def guardians_secret(self) -> Path:
         """From which the software authenticators derive their passkeys."""
         return self.folder / "guardians" / "secret"
+
+    @property
+    def rules_folder(self) -> Path:
+        """The rule packs, which the gateway serves by."""
+        return self.folder / RULES_FOLDER
 
     @property
     def identities(self) -> tuple[Identity, ...]:
@@ -164,7 +172,7 @@ class Sandbox:
     def parts(self) -> tuple[Path, ...]:
         """What making leaves in the folder, but for `sandbox.json`, which comes last."""
         tops = {self.folder_of(identity).relative_to(self.folder).parts[0] for identity in self.identities}
-        names = (*sorted(tops), "operator", "guardians", "rules", "truth.jsonl", ENDPOINTS_FILE, ".gitignore")
+        names = (*sorted(tops), "operator", "guardians", RULES_FOLDER, "truth.jsonl", ENDPOINTS_FILE, ".gitignore")
         return tuple(self.folder / name for name in names)
 
     def folder_of(self, identity: Identity) -> Path:
@@ -204,11 +212,20 @@ def settle(folder: Path, asked: Asked) -> Made:
     """What the sandbox in `folder` is or shall be made with; MalformedError if it was made with something else."""
     already = held(folder)
     if already is None:
+        prefectures = asked.prefectures or DEFAULT_PREFECTURES
+        unknown = [prefecture for prefecture in prefectures if prefecture not in PREFECTURES]
+        if unknown or len(set(prefectures)) != len(prefectures):
+            raise MalformedError.at(
+                "--prefectures",
+                "must be different prefectures of Hunan, such as 4301,4303",
+                Reason.CONFIGURATION_INVALID,
+            )
         made = Made(
             seed=DEFAULT_SEED if asked.seed is None else asked.seed,
             population=DEFAULT_POPULATION if asked.population is None else asked.population,
-            prefectures=asked.prefectures or DEFAULT_PREFECTURES,
+            prefectures=prefectures,
             port_base=DEFAULT_PORT_BASE if asked.port_base is None else asked.port_base,
+            closed=closed_county(prefectures),
             standbys=bool(asked.standbys),
         )
         nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
@@ -217,13 +234,6 @@ def settle(folder: Path, asked: Asked) -> Made:
             raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
         if not 1 <= made.population <= MAX_POPULATION:
             raise MalformedError.at("--population", f"must be 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
-        unknown = [prefecture for prefecture in made.prefectures if prefecture not in PREFECTURES]
-        if unknown or len(set(made.prefectures)) != len(made.prefectures):
-            raise MalformedError.at(
-                "--prefectures",
-                "must be different prefectures of Hunan, such as 4301,4303",
-                Reason.CONFIGURATION_INVALID,
-            )
         return made
     for name in ("seed", "population", "prefectures", "port_base", "standbys"):
         wanted = getattr(asked, name)

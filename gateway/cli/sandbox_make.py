@@ -1,4 +1,4 @@
-"""Making a sandbox: keys, certificates, registry, registers, accounts, and a settings file for each party."""
+"""Making a sandbox: keys, certificates, registry, rules, registers, accounts, and settings for each party."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from gateway.cli.endpoints import (
     GatewayEndpoint,
     RequesterFiles,
 )
+from gateway.cli.rehearsals import RULES_FOLDER, write_rules
 from gateway.cli.sandbox import AUDITOR, GATEWAY, ISSUER, LOG_ORIGIN, MADE_FILE, Sandbox, account_id, address
+from gateway.cli.sandbox_rules import SandboxRules
 from gateway.cli.settings_files import write_settings
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder
@@ -65,6 +67,7 @@ def make(sandbox: Sandbox) -> None:
         desk.enrol(party, PartyFolder(folder), now)
     registry = desk.sign(now)
     _make_secrets(sandbox)
+    write_rules(sandbox.rules_folder, sandbox.made.prefectures, sandbox.made.closed, now)
     for identity in (GATEWAY, ISSUER, *sandbox.nodes.values()):
         folder = sandbox.folder_of(identity)
         write_settings(
@@ -128,17 +131,20 @@ def _parties(sandbox: Sandbox) -> Iterator[Party]:
 
 def _populate(sandbox: Sandbox) -> None:
     today = datetime.now(UTC).date()
+    rules = SandboxRules(sandbox.rules_folder)
     families = generate_families(
         Random(sandbox.made.seed),  # noqa: S311 - fictional people, the same for the same seed
         sandbox.made.population,
         today=today,
+        rules=rules,
         prefectures=sandbox.made.prefectures,
+        closed={sandbox.made.closed},
     )
     folders = {key: sandbox.folder_of(identity) for key, identity in sandbox.nodes.items()}
     build_registers(families, folders, snapshot_date=today)
     for folder in folders.values():
         (folder / REGISTER_FILE).chmod(0o600)
-    write_truth(sandbox.folder / "truth.jsonl", families)
+    write_truth(sandbox.folder / "truth.jsonl", families, rules)
     store = IssuerStore(sandbox.folder / "consent" / "store.db")
     try:
         store.put_accounts(_accounts(sandbox, families))
@@ -196,6 +202,8 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
         },
         truth="truth.jsonl",
         guardians="guardians/secret",
+        rules=RULES_FOLDER,
+        closed=sandbox.made.closed,
     )
     write_atomic(sandbox.folder / FILE, msgspec.json.format(msgspec.json.encode(endpoints), indent=2) + b"\n")
 

@@ -1,13 +1,14 @@
 """Keeping a sandbox fresh: what is about to end is made anew, while everything runs.
 
-Sealing keys rotate weekly; certificates, signature keys and the registry are renewed a week before they end. The
-parties notice new files by themselves.
+Sealing keys rotate weekly; certificates, signature keys and the registry are renewed a week before they end, and
+rehearsal windows moved along. The parties notice new files by themselves.
 """
 
 from __future__ import annotations
 
 from cryptography import x509
 
+from gateway.cli.rehearsals import renew_rules
 from gateway.cli.sandbox import Sandbox
 from gateway.cli.sandbox_make import write_endpoints
 from gateway.operator.desk import START_DELAY, Desk
@@ -28,7 +29,7 @@ def renew(sandbox: Sandbox, now: float) -> list[str]:
             published = desk.sign(now)
             done.append(f"registry version {published.version}")
         write_endpoints(sandbox, desk, published, now)  # also where somebody deleted it
-    return done
+    return done + renew_rules(sandbox.rules_folder, sandbox.made.closed, now)
 
 
 def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -> list[str]:

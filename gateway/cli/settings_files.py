@@ -9,7 +9,7 @@ from gateway.party.keyfiles import write_atomic
 from gateway.protocol.identities import Identity, PartyRole
 
 _OWN = {
-    PartyRole.GATEWAY: {"store": "store.db", "log_keys": "keys", "kek": "kek"},
+    PartyRole.GATEWAY: {"store": "store.db", "log_keys": "keys", "kek": "kek", "rules": "../rules"},
     PartyRole.ISSUER: {"store": "store.db", "keys": "keys", "pseudonym_secret": "pseudonym-secret"},
     PartyRole.DEPARTMENT: {
         "register_file": "register.db",

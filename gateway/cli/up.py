@@ -17,6 +17,8 @@ from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import Supervisor, require_free
+from gateway.protocol.divisions import COUNTIES
+from gateway.protocol.errors import HeyanError
 
 RENEWAL_INTERVAL = 3600.0
 """Seconds between looks at what is about to end."""
@@ -104,11 +106,18 @@ async def _run(sandbox: Sandbox) -> None:
                 async with asyncio.timeout(RENEWAL_INTERVAL):
                     await stop.wait()
             except TimeoutError:
-                for line in await asyncio.to_thread(renew, sandbox, time.time()):
-                    console.print(f"renewed: {line}", highlight=False)
+                await _renew(sandbox, console)
     finally:
         console.print("Stopping …")
         await supervisor.stop()
+
+
+async def _renew(sandbox: Sandbox, console: Console) -> None:
+    try:
+        for line in await asyncio.to_thread(renew, sandbox, time.time()):
+            console.print(f"renewed: {line}", highlight=False)
+    except HeyanError as error:  # a rule pack that is being edited, say: in an hour again
+        console.print(f"not renewed: {error}", highlight=False, markup=False)
 
 
 def _summary(sandbox: Sandbox) -> str:
@@ -118,6 +127,8 @@ def _summary(sandbox: Sandbox) -> str:
         f"Heyan is up in {folder} with {sandbox.made.population} fictional families (seed {sandbox.made.seed}).\n"
         f"{processes}\n"
         f"Endpoints: {folder / 'endpoints.json'}; correct answers: {folder / 'truth.jsonl'}\n"
+        f"Rules: {sandbox.rules_folder}; enrolment is open everywhere but in {sandbox.made.closed} "
+        f"({COUNTIES[sandbox.made.closed]})\n"
         f"Try: heyan verify --dir {folder} --requester {requester} --family F000001\n"
         f"Ctrl-C stops everything.\n"
     )

@@ -14,7 +14,7 @@ from gateway.protocol.errors import HeyanError
 from sandbox_departments.faults.kinds import Fault, Kind
 from sandbox_departments.faults.switch import FILE, read_fault
 
-MADE = '{"seed": 1, "population": 1, "prefectures": ["4301"], "port_base": 20000}'
+MADE = '{"seed": 1, "population": 1, "prefectures": ["4301"], "port_base": 20000, "closed": "430182"}'
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from io import StringIO
@@ -19,11 +20,17 @@ from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox
+from gateway.config import GatewayConfig
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.protocol.divisions import counties_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
+from gateway.rules.layering import rules_of
+from gateway.rules.shelf import open_shelf
+from gateway.rules.windows import window_at
+from sandbox_departments.truth import read_truth
 
 DAY = 86_400
 CONSOLE = Console(file=StringIO())
@@ -43,7 +50,7 @@ def sandbox_of(folder: Path) -> Sandbox:
 
 def test_every_file_of_endpoints_exists_and_secrets_are_private(folder: Path) -> None:
     endpoints = read_endpoints(folder)
-    files = [endpoints.ca, endpoints.registry, endpoints.truth, endpoints.guardians]
+    files = [endpoints.ca, endpoints.registry, endpoints.truth, endpoints.guardians, f"{endpoints.rules}/43.toml"]
     for requester in endpoints.requesters.values():
         files += [requester.cert, requester.key, requester.signing_key]
     for auditor in endpoints.auditors.values():
@@ -53,6 +60,31 @@ def test_every_file_of_endpoints_exists_and_secrets_are_private(folder: Path) ->
     secrets = [*folder.rglob("*.key"), *folder.rglob("key.pem"), *folder.rglob("keys/*.pem"), folder / "gateway/kek"]
     assert len(secrets) > 20
     assert [path.name for path in secrets if path.stat().st_mode & 0o077] == []
+
+
+def test_gateway_serves_by_the_sandboxes_rules_and_nobody_lives_in_the_closed_county(folder: Path) -> None:
+    endpoints = read_endpoints(folder)
+    config = GatewayConfig.from_file(folder / "gateway/settings.toml")
+    assert config.rules is not None
+    assert config.rules.resolve() == (folder / endpoints.rules).resolve()
+    assert endpoints.closed == settle(folder, Asked()).closed == "430182"
+    truths = list(read_truth(folder / endpoints.truth))
+    assert len(truths) == 20
+    assert endpoints.closed not in {truth.application.region for truth in truths}
+    packs, now = open_shelf(folder / endpoints.rules), time.time()
+    for county in counties_of("4301"):
+        is_open = window_at(rules_of(county, packs).windows, now) is not None
+        assert is_open == (county != endpoints.closed)
+
+
+def test_continuing_a_sandbox_moves_its_windows_along(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(folder, copied)
+    later = time.time() + 45 * DAY
+    assert "rehearsal window of 430103" in renew(sandbox_of(copied), later)
+    packs = open_shelf(copied / "rules")
+    assert window_at(rules_of("430103", packs).windows, later)
+    assert not window_at(rules_of("430182", packs).windows, later)
 
 
 def test_sandbox_goes_on_with_what_it_was_made_with(folder: Path) -> None:

@@ -84,7 +84,7 @@ def right_of(truth: Truth) -> Said:
     prefecture = truth.application.region[:4]
     return {
         (f"{claim_named(answer.claim).department.value}-{prefecture}", answer.claim): answer.outcome
-        for answer in truth.answers
+        for answer in truth.plan
     }
 
 

@@ -16,11 +16,9 @@ from enum import Enum
 from typing import TypeVar
 
 from consent.consent_file import ConsentFile
-from consent.disclosures import group_details
 from gateway.cli.guardians import Guardians
 from gateway.client import DEADLINE, Client, Verification
 from gateway.protocol.errors import BadDataError, UnreachableError
-from gateway.protocol.matrix import plan_checks
 from gateway.protocol.outcomes import ATTESTABLE, Outcome
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import read_query
@@ -96,8 +94,7 @@ class Load:
     async def consent(self, truth: Truth, max_uses: int, patience: float = PATIENCE) -> ConsentFile:
         """The family's consent to the checks of its application; a draft that was lost is made anew."""
         application = truth.application
-        checks = plan_checks(application.school, application.group, frozenset(application.subjects))
-        details = group_details((check.claim for check in checks), (application.region,), max_uses)
+        details = self.guardians.details(application, max_uses)
         made = await self._retry(
             "consent",
             lambda: self.guardians.consent_to(application, self.requester, details),
@@ -165,7 +162,7 @@ class Load:
     def _take(self, call: Call, truth: Truth, result: Verification) -> bool:
         """Keep a result; whether it is the last one."""
         said = result.verified.answers
-        right = {asked_of(answer.claim, answer.region, answer.parameters): answer.outcome for answer in truth.answers}
+        right = {asked_of(answer.claim, answer.region, answer.parameters): answer.outcome for answer in truth.plan}
         before = {} if call.result is None else attested(call.result)
         for answer in said:
             if answer.outcome in ATTESTABLE:

@@ -250,7 +250,7 @@ async def test_federation_comes_up_without_a_node_that_is_down_at_start(tmp_path
         supervisor = await start(sandbox, Console(file=said_file, width=200))
         try:
             endpoints = read_endpoints(sandbox.folder)
-            families = list(read_truth(sandbox.folder / endpoints.truth)) * 2  # applicants start far on
+            families = list(read_truth(sandbox.folder / endpoints.truth)) * 8  # applicants start far on
             running = Running(sandbox.folder, sandbox, supervisor, endpoints, families)
             async with applicant(running, police.name) as family:
                 submission = family.prepare()

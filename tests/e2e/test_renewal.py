@@ -14,6 +14,7 @@ from cryptography import x509
 from grpc_health.v1 import health_pb2
 
 from consent.selection import presentations_for
+from gateway.cli.correctness import is_right
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
 from gateway.cli.sandbox import GATEWAY
@@ -44,8 +45,7 @@ async def answered(running: Running, number: int) -> bool:
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
         consent = await guardians.consent(truth.application, running.requester)
         result = await ask(client, truth.application, consent)
-    said = {answer.check.claim: answer.outcome for answer in result.verified.answers}
-    return said == {answer.claim: answer.outcome for answer in truth.answers}
+    return is_right(result, truth)
 
 
 def rotate(running: Running, what: str, party: str, folder: Path) -> None:
@@ -184,8 +184,7 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
                 if any(answer.outcome is Outcome.UNAVAILABLE for answer in result.verified.answers):
                     await asyncio.sleep(0.3)
                     continue
-                said = {answer.check.claim: answer.outcome for answer in result.verified.answers}
-                assert said == {answer.claim: answer.outcome for answer in truth.answers}
+                assert is_right(result, truth)
                 outcomes.append("answered")
                 return
 

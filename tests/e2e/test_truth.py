@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from consent.disclosures import group_details
-from gateway.asking import Question
+from gateway.cli.correctness import is_right, outcomes_of
 from gateway.cli.endpoints import open_client
-from gateway.cli.guardians import MAX_USES, Guardians
+from gateway.cli.guardians import Guardians
+from gateway.cli.rehearsals import MARK
 from gateway.cli.verify import ask
-from gateway.protocol.claims import CLAIMS, Role
+from gateway.party.keyfiles import write_atomic
+from gateway.protocol.claims import CLAIMS, FIELD_ON_FILE, Role
+from gateway.protocol.errors import NotCurrentError
 from gateway.protocol.outcomes import Outcome
+from gateway.protocol.reasons import Reason
 from gateway.protocol.subjects import Subject
-from sandbox_departments.truth import Truth
+from sandbox_departments.truth import Truth, asking
 from tests.e2e.conftest import Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 FAMILIES = 500
+FIELDS = {"name", "nationality", "birthplace", "native_place", "address", "guardian_phone", "health"}
 AT_ONCE = 8
 
 
@@ -53,27 +59,97 @@ async def test_all_answers_of_500_random_families_equal_truth(running: Running) 
                     f"{answer.check.claim} {answer.outcome.name} {answer.reason}" for answer in result.verified.answers
                 ]
                 wrong.append((truth.application.family, told))
+            assert is_right(result, truth), truth.application.family
+            on_file = {name for name in FIELDS if right_of(truth, name) is Outcome.YES}
+            assert result.verdict is not None
+            assert set(result.verdict.to_collect) == FIELDS - on_file
 
         await asyncio.gather(*(check(truth) for truth in chosen))
     assert wrong == []
     assert seen == {Outcome.YES, Outcome.NO, Outcome.UNDETERMINED}
 
 
-async def test_every_claim_of_the_vocabulary_is_answered(running: Running) -> None:
-    """Also those that no plan of annex 2 asks, through the SDK."""
-    application = next(
-        truth.application for truth in running.families if Role.CO_RESIDENT in truth.application.subjects
-    )
-    questions = [
-        Question(f"c{number}", name, application.region, {key: values[0] for key, values in claim.parameters.items()})
-        for number, (name, claim) in enumerate(CLAIMS.items())
-    ]
+def right_of(truth: Truth, field: str) -> Outcome:
+    return truth.outcomes[asking(FIELD_ON_FILE, truth.application.region, {"field": field})]
+
+
+async def test_families_that_leave_their_group_open_learn_the_groups_that_all_true_answers_support(
+    running: Running,
+) -> None:
+    """On the strength of the same consent; those whose facts make another group of theirs among them."""
+    elsewhere = [truth for truth in running.families if set(truth.supported) - {truth.application.group}]
+    chosen = [*Random(9).sample(running.families, 40), *elsewhere[:20]]
+    assert len(elsewhere) >= 5
     async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
-        details = group_details(CLAIMS, (application.region,), MAX_USES)
-        consent = await guardians.consent_to(application, running.requester, details)
-        verified = (await client.verify(questions, consent, "enrolment")).verified
+        for truth in chosen:
+            consent = await guardians.consent(truth.application, running.requester)
+            result = await ask(client, truth.application, consent, open_group=True)
+            assert is_right(result, truth), truth.application.family
+            assert outcomes_of(result.verified) == truth.outcomes
+
+
+async def test_family_of_the_closed_county_is_told_when_it_opens(running: Running) -> None:
+    """Nobody of the truth lives there, so somebody applies who does not."""
+    truth = running.families[500]
+    stranger = replace(truth.application, region=running.endpoints.closed)
+    async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+        consent = await guardians.consent(stranger, running.requester)
+        with pytest.raises(NotCurrentError) as caught:
+            await ask(client, stranger, consent)
+    assert caught.value.reason is Reason.WINDOW_CLOSED
+
+
+EVERYTHING = """
+[materials.everything]
+name = {{ zh = "全部", en = "everything" }}
+exemption = "verified_by_sharing"
+replaced_by = {{ any = [{first}] }}
+
+[materials.everything_else]
+name = {{ zh = "其他", en = "everything else" }}
+exemption = "verified_by_sharing"
+replaced_by = {{ any = [{second}] }}
+
+[[rows]]
+schools = ["public_primary", "public_junior"]
+group = "hukou_shared_home"
+materials = ["everything", "everything_else"]
+
+"""
+
+
+async def test_every_claim_of_the_vocabulary_is_answered_where_a_county_asks_it(running: Running) -> None:
+    """Also those that no shipped pack asks; the gateway takes the county's new pack up while it runs."""
+    application = next(
+        truth.application
+        for truth in running.families
+        if Role.CO_RESIDENT in truth.application.subjects and truth.application.region == "430105"
+    )
+    file = running.folder / running.endpoints.rules / "430105.toml"
+    before = file.read_text(encoding="utf-8")
+    asked = [written(name) for name in CLAIMS if name != FIELD_ON_FILE]
+    pack = EVERYTHING.format(first=", ".join(asked[:8]), second=", ".join(asked[8:]))
+    try:
+        write_atomic(file, before.replace(MARK, pack + MARK).encode())
+        async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+            began = time.monotonic()
+            while set((await client.plan(application.region, application.school, application.group)).claims) != set(
+                CLAIMS
+            ):
+                assert time.monotonic() - began < 30, "the gateway did not take the pack up"
+                await asyncio.sleep(0.2)
+            consent = await guardians.consent(application, running.requester)
+            verified = (await ask(client, application, consent)).verified
+    finally:
+        write_atomic(file, before.encode())
     assert {answer.check.claim for answer in verified.answers} == set(CLAIMS)
     assert all(answer.outcome in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED) for answer in verified.answers)
+
+
+def written(claim: str) -> str:
+    """A claim as a pack asks it."""
+    values = {"level": "@level", "year": "@school_year", "months": "12"}
+    return f'{{ claim = "{claim}"' + "".join(f', {name} = "{values[name]}"' for name in CLAIMS[claim].parameters) + " }"
 
 
 # Both tests below rest on the applications that the first one sent; alone, they send some of their own.

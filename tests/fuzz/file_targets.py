@@ -29,6 +29,7 @@ from sandbox_departments.faults.kinds import Fault, make_fault
 from sandbox_departments.faults.switch import FILE, read_fault, set_fault
 from sandbox_departments.population import generate_families
 from sandbox_departments.truth import read_truth, write_truth
+from tests.county_rules import SHIPPED_RULES
 from tests.federation import DEPARTMENTS, GATEWAY, ISSUER, REQUESTER
 from tests.fuzz.target import DEEP, Target, text
 from tests.protocol.casework import FEDERATION, NOW
@@ -77,6 +78,8 @@ def _endpoints() -> Target:
         "auditors": {"province": files},
         "truth": "truth.jsonl",
         "guardians": "guardians",
+        "rules": "rules",
+        "closed": "430182",
     }
     parse = _from_file("endpoints.json", lambda path: read_endpoints(path.parent))
     return Target("endpoints.json", parse, (msgspec.json.encode(value), *DEEP))
@@ -100,7 +103,8 @@ def targets() -> tuple[Target, ...]:
     (_AT / "ca.pem").write_bytes(authority.pem)
     files = TlsFiles(certificate=_AT / "certificate.pem", key=_AT / "key.pem", ca=_AT / "ca.pem")
     certificates = (certificate, authority.pem)
-    write_truth(_AT / "truth.jsonl", generate_families(Random(7), 2, today=date(2027, 1, 1)))
+    families = generate_families(Random(7), 2, today=date(2027, 1, 1), rules=SHIPPED_RULES)
+    write_truth(_AT / "truth.jsonl", families, SHIPPED_RULES)
     truth = (_AT / "truth.jsonl").read_bytes()
     node = next(iter(DEPARTMENTS.values()))
     slow = msgspec.json.encode(make_fault("slow"))

@@ -18,6 +18,7 @@ from sandbox_departments.population import generate_families
 from sandbox_departments.register import Question, Standing
 from sandbox_departments.registers import SqliteRegister, build_registers, node_keys
 from sandbox_departments.truth import answer_of
+from tests.county_rules import SHIPPED_RULES
 
 TODAY = date(2027, 6, 1)
 
@@ -36,7 +37,7 @@ def with_documents(family: Family, kind: IdType) -> Family:
 def test_holders_of_other_documents_are_answered_and_their_number_under_another_kind_is_nobody(
     kind: IdType, tmp_path: Path
 ) -> None:
-    residents = generate_families(Random(7), 40, today=TODAY, prefectures=("4301",))
+    residents = generate_families(Random(7), 40, today=TODAY, rules=SHIPPED_RULES, prefectures=("4301",))
     others = [with_documents(family, kind) for family in residents]
     folders = {key: tmp_path / f"{key[0].value}-{key[1]}" for key in node_keys(("4301",))}
     built = build_registers(others, folders, snapshot_date=TODAY)

@@ -26,6 +26,7 @@ from sandbox_departments.register import Finding, Question, Register, Standing
 from sandbox_departments.register_facts import CLOSING_KEY
 from sandbox_departments.registers import REGISTER_FILE, NodeKey, SqliteRegister, build_registers, node_keys
 from sandbox_departments.truth import answer_of
+from tests.county_rules import SHIPPED_RULES
 
 TODAY = date(2027, 6, 1)
 NOBODY = Subject(IdType.RESIDENT_ID, "439900201801150016", "无名氏")
@@ -35,7 +36,7 @@ Registers = Mapping[NodeKey, SqliteRegister]
 
 @pytest.fixture(scope="module")
 def families() -> tuple[Family, ...]:
-    return generate_families(Random(7), 600, today=TODAY)
+    return generate_families(Random(7), 600, today=TODAY, rules=SHIPPED_RULES)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_registers_agree_with_the_truth_for_every_kind_under_every_circumstance(
     rng = Random(3)
     altered = []
     for family, kind in zip(families, HOUSEHOLD_KINDS, strict=False):
-        if circumstance in applicable_circumstances(kind):
+        if circumstance in applicable_circumstances(kind, CLAIMS.keys()):
             region = family.application.region
             elsewhere = counties_of(region[:4])[-1]
             scene = Scene(region, elsewhere, TODAY, rng, PersonSource(rng))
@@ -205,7 +206,7 @@ def test_one_household_is_of_both_persons(families: tuple[Family, ...], register
 def test_school_age_turns_at_the_end_of_august(days: tuple[int, int, int], is_of_age: bool, tmp_path: Path) -> None:
     first, last = birth_window("primary", 2027)
     assert (first <= date(*days) <= last) == is_of_age
-    family = generate_families(Random(1), 1, today=TODAY)[0]
+    family = generate_families(Random(1), 1, today=TODAY, rules=SHIPPED_RULES)[0]
     education = DepartmentKind.EDUCATION
     build_registers([family], {(education, "4301"): tmp_path}, snapshot_date=TODAY)
     with sqlite3.connect(tmp_path / REGISTER_FILE) as connection:

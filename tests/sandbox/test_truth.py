@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import date
 from pathlib import Path
 from random import Random
@@ -10,12 +11,16 @@ from random import Random
 import pytest
 
 from gateway.protocol.claims import CLAIMS, Role, claim_named
+from gateway.protocol.divisions import COUNTIES
 from gateway.protocol.errors import MalformedError, NotFoundError
-from gateway.protocol.matrix import plan_checks
+from gateway.protocol.limits import MAX_CHECKS, MAX_CHECKS_PER_PART
+from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
-from sandbox_departments.people import Circumstance, Family
+from gateway.rules.region_rules import plan_checks
+from sandbox_departments.people import Case, Circumstance, Family
 from sandbox_departments.population import generate_families
-from sandbox_departments.truth import answer_of, find_truth, read_truth, truth_of, write_truth
+from sandbox_departments.truth import Truth, answer_of, asking, find_truth, read_truth, truth_of, write_truth
+from tests.county_rules import SHIPPED_RULES
 
 TODAY = date(2027, 6, 1)
 
@@ -39,6 +44,8 @@ FAILED_CHECKS = {
     Circumstance.NO_LEASE: {"housing.lease_on_file@1"},
     Circumstance.PERMIT_EXPIRED: {"residence.permit_valid@1"},
     Circumstance.PERMIT_ELSEWHERE: {"residence.permit_valid@1"},
+    Circumstance.INSURED_TOO_BRIEFLY: {"insurance.paid_months@1"},
+    Circumstance.OWNS_A_HOME: {"property.owns_no_home@1"},
     Circumstance.CARD_CANCELLED: {"identity.valid@1"},
     Circumstance.CARD_EXPIRED: {"identity.valid@1"},
     Circumstance.NOT_GUARDIAN: {"guardianship.guardian_of@1"},
@@ -46,40 +53,61 @@ FAILED_CHECKS = {
 }
 """Which checks of a plan a circumstance turns into a NO, stated apart from the code that turns them."""
 
-NOT_RELIED_ON = {"housing.public_housing@1", "property.owns_home@1", "hukou.child_registered@1"}
+NOT_RELIED_ON = {
+    "housing.public_housing@1",
+    "property.owns_home@1",
+    "hukou.child_registered@1",
+    "hukou.guardian_registered@1",
+    "residence.permit_valid@1",
+}
 """Checks of alternatives that a family need not rest on: NO without any circumstance."""
+
+FIELD = "enrolment.field_on_file@1"
+FIELDS = ["name", "nationality", "birthplace", "native_place", "address", "guardian_phone", "health"]
 
 
 @pytest.fixture(scope="module")
 def families() -> tuple[Family, ...]:
-    return generate_families(Random(7), 1500, today=TODAY)
+    return families_of(7)
+
+
+def families_of(seed: int) -> tuple[Family, ...]:
+    return generate_families(Random(seed), 1500, today=TODAY, rules=SHIPPED_RULES)
 
 
 @pytest.fixture
 def file(families: tuple[Family, ...], tmp_path: Path) -> Path:
-    assert write_truth(tmp_path / "truth.jsonl", families) == 1500
+    assert write_truth(tmp_path / "truth.jsonl", families, SHIPPED_RULES) == 1500
     return tmp_path / "truth.jsonl"
 
 
+def true_of(family: Family) -> Truth:
+    return truth_of(family, SHIPPED_RULES)
+
+
 def outcomes_of(family: Family) -> dict[str, Outcome]:
-    return {answer.claim: answer.outcome for answer in truth_of(family).answers}
+    """What the plan of the family's group is answered."""
+    return {answer.claim: answer.outcome for answer in true_of(family).answers if answer.claim != FIELD}
 
 
 def test_the_same_seed_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
-    write_truth(tmp_path / "again.jsonl", generate_families(Random(7), 1500, today=TODAY))
+    write_truth(tmp_path / "again.jsonl", families_of(7), SHIPPED_RULES)
     assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
-    write_truth(tmp_path / "other.jsonl", generate_families(Random(8), 1500, today=TODAY))
+    write_truth(tmp_path / "other.jsonl", families_of(8), SHIPPED_RULES)
     assert (tmp_path / "other.jsonl").read_bytes() != file.read_bytes()
 
 
 def test_what_was_written_reads_back(file: Path, families: tuple[Family, ...]) -> None:
-    assert list(read_truth(file)) == [truth_of(family) for family in families]
+    assert list(read_truth(file)) == [true_of(family) for family in families]
     assert [truth.application for truth in read_truth(file)] == [family.application for family in families]
 
 
 def test_a_line_has_the_agreed_shape(file: Path) -> None:
     line = json.loads(file.read_text(encoding="utf-8").splitlines()[1])
-    assert list(line) == ["family", "group", "school", "region", "child", "guardian", "co_resident", "answers"]
+    people = ["child", "guardian", "co_resident"]
+    assert list(line) == [
+        *("family", "group", "school", "region", *people, "answers", "others", "supported", "materials")
+    ]
     assert (line["family"], line["group"], line["school"]) == ("F000002", "hukou_shared_home", "public_primary")
     assert list(line["co_resident"]) == ["id_type", "id_number", "name"]
     assert line["answers"][0] == {
@@ -88,25 +116,82 @@ def test_a_line_has_the_agreed_shape(file: Path) -> None:
         "parameters": {"level": "primary", "year": "2027"},
         "outcome": "YES",
     }
+    assert line["supported"] == ["hukou_shared_home"]
+    assert line["materials"] == dict.fromkeys(
+        ["school_age", "hukou_book", "guardian_identity", "shared_home_proof"], "EXEMPT"
+    )
     assert json.loads(file.read_text(encoding="utf-8").splitlines()[0])["co_resident"] is None
 
 
-def test_answers_are_the_plan_in_its_order(families: tuple[Family, ...]) -> None:
+def test_answers_are_the_plan_in_its_order_and_then_every_field(families: tuple[Family, ...]) -> None:
     for family in families:
-        application = family.application
-        plan = plan_checks(application.school, application.group, application.subjects.keys())
-        answers = truth_of(family).answers
-        assert [(a.claim, a.parameters) for a in answers] == [(check.claim, check.parameters) for check in plan]
-        assert {answer.region for answer in answers} == {application.region}
-        assert all(answer_of(family, a.claim, a.region, a.parameters) is a.outcome for a in answers)
+        application, truth = family.application, true_of(family)
+        rules = SHIPPED_RULES.rules_of(application.region)
+        plan = plan_checks(rules, application.school, [application.group], application.subjects.keys())
+        expected = [(check.claim, check.parameters) for check in plan] + [(FIELD, {"field": name}) for name in FIELDS]
+        assert [(a.claim, a.parameters) for a in truth.answers] == expected
+        assert {answer.region for answer in truth.answers + truth.others} == {application.region}
+        assert all(
+            answer_of(family, a.claim, a.region, a.parameters) is a.outcome for a in truth.answers + truth.others
+        )
+
+
+def test_truth_has_every_answer_that_a_family_with_an_open_group_is_given(families: tuple[Family, ...]) -> None:
+    for family in families:
+        application, truth = family.application, true_of(family)
+        rules = SHIPPED_RULES.rules_of(application.region)
+        groups = rules.groups_of(application.school)
+        plan = plan_checks(rules, application.school, groups, application.subjects.keys())
+        asked = {asking(check.claim, application.region, check.parameters) for check in plan}
+        fields = {asking(FIELD, application.region, {"field": name}) for name in FIELDS}
+        assert truth.outcomes.keys() == asked | fields
+        assert len(truth.outcomes) == len(truth.answers) + len(truth.others) <= MAX_CHECKS
+
+
+def test_a_query_for_everything_stays_within_the_bounds_of_every_department() -> None:
+    for county in COUNTIES:
+        for school in School:
+            for group in SHIPPED_RULES.rules_of(county).groups_of(school):
+                asked = SHIPPED_RULES.asked(Case(county, school, group, frozenset(Role)))
+                whole = asked.plan + asked.fields
+                parts = Counter(claim_named(check.claim).department for check in whole)
+                assert max(parts.values()) <= MAX_CHECKS_PER_PART
+                assert len(whole) == parts.total() <= MAX_CHECKS
+
+
+def test_families_are_supported_in_other_groups_where_their_facts_say_so(families: tuple[Family, ...]) -> None:
+    """Who owns a home where tenants may own none is of those with home and hukou, whatever they applied for."""
+    owners = [family for family in families if family.circumstances == (Circumstance.OWNS_A_HOME,)]
+    assert owners
+    for family in owners:
+        truth = true_of(family)
+        assert truth.supported == (Group.HOME_AND_HUKOU,)
+        assert truth.materials["no_home_proof"] == "OWED"
+        assert {standing for key, standing in truth.materials.items() if key != "no_home_proof"} == {"EXEMPT"}
+
+
+def test_insured_too_briefly_owes_the_record_of_insurance_alone(families: tuple[Family, ...]) -> None:
+    brief = [family for family in families if family.circumstances == (Circumstance.INSURED_TOO_BRIEFLY,)]
+    assert {family.application.group for family in brief} == {Group.NEITHER}
+    for family in brief:
+        owed = {key for key, standing in true_of(family).materials.items() if standing != "EXEMPT"}
+        assert owed == {"social_insurance"}
 
 
 def test_a_family_is_found_by_its_id(file: Path, families: tuple[Family, ...]) -> None:
-    assert find_truth(file, "F001234") == truth_of(families[1233])
+    assert find_truth(file, "F001234") == true_of(families[1233])
     with pytest.raises(NotFoundError):
         find_truth(file, "F009999")
     with pytest.raises(NotFoundError):
         find_truth(file, "F00123")
+
+
+@pytest.mark.parametrize("change", [{"supported": ["rich"]}, {"materials": []}, {"others": None}, {"answers": 1}])
+def test_a_line_with_one_wrong_value_is_refused(change: dict[str, object], file: Path) -> None:
+    line = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
+    file.write_text(json.dumps({**line, **change}) + "\n", encoding="utf-8")
+    with pytest.raises(MalformedError):
+        next(read_truth(file))
 
 
 @pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"family":"F000001"}', "null"])
