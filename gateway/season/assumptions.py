@@ -7,7 +7,7 @@ Where the defaults come from:
   of one and a half times. They are assumptions, not measurements: replace them by last year's counts.
 - `burst_minutes`, `day_starts`, `day_ends`: ours; the rest of a wave comes evenly between these hours.
 - `share_percent`: checks per department of the five public groups of annex 2, each as frequent as the others
-  (`gateway.protocol.matrix`): police 17 of 28, education 5, land 3, housing 3. Social insurance is a toggle of some
+  (`gateway/rules/packs/43.toml`): police 17 of 28, education 5, land 3, housing 3. Social insurance is a toggle of some
   counties: none.
 - `capacity`: 20 checks a second for each department of a prefecture. Published figures of comparable exchanges run
   from 2 a second for one server (Finnish guidance: 50 to 125 messages a minute) to 110 (a report about one X-Road

@@ -21,7 +21,7 @@ from gateway.protocol.identifiers import (
     resident_id,
 )
 from gateway.protocol.identities import Identity, parse_identity
-from gateway.protocol.matrix import Group, School, materials_of, plan_checks
+from gateway.protocol.matrix import Group, School
 from gateway.protocol.subjects import (
     SALT_BYTES,
     IdType,
@@ -31,6 +31,8 @@ from gateway.protocol.subjects import (
     normalise_name,
     open_commitment,
 )
+from gateway.rules.region_rules import plan_checks
+from tests.county_rules import SHIPPED_RULES
 from tests.federation import CHILD, GATEWAY, REGION, REQUESTER
 from tests.fuzz.target import Target, text
 
@@ -115,7 +117,7 @@ def _plan(data: bytes) -> object:
         kinds = School(school), Group(group)
     except ValueError:
         raise MalformedError.at("plan", "no such kind") from None
-    return plan_checks(*kinds, frozenset(Role)), materials_of(*kinds)
+    return plan_checks(SHIPPED_RULES.rules_of(REGION), kinds[0], kinds[1:], frozenset(Role))
 
 
 def _typed_number(data: bytes) -> object:

@@ -13,7 +13,6 @@ from gateway.protocol.claims import (
     claim_named,
 )
 from gateway.protocol.errors import MalformedError
-from gateway.protocol.matrix import SCHOOL_YEAR
 from gateway.protocol.reasons import Reason
 from tests.protocol.casework import refused
 
@@ -80,10 +79,6 @@ def test_departments_have_both_names():
 
 def test_every_department_answers_something():
     assert {claim.department for claim in CLAIMS.values()} == set(DepartmentKind)
-
-
-def test_school_year_of_the_table_is_allowed():
-    assert SCHOOL_YEAR in claim_named("enrolment.of_school_age@1").parameters["year"]
 
 
 @pytest.mark.parametrize("name", ["", "hukou.child_registered", "hukou.child_registered@2", "HUKOU.CHILD_REGISTERED@1"])

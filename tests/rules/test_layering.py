@@ -7,8 +7,7 @@ import pytest
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import MAX_CHECKS
-from gateway.protocol.matrix import MATRIX, Group, School
-from gateway.protocol.matrix import plan_checks as built_in_checks
+from gateway.protocol.matrix import Group, School
 from gateway.protocol.registry_terms import Assurance
 from gateway.rules.layering import rules_of
 from gateway.rules.region_rules import plan_checks
@@ -29,17 +28,6 @@ def asked(rules, school, group, roles=frozenset(Role)):
     return {
         (check.claim, tuple(check.parameters.items())) for check in plan_checks(rules, school, [Group(group)], roles)
     }
-
-
-@pytest.mark.parametrize("school", School)
-@pytest.mark.parametrize("roles", [FAMILY, frozenset(Role)])
-def test_province_asks_what_the_built_in_matrix_asks(school, roles):
-    rules = shipped("43")
-    for group in rules.groups_of(school):
-        found = [(check.claim, check.parameters) for check in plan_checks(rules, school, [group], roles)]
-        assert found == [(check.claim, check.parameters) for check in built_in_checks(school, group, roles)]
-        names = [material.name.zh for material in rules.materials_of(school, group)]
-        assert names == [material.text.zh for material in MATRIX[group]]
 
 
 def test_cities_differ_in_what_they_ask():
