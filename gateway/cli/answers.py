@@ -56,7 +56,13 @@ def print_answers(verified: VerifiedReceipt, console: Console | None = None) -> 
     for answer in verified.answers:
         style = _STYLES[answer.outcome]
         department = parse_identity(answer.department).name
-        shown.print(f"[{style}]{answer.outcome.name:12}[/] {answer.check.claim}  {department}", **_WHOLE)
+        shown.print(f"[{style}]{answer.outcome.name:12}[/] {_asked(answer)}  {department}", **_WHOLE)
         reason = f" ({answer.reason.value})" if answer.reason is not None else ""
         step = "" if answer.next_step is NextStep.NONE and not reason else f"; next: {answer.next_step.name}{reason}"
         shown.print(f"{'':12} {claim_named(answer.check.claim).text.zh}{step}", markup=False, **_WHOLE)
+
+
+def _asked(answer: Answer) -> str:
+    """The claim with its parameters, as `claim(name=value)`."""
+    listed = ", ".join(f"{name}={value}" for name, value in answer.check.parameters)
+    return f"{answer.check.claim}({listed})" if listed else answer.check.claim
