@@ -50,6 +50,10 @@ for _name, _target, _help in (
     app.command(_target, name=_name, help=_help)
 
 
+_SINGLE = frozenset({"demo", "up", "verify", "doctor"})
+"""Commands without commands of their own."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
@@ -65,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(tokens: list[str], *, debug: bool) -> int:
     configure_logging("warning")
     try:
+        if tokens and tokens[0] in _SINGLE:
+            app[tokens[0]].help = None  # its docstring, with examples; what stands above is for the list of commands
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

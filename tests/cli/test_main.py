@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from gateway.cli import main
@@ -28,3 +30,15 @@ def test_debug_adds_a_traceback_and_changes_no_exit_code(tokens, code, tmp_path,
         if tokens != ("no-such-command",):
             assert ("Traceback" in told) == debug
             assert told.splitlines()[-1].startswith("heyan: ")
+
+
+@pytest.mark.parametrize("command", ["demo", "up", "verify", "doctor"])
+def test_help_of_a_command_has_examples_and_the_list_of_commands_one_line(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert re.search(rf"Examples?:\s+heyan\s+{command}", shown)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert re.search(rf"│ {command} +[A-Z]", capsys.readouterr().out)
