@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bounds import amount, count
 from benchmarks.load import Share, Tally, applicants, families_of, generator, in_processes, quantile
 from benchmarks.setting import RESULTS, Measured, federation, table, write_results
 
@@ -127,11 +128,11 @@ async def run(options: argparse.Namespace) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--levels", type=int, nargs="+", default=LEVELS, help="applications under way; 0: idle")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each level")
-    parser.add_argument("--families", type=int, default=200, help="that applications are made for, in turn")
-    parser.add_argument("--population", type=int, default=2_000, help="families in the registers")
-    parser.add_argument("--processes", type=int, default=1, help="client processes")
-    parser.add_argument("--expected-rate", type=float, default=100.0, help="applications/s to prepare for")
+    parser.add_argument("--seconds", type=amount, default=10.0, help="of each level")
+    parser.add_argument("--families", type=count, default=200, help="that applications are made for, in turn")
+    parser.add_argument("--population", type=count, default=2_000, help="families in the registers")
+    parser.add_argument("--processes", type=count, default=1, help="client processes")
+    parser.add_argument("--expected-rate", type=amount, default=100.0, help="applications/s to prepare for")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     print(asyncio.run(run(parser.parse_args())))
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.bounds import amount, count
 from benchmarks.load import Applicant, Generator, Tally, applicants, families_of, generator, quantile
 from benchmarks.setting import RESULTS, Measured, federation, table, write_results
 from gateway.protocol.claims import CLAIMS, DepartmentKind
@@ -161,13 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = [kind.value for kind in DepartmentKind]
     parser.add_argument("--department", choices=kinds, default="education", help="the one that hangs")
-    parser.add_argument("--rate", type=float, default=15.0, help="applications/s that do not ask it")
-    parser.add_argument("--hanging-rate", type=float, default=3.0, help="applications/s that ask it")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each phase, at most 40")
-    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before the first round")
-    parser.add_argument("--families", type=int, default=100, help="that applications are made for, in turn")
-    parser.add_argument("--population", type=int, default=2_000, help="families in the registers")
+    parser.add_argument("--rate", type=amount, default=15.0, help="applications/s that do not ask it")
+    parser.add_argument("--hanging-rate", type=amount, default=3.0, help="applications/s that ask it")
+    parser.add_argument("--rounds", type=count, default=5)
+    parser.add_argument("--seconds", type=amount, default=20.0, help="of each phase, at most 40")
+    parser.add_argument("--warm-up", type=amount, default=5.0, help="seconds before the first round")
+    parser.add_argument("--families", type=count, default=100, help="that applications are made for, in turn")
+    parser.add_argument("--population", type=count, default=2_000, help="families in the registers")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     print(asyncio.run(run(parser.parse_args())))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def fuzz(group: str, seconds: int, seed: int) -> Result:
             errors="replace",
             timeout=seconds + _SPARE,
             check=False,
+            env={**os.environ, "TMPDIR": folder},  # libFuzzer ends a process without letting it clear up
         )
         done = _DONE.search(ended.stderr)
         by_target = json.loads(counts.read_text()) if counts.exists() else {}
