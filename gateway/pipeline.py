@@ -59,7 +59,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
-from gateway.settlement import LeafFrame, PartResult, Settlement, merge, settle, verification_leaf
+from gateway.settlement import LeafFrame, PartResult, Settlement, merge, verification_leaf
 from gateway.stores.port import RequestKey, Use, Withdrawal
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 
@@ -245,7 +245,8 @@ class Pipeline:
         return await self._departments.ask_all(granted.work.submission, granted.work.query, unanswered, until)
 
     def _hold_against_asked(self, granted: Granted, results: list[PartResult]) -> Settlement:
-        return settle(results, granted.work.submission.signed, granted.work.query, granted.work.answered)
+        work = granted.work
+        return self._departments.settle(results, work.submission.signed, work.query, work.answered)
 
     async def _recheck_revocation(self, granted: Granted, settlement: Settlement) -> HeyanError | None:
         """Why the statements may not be released after all, if so."""

@@ -21,7 +21,7 @@ from gateway.applications import Applications
 from gateway.config import GatewayConfig
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.links import DepartmentLinks
-from gateway.departments.traffic import Traffic
+from gateway.departments.traffic import Traffic, Unanswered
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
@@ -115,7 +115,7 @@ class GatewayProcess:
             applications=applications,
             status=self._status,
             grant_cache=GenuineGrants(),
-            departments=FanOut(self._links.link, clock),
+            departments=FanOut(self._links.link, clock, Unanswered(metrics).count),
             events=self._events,
             admission=self._admission,
             unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),

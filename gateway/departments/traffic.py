@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter
 
+from gateway.protocol.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class NodeTraffic:
@@ -17,6 +19,22 @@ class NodeTraffic:
     hedges: Counter
     failovers: Counter
     trips: Counter
+
+
+class Unanswered:
+    """Checks that ended without a node's answer, by node and reason. Nodes are those of the registry: few."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._checks = Counter(
+            "heyan_checks_unanswered",
+            "Checks that ended without the node's answer, by reason",
+            ["department", "reason"],
+            registry=registry,
+        )
+
+    def count(self, department: str, reason: Reason) -> None:
+        """One check that `department` (a SPIFFE ID) left without an answer."""
+        self._checks.labels(_label(department), reason.value).inc()
 
 
 class Traffic:
@@ -46,7 +64,7 @@ class Traffic:
 
     def of(self, department: str) -> NodeTraffic:
         """The counters of a node, by its SPIFFE ID; the label is the last part of it."""
-        name = department.rpartition("/")[2]
+        name = _label(department)
         return NodeTraffic(
             messages=self._messages.labels(name),
             asks=self._asks.labels(name),
@@ -55,3 +73,7 @@ class Traffic:
             failovers=self._failovers.labels(name),
             trips=self._trips.labels(name),
         )
+
+
+def _label(department: str) -> str:
+    return department.rpartition("/")[2]

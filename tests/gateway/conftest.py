@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from consent.consent_file import ConsentFile
 from consent.verified import GenuineGrants
@@ -17,6 +18,7 @@ from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
 from gateway.client import Plan
 from gateway.departments.acknowledgements import Acknowledgements
+from gateway.departments.traffic import Unanswered
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
@@ -66,6 +68,7 @@ class Gateway:
     admission: Admission
     departments: dict[str, FakeDepartment]
     standings: FakeStandings
+    metrics: CollectorRegistry
 
     def submission(
         self,
@@ -152,6 +155,7 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     stamp = LeafStamp(parse_identity(fed.GATEWAY), registry, clock)
     events = Events(log, requests, acknowledgements, stamp, Allowance(5, 1.0, Reason.OVERLOADED))
     admission = Admission(total=64)
+    metrics = CollectorRegistry()
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),
         registry=registry,
@@ -160,12 +164,14 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         applications=AnyApplication(),
         status=standings,
         grant_cache=GenuineGrants(),
-        departments=FanOut(find, clock),
+        departments=FanOut(find, clock, Unanswered(metrics).count),
         events=events,
         admission=admission,
         unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
     )
-    built = Gateway(federation, clock, store, log, pipeline, requests, events, admission, departments, standings)
+    built = Gateway(
+        federation, clock, store, log, pipeline, requests, events, admission, departments, standings, metrics
+    )
     log.start()
     yield built
     await pipeline.drain()
