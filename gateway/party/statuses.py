@@ -2,7 +2,9 @@
 
 Outwards: status, `ErrorInfo` (domain "heyan", the reason), `BadRequest` for located violations, `RetryInfo`
 where coming back helps, and `LocalizedMessage` in zh-CN and en. Nothing of `detail` leaves the process.
-Inwards: a peer's status becomes the same domain error again; a status that is not ours becomes UnreachableError.
+Inwards: a peer's status becomes the same domain error again. What its transport refuses carries no details: more calls
+than it takes at once is OVERLOADED, a message over its limit MESSAGE_TOO_LARGE, anything else PEER_UNREACHABLE. Where
+coming back helps, the error says when, whether the peer did or not.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from gateway.protocol.reasons import Reason, Text, text_of
 
 DOMAIN = "heyan"
 DETAILS_KEY = "grpc-status-details-bin"
+RETRY_AFTER = 1.0
+"""Seconds after which to come back to a peer that does not say."""
 MAX_SAID = 500
 """Characters of a peer's own text that are shown."""
 
@@ -65,6 +69,8 @@ _CLASS_OF_STATUS: dict[grpc.StatusCode, type[HeyanError]] = {
     grpc.StatusCode.UNAUTHENTICATED: UnknownPeerError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
 }
+_TOO_LARGE = "message larger than max"
+"""How gRPC's core tells that limit from others of the same status."""
 
 
 def code_of(error: HeyanError) -> grpc.StatusCode:
@@ -120,15 +126,24 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
         elif holder.Unpack(said):
             texts[said.locale] = said.message
     if reason is None:
-        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=1.0)
-        return UnreachableError(Reason.PEER_UNREACHABLE, f"gRPC {error.code().name}", retry_after=1.0)
+        return _transport_error(error)
     kind = (
         LogUnavailableError
         if reason is Reason.LOG_UNAVAILABLE
         else _CLASS_OF_STATUS.get(error.code(), UnreachableError)
     )
+    if retry_after is None and issubclass(kind, UnreachableError):
+        retry_after = RETRY_AFTER
     return kind(reason, violations=violations, retry_after=retry_after, text=_said_otherwise(reason, texts))
+
+
+def _transport_error(error: grpc.aio.AioRpcError) -> HeyanError:
+    """What gRPC itself says, at either end: a status without details of ours."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return UnreachableError(Reason.PEER_UNREACHABLE, f"gRPC {error.code().name}", retry_after=RETRY_AFTER)
+    if _TOO_LARGE in (error.details() or ""):
+        return MalformedError(Reason.MESSAGE_TOO_LARGE, "the transport's limit")  # as large when it is sent again
+    return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=RETRY_AFTER)
 
 
 def _said_otherwise(reason: Reason, texts: Mapping[str, str]) -> Text | None:
