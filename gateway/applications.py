@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from consent.verified import VerifiedGrant
 from gateway.protocol.application import Application
 from gateway.protocol.errors import MalformedError, NotCurrentError, NotGrantedError
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.query import Check, Query
+from gateway.protocol.query_rules import require_one_family
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Assurance
 from gateway.rulebook import Rulebook
@@ -37,13 +38,13 @@ class Applications:
         self,
         application: Application | None,
         query: Query,
-        checks: Iterable[Check],
+        checks: Sequence[Check],
         grants: Mapping[bytes, VerifiedGrant],
     ) -> None:
         """Refuse what the county's rules do not ask: other rules, other checks, too little assurance of identity.
 
-        Raises MalformedError if an enrolment names no application or the rules have no such group, NotCurrentError
-        (RULES_CHANGED), or NotGrantedError (NOT_PLANNED, ASSURANCE_TOO_LOW).
+        Raises MalformedError if an enrolment names no application, the rules have no such group or a role has two
+        persons, NotCurrentError (RULES_CHANGED), or NotGrantedError (NOT_PLANNED, ASSURANCE_TOO_LOW).
         """
         if application is None:
             if query.purpose == PURPOSE_ENROLMENT:
@@ -52,6 +53,7 @@ class Applications:
         rules = self._rulebook.rules_of(application.region)
         if rules.digest() != application.rules_digest:
             raise NotCurrentError(Reason.RULES_CHANGED)
+        require_one_family(checks)
         needed = _assurances(application, rules)
         for check in checks:
             least = needed.get(question_of(check))

@@ -15,6 +15,7 @@ from gateway.protocol.claims import FIELD_ON_FILE
 from gateway.protocol.matrix import Group
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import Check, open_part, read_query
+from gateway.protocol.query_rules import require_one_family
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.rules.bundle import read_bundle
@@ -45,13 +46,15 @@ class Verdict:
 
 
 def judge_application(application: Application, rules: RegionRules, outcomes: Outcomes) -> Verdict:
-    """The verdict of `application` by `rules`; MalformedError naming the group if they have no such row.
+    """The verdict of `application` by `rules`; MalformedError if they have no such group, or a role has two persons.
 
     Answers about another region, and claims that the rules do not ask, count for nothing.
     """
     answers: dict[Question, Outcome] = {}
     asked: dict[Question, str] = {}
-    for check, outcome in outcomes:
+    known = tuple(outcomes)
+    require_one_family(check for check, _ in known)
+    for check, outcome in known:
         if check.region == application.region:
             question = question_of(check)
             answers[question], asked[question] = outcome, check.check_id

@@ -122,3 +122,16 @@ def require_single_questions(checks: Iterable[Check]) -> None:
         if question in asked:
             raise MalformedError.at("checks", "must ask a claim of the same subjects once", Reason.ASKED_TWICE)
         asked.add(question)
+
+
+def require_one_family(checks: Iterable[Check]) -> None:
+    """Refuse checks that name two persons in one role: what is true of one and of another is true of no family.
+
+    Two co-residents of a child may both consent; one that owns a home and another of the child's household would
+    together replace a paper that neither does. Raises MalformedError.
+    """
+    named: dict[str, bytes] = {}
+    for check in checks:
+        for role, commitment in check.subjects:
+            if named.setdefault(role, commitment) != commitment:
+                raise MalformedError.at("checks.subjects", f"must name one {role} in all checks of an application")
