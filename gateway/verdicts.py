@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.protocol.application import Application, open_application
 from gateway.protocol.attestation import Attestation, read_statement
-from gateway.protocol.claims import FIELD_ON_FILE
+from gateway.protocol.claims import FIELD_ON_FILE, Role, claim_named
 from gateway.protocol.matrix import Group
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import Check, open_part, read_query
@@ -21,7 +21,7 @@ from gateway.protocol.receipt import VerifiedReceipt
 from gateway.rules.bundle import read_bundle
 from gateway.rules.pack import Exemption
 from gateway.rules.region_rules import RegionRules
-from gateway.rules.requirements import Question
+from gateway.rules.requirements import Question, questions_of
 from gateway.rules.verdict import GroupVerdict, MaterialVerdict, judge_group, supported_groups
 from heyan.v1 import receipt_pb2, verdict_pb2
 
@@ -48,7 +48,8 @@ class Verdict:
 def judge_application(application: Application, rules: RegionRules, outcomes: Outcomes) -> Verdict:
     """The verdict of `application` by `rules`; MalformedError if they have no such group, or a role has two persons.
 
-    Answers about another region, and claims that the rules do not ask, count for nothing.
+    Answers about another region, and claims that the rules do not ask, count for nothing. What the guardian's consent
+    alone would let ask and nobody asked is as open as what no department answered: no paper is owed for it (应核尽核).
     """
     answers: dict[Question, Outcome] = {}
     asked: dict[Question, str] = {}
@@ -59,9 +60,20 @@ def judge_application(application: Application, rules: RegionRules, outcomes: Ou
             question = question_of(check)
             answers[question], asked[question] = outcome, check.check_id
     groups = groups_judged(application, rules)
+    for question in _askable(application, rules, groups):
+        answers.setdefault(question, Outcome.UNAVAILABLE)
     verdicts = tuple(judge_group(rules, application.school, group, answers) for group in groups)
     to_collect = tuple(name for name in rules.fields if answers.get(field_question(name)) is not Outcome.YES)
     return Verdict(application, rules, verdicts, supported_groups(verdicts), to_collect, asked)
+
+
+def _askable(application: Application, rules: RegionRules, groups: Iterable[Group]) -> Iterator[Question]:
+    """What the rules ask for `groups` of child and guardian, whom every application has; a co-resident need not be."""
+    for group in groups:
+        for material in rules.materials_of(application.school, group):
+            for question in questions_of(material.requirement) if material.requirement is not None else ():
+                if Role.CO_RESIDENT not in claim_named(question.claim).roles:
+                    yield question
 
 
 def verdict_of(verified: VerifiedReceipt, bundle: bytes) -> Verdict | None:

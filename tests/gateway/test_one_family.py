@@ -25,7 +25,8 @@ from gateway.protocol.subjects import IdType, Subject
 from gateway.rulebook import Rulebook
 from gateway.rules.layering import rules_of
 from gateway.rules.shelf import open_shelf
-from gateway.verdicts import judge_application
+from gateway.rules.verdict import Standing
+from gateway.verdicts import Verdict, judge_application
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
 from tests.gateway.conftest import Gateway
@@ -42,13 +43,16 @@ def checks_of_a_family() -> list[Check]:
     return [replace(checks[0], parameters=(("level", "primary"), ("year", "2027"))), *checks[1:]]
 
 
-def supported(checks: Sequence[Check]) -> tuple[Group, ...]:
+def judged(checks: Sequence[Check]) -> Verdict:
     application = open_application(APPLICATION, application_digest(APPLICATION))
     assert application is not None
     rules = rules_of(REGION, open_shelf())
-    return judge_application(
-        replace(application, group=None), rules, [(check, Outcome.YES) for check in checks]
-    ).supported
+    answers = [(check, Outcome.YES) for check in checks]
+    return judge_application(replace(application, group=None), rules, answers)
+
+
+def supported(checks: Sequence[Check]) -> tuple[Group, ...]:
+    return judged(checks).supported
 
 
 def test_co_resident_who_owns_a_home_and_is_of_the_household_replaces_the_paper() -> None:
@@ -64,6 +68,17 @@ def test_receipt_that_puts_two_people_together_has_no_verdict(claim: str) -> Non
     checks[place] = replace(checks[place], subjects=other)
     with pytest.raises(MalformedError, match="in all checks of an application"):
         supported(checks)
+
+
+def test_paper_is_not_owed_because_nobody_asked() -> None:
+    """A school that leaves a question out may not demand the paper for it; a family without co-resident owes it."""
+    checks = [check for check in checks_of_a_family() if check.claim not in (HOUSEHOLD, OWNS, "identity.valid@1")]
+    by_group = {each.group: {of.material.key: of for of in each.materials} for each in judged(checks).groups}
+    shared = by_group[Group.HUKOU_SHARED_HOME]
+    assert shared["guardian_identity"].standing is Standing.OPEN
+    assert shared["shared_home_proof"].standing is Standing.OPEN  # public housing was not asked either
+    assert by_group[Group.HOME_AND_HUKOU]["property_certificate"].standing is Standing.OPEN
+    assert shared["hukou_book"].standing is Standing.EXEMPT
 
 
 # -- at the gateway -----------------------------------------------------------------------------------------
