@@ -37,17 +37,20 @@ def open_pack(file: Traversable | Path) -> Pack:
 def open_shelf(folder: Path | None = None) -> dict[str, Pack]:
     """Every pack of a folder by its region, or the shipped ones; each file is named for its region.
 
-    Raises MalformedError with the problems of all files.
+    What is no pack by its name is passed over, but for names that an editor gives a pack (`430102.toml.txt`, `.TOML`):
+    a county would be closed without a word. Raises MalformedError with the problems of all files.
     """
     place: Traversable | Path = SHIPPED if folder is None else folder
     try:
-        found = sorted((file for file in place.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+        found = sorted((file for file in place.iterdir() if _is_meant(file.name)), key=lambda file: file.name)
     except OSError as error:
         expected = f"cannot be read: {error.strerror}"
         raise MalformedError.at(str(place), expected, Reason.CONFIGURATION_INVALID) from None
     packs: dict[str, Pack] = {}
     problems: list[FieldViolation] = []
     for file in found:
+        if not file.is_file():
+            raise MalformedError.at(str(file), "cannot be read: is no file", Reason.CONFIGURATION_INVALID)
         try:
             pack = open_pack(file)
         except MalformedError as error:
@@ -62,6 +65,10 @@ def open_shelf(folder: Path | None = None) -> dict[str, Pack]:
     if problems:
         raise refusal(problems)
     return packs
+
+
+def _is_meant(name: str) -> bool:
+    return name.lower().endswith((".toml", ".toml.txt")) and not name.startswith(".")
 
 
 def all_rules(packs: Mapping[str, Pack]) -> dict[str, RegionRules]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -100,6 +101,27 @@ def test_misnamed_pack_of_a_folder_is_refused(folder, capsys):
     (folder / "430102.toml").rename(folder / "430103.toml")
     assert run("show", "43", "--packs", folder) == 1
     assert "430103.toml:3: region must stand in a file named 430102.toml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["430102.toml.txt", "430102.TOML", "430102 (1).toml", "430102.toml .TOML"])
+def test_pack_that_an_editor_named_otherwise_is_not_passed_over(folder, name, capsys):
+    (folder / "430102.toml").rename(folder / name)
+    assert run("show", "430102", "--packs", folder) == 1
+    assert "region must stand in a file named 430102.toml" in capsys.readouterr().err
+
+
+def test_what_is_no_pack_is_passed_over(folder, capsys):
+    for name in ("README.md", ".430102.toml.swp", "._430102.toml", "430102.toml~"):
+        (folder / name).write_bytes(b"\xff")
+    assert run("show", "430102", "--packs", folder) == 0
+    assert "430102 (2027.1)" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(20)
+def test_pipe_among_packs_is_refused_and_not_waited_for(folder, capsys):
+    os.mkfifo(folder / "430103.toml")
+    assert run("show", "430102", "--packs", folder) == 2
+    assert "is no file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

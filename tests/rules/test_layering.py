@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.protocol.claims import Role
 from gateway.protocol.errors import MalformedError
@@ -10,6 +12,7 @@ from gateway.protocol.limits import MAX_CHECKS
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.registry_terms import Assurance
 from gateway.rules.layering import rules_of
+from gateway.rules.pack import regions_above
 from gateway.rules.region_rules import plan_checks
 from gateway.rules.shelf import open_shelf
 from tests.rules.packs import laid, pack, places, shipped
@@ -139,6 +142,37 @@ def test_what_a_pack_may_not_say_is_told_of_that_pack(city, county, place):
     with pytest.raises(MalformedError) as error:
         laid(pack(city, "4301", name="city.toml"), pack(county))
     assert places(error) == {place}
+
+
+LEVELS = (None, *Assurance)
+SHELF = open_shelf()
+
+
+@pytest.mark.parametrize("city", LEVELS)
+@pytest.mark.parametrize("county", LEVELS)
+def test_no_layer_lowers_what_a_consent_needs(city, county):
+    """Either the pack is refused, or the county asks at least what each layer asks."""
+    layers = [
+        pack(f'assurance = "{level.value}"\n' if level else "", region)
+        for region, level in (("4301", city), ("430102", county))
+    ]
+    asked = [level.rank for level in (city, county) if level is not None]
+    try:
+        rules = rules_of("430102", {"43": SHELF["43"], **{each.region: each for each in layers}})
+    except MalformedError:
+        assert asked == sorted(asked, reverse=True)
+        assert len(set(asked)) == 2
+    else:
+        assert rules.assurance.rank == max(asked, default=Assurance.LOW.rank)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(sorted(SHELF)), st.sampled_from(sorted(SHELF)))
+def test_order_of_files_and_packs_of_other_places_do_not_matter(order, region):
+    found = rules_of(region, {code: SHELF[code] for code in order})
+    alone = rules_of(region, {code: SHELF[code] for code in regions_above(region) if code in SHELF})
+    assert found == alone
+    assert found.digest() == alone.digest()
 
 
 def test_another_school_year_is_refused():
