@@ -268,6 +268,8 @@ async def test_folder_of_up_is_examined_party_by_party_and_through_its_endpoints
         "auditors": {},
         "truth": "truth.jsonl",
         "guardians": "guardians/secret",
+        "rules": "rules",
+        "closed": "430181",
     }
     (root / "endpoints.json").write_text(json.dumps(endpoints))
     findings = await examine_folder(root, federation.clock)
