@@ -33,12 +33,9 @@ from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
 from gateway.client import Client, Plan
 from gateway.protocol.claims import FIELD_ON_FILE
-from gateway.protocol.codec import parse
 from gateway.protocol.errors import HeyanError, OverloadedError
-from gateway.protocol.presentation import Submission, write_submission
-from gateway.protocol.receipt import MAX_RECEIPT
+from gateway.protocol.presentation import Submission
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
-from heyan.v1 import gateway_service_pb2 as pb
 from sandbox_departments.truth import Truth, read_truth
 
 VERIFY_EVERY = 20
@@ -154,11 +151,9 @@ class Generator:
     async def _send(
         self, kind: str, due: float, who: Applicant, submission: Submission, tally: Tally, *, retry: bool
     ) -> None:
-        message = write_submission(submission).SerializeToString()
         while True:
             try:
-                data = await self._client._call("Verify", message)  # noqa: SLF001 - unchecked, unlike `send`
-                status = self._status(who, submission, parse(pb.VerifyResponse, data, MAX_RECEIPT).receipt, tally)
+                status = self._status(who, submission, await self._client.exchange(submission), tally)
             except OverloadedError as error:
                 if retry:
                     tally.retries += 1
@@ -173,9 +168,7 @@ class Generator:
     def _status(self, who: Applicant, submission: Submission, receipt: receipt_pb2.Receipt, tally: Tally) -> str:
         self._sent += 1
         if self._sent % VERIFY_EVERY == 0:
-            verified = self._client._checked(receipt).verified  # noqa: SLF001 - the other half of `send`
-            if verified.query_digest != submission.signed.digest:
-                return "WRONG"
+            self._client.check(submission, receipt)  # raises RECEIPT_INVALID, which is counted as it is
             tally.verified += 1
         if receipt.unavailable:
             return "PARTIAL"

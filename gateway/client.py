@@ -201,9 +201,16 @@ class Client:
 
     async def send(self, submission: Submission) -> Verification:
         """Send a submission, for the first time or again, and check the receipt that comes back."""
+        return self.check(submission, await self.exchange(submission))
+
+    async def exchange(self, submission: Submission) -> receipt_pb2.Receipt:
+        """Send a submission; the receipt as it came, unchecked: to be believed only once `check` took it."""
         data = await self._call("Verify", write_submission(submission).SerializeToString())
-        response = parse(pb.VerifyResponse, data, MAX_RECEIPT)
-        result = self._checked(response.receipt)
+        return parse(pb.VerifyResponse, data, MAX_RECEIPT).receipt
+
+    def check(self, submission: Submission, receipt: receipt_pb2.Receipt) -> Verification:
+        """Check the receipt of a submission; ForgedError (RECEIPT_INVALID) if it proves anything else."""
+        result = self._checked(receipt)
         if result.verified.query_digest != submission.signed.digest:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
         _require_received(submission, result.verified)
