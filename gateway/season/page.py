@@ -13,7 +13,7 @@ from gateway.season.windows import text_of_minute
 
 WORST_SHOWN = 20
 
-_STYLE = (
+STYLE = (
     "body{font:18px/1.5 sans-serif;margin:2em auto;max-width:75em;padding:0 1em;color:#1a1a1a;background:#fff}"
     "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #767676;padding:.3em .7em;text-align:left}"
     "td.n{text-align:right}svg{max-width:100%;height:auto}"
@@ -23,7 +23,7 @@ _STAGES = {"primary": "小学 primary", "junior": "初中 junior"}
 
 def html_of(plan: Plan, chart: Chart) -> str:
     """The page of `plan`, with `chart` in it as SVG."""
-    effect = _table(
+    effect = table_of(
         ("", "现行日历 as it is", "建议日历 proposed"),
         (
             ("最高积压（项） peak backlog (checks)", f"{plan.before.backlog:,.0f}", f"{plan.after.backlog:,.0f}"),
@@ -32,7 +32,7 @@ def html_of(plan: Plan, chart: Chart) -> str:
             ("调整窗口 moved windows", "", str(len(plan.moves))),
         ),
     )
-    moves = _table(
+    moves = table_of(
         ("县区 county", "学段 stage", "原开放 opened", "建议开放 opens", "建议截止 closes", "天数 days"),
         (
             (
@@ -49,7 +49,7 @@ def html_of(plan: Plan, chart: Chart) -> str:
     return (
         '<!doctype html>\n<html lang="zh-CN"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>报名错峰建议 Enrolment season</title>'
-        f"<style>{_STYLE}</style></head><body><h1>报名错峰建议 <span lang=en>Enrolment season</span></h1>"
+        f"<style>{STYLE}</style></head><body><h1>报名错峰建议 <span lang=en>Enrolment season</span></h1>"
         "<p>模拟结果，取决于所列假设；请用上一年数据替换。 "
         "<span lang=en>A simulation: as good as its assumptions.</span></p>"
         f"<h2>效果 Effect</h2>{effect}{svg_of(chart)}"
@@ -59,10 +59,10 @@ def html_of(plan: Plan, chart: Chart) -> str:
     )
 
 
-def svg_of(chart: Chart) -> str:
-    """The chart as an SVG element."""
+def svg_of(chart: Chart, title: str = "Longest wait by prefecture and day") -> str:
+    """The chart as an SVG element, which a screen reader calls `title`."""
     opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="Longest wait by prefecture and day" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" '
         f'viewBox="0 0 {chart.width} {chart.height}" width="{chart.width}" font-family="sans-serif">'
     )
     parts = [opening]
@@ -104,10 +104,11 @@ def _worst(side: Side) -> str:
         "等待（秒） wait (s)",
         "持续（分） minutes",
     )
-    return _table(head, rows)
+    return table_of(head, rows)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with its rows escaped, or a word that there are none."""
     body = "".join("<tr>" + "".join(f"<td{_class(cell)}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     if not body:
         return "<p>无 <span lang=en>none</span></p>"
