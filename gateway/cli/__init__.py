@@ -3,7 +3,8 @@
 A command raises domain errors; `main` turns each into one line on standard error and an exit code:
 
     0  done            1  refused or found wrong        2  usage or configuration
-    3  unreachable or overloaded: try again          130  interrupted (Ctrl-C)
+    3  unreachable or overloaded: try again             4  measured, but inconclusive
+    130  interrupted (Ctrl-C)
 
 Tracebacks appear only with `--debug`. Commands are imported when they are called.
 """
@@ -41,7 +42,7 @@ for _name, _target, _help in (
     ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
-    ("season", "gateway.cli.season:app", "Plan the enrolment season: overlaps, backlog, a staggered calendar."),
+    ("season", "gateway.cli.season:app", "Plan the enrolment season, and rehearse its opening morning."),
     ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
     ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),

@@ -1,4 +1,7 @@
-"""`heyan season`: plan who opens enrolment when. Reads files, calls `gateway.season`, prints and writes."""
+"""`heyan season`: plan who opens enrolment when. Reads files, calls `gateway.season`, prints and writes.
+
+The rehearsal is in `season_stress`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ _SETTINGS_BYTES = 16_384
 _ROWS = 12
 """Rows of a table on the terminal; `--json` has all."""
 
-app = App(name="season", help="Plan the enrolment season: overlaps, backlog, a staggered calendar.")
+app = App(name="season", help="Plan the enrolment season, and rehearse its opening morning.")
+app.command("gateway.cli.season_stress:stress", name="stress", help="Rehearse opening morning on a running federation.")
+app.command("gateway.cli.season_stress:profile", name="profile", help="Write a profile for the rehearsal.")
 
 
 @app.command

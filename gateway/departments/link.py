@@ -117,7 +117,8 @@ class DepartmentLink:
                 done, _ = await asyncio.wait(sent, timeout=max(0.0, until), return_when=asyncio.FIRST_COMPLETED)
                 failures = [error for future in done if (error := future.exception()) is not None]
                 if len(done) > len(failures):
-                    self._latencies.add(self._time() - began)
+                    self._latencies.add(taken := self._time() - began)
+                    self._traffic.seconds.observe(taken)
                     return tuple(future.result() for future in done if future.exception() is None)
                 for future in done:
                     del sent[future]

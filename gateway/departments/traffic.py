@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+SECONDS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
+    *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0),
+)
+"""Upper ends of the buckets of a node's answers: near enough to each other that a percentile means something."""
 
 from gateway.protocol.reasons import Reason
 
@@ -19,6 +25,7 @@ class NodeTraffic:
     hedges: Counter
     failovers: Counter
     trips: Counter
+    seconds: Histogram
 
 
 class Unanswered:
@@ -61,6 +68,13 @@ class Traffic:
         self._trips = Counter(
             "heyan_department_trips", "Times that the breaker of a channel opened", label, registry=registry
         )
+        self._seconds = Histogram(
+            "heyan_department_seconds",
+            "Seconds from an ask to the node's answer, hedges and failovers included",
+            label,
+            registry=registry,
+            buckets=SECONDS,
+        )
 
     def of(self, department: str) -> NodeTraffic:
         """The counters of a node, by its SPIFFE ID; the label is the last part of it."""
@@ -72,6 +86,7 @@ class Traffic:
             hedges=self._hedges.labels(name),
             failovers=self._failovers.labels(name),
             trips=self._trips.labels(name),
+            seconds=self._seconds.labels(name),
         )
 
 
