@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from gateway.protocol.reasons import Reason
+
 SECONDS = (
     *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1),
     *(0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0),
 )
 """Upper ends of the buckets of a node's answers: near enough to each other that a percentile means something."""
-
-from gateway.protocol.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
