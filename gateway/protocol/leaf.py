@@ -34,6 +34,7 @@ class CheckStatus(IntEnum):
     UNAVAILABLE = 3
     WITHHELD = 4
     CONTRADICTED = 5
+    DEFERRED = 6
 
     @property
     def is_final(self) -> bool:

@@ -89,6 +89,11 @@ class Query:
     application_digest: bytes = b""
     """Of the application that the query serves (see `application`); empty if none."""
 
+    @property
+    def allows_deferral(self) -> bool:
+        """Whether what is not answered at once may be kept and asked again, until answer_until_time."""
+        return self.answer_until_time > self.expire_time
+
 
 @dataclass(frozen=True, slots=True)
 class SignedQuery:

@@ -2,6 +2,7 @@
 
     open_query     signature, requester, gateway, times      (before any part is read)
     match_parts    the parts are those of the query, all of them
+    require_sealed_until_answered   what is deferred can be opened to its end
     check_policy   claim, parameters, roles, region, purpose are allowed by the registry; nothing is asked twice
 
 Consent is `consent.verification`'s; opening a subject is the node's.
@@ -9,7 +10,7 @@ Consent is `consent.verification`'s; opening a subject is the node's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gateway.protocol.claims import check_parameters, claim_named
 from gateway.protocol.digests import Kind
@@ -85,6 +86,20 @@ def require_grants_of_query(query: Query, part: Part) -> None:
     """Refuse a part that rests on a grant which the query does not name; ForgedError (QUERY_PARTS_MISMATCH)."""
     if not part.grant_digests <= set(query.grant_digests):
         raise ForgedError(Reason.QUERY_PARTS_MISMATCH, "rests on a grant that the query does not name")
+
+
+def require_sealed_until_answered(query: Query, sealed_to: Mapping[str, str], registry: Registry) -> None:
+    """Refuse a deferred query whose subjects nobody could open to the end; `sealed_to`: key id by department.
+
+    Each sealing key MUST last until answer_until_time, so that no node is asked to keep one longer for a deferral.
+    Raises MalformedError.
+    """
+    if not query.allows_deferral:
+        return
+    for department, key_id in sealed_to.items():
+        ends = {key.kid: key.not_after for key in registry.sealing_keys_of(department)}
+        if query.answer_until_time > ends.get(key_id, 0):
+            raise MalformedError.at("parts.sealed.key_id", "must name a sealing key that lasts until answer_until_time")
 
 
 def check_policy(query: Query, part: Part, registry: Registry) -> None:

@@ -9,7 +9,8 @@
 4. the parts are the query's, all of them;
 5. every statement is its department's and answers what was asked; every check of every part has exactly one
    answer, refusal or unavailability, so that no department was skipped;
-6. the leaves record just these answers: the newest row of each check names its statement or says unavailable.
+6. the leaves record just these answers: the newest row of each check names its statement, says unavailable, or
+   says deferred, and then the query allows that.
 
 So a changed outcome fails at 5, a skipped department at 4 or 5, a hidden or rewritten record at 2 or 6.
 The keys are judged at the logged time: a receipt stays good when keys rotate or the registry expires.
@@ -28,7 +29,7 @@ from gateway.protocol.keys import PublicKey
 from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time, read_leaf
 from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.note import ED25519, VerifierKey
-from gateway.protocol.outcomes import Outcome
+from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import read_signed_query
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import OpenedPart, Query, SignedQuery, read_query
@@ -43,7 +44,9 @@ VERSION = 1
 MAX_RECEIPT = 8 << 20
 """Bytes of a receipt with its registry."""
 LATEST_RECORD = 60.0
-"""Seconds after answer_until_time at which an answer may still be recorded: a call's deadline, and room."""
+"""Seconds after answer_until_time at which an answer may still be recorded: a call's deadline, and room.
+
+That nothing came may be recorded later: by a gateway that was down when a deferral ended."""
 MAX_LEAVES = 256
 """Leaves of one receipt: retries of one query that brought something new."""
 
@@ -91,7 +94,7 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     if any(leaf.verification.rules_digest != rules_digest for leaf in leaves):
         raise ForgedError(Reason.RECEIPT_INVALID, "accepted by other rules than the application names")
     times = tuple(log_time(leaf) for leaf in leaves)
-    _require_in_time(query, times)
+    _require_in_time(query, leaves)
     key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
     key.verify(signed.signature, Kind.QUERY, signed.query, Reason.QUERY_SIGNATURE_INVALID)
     parts = match_parts(query, receipt.parts)
@@ -101,12 +104,23 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version, application)
 
 
-def _require_in_time(query: Query, times: Sequence[float]) -> None:
+def _require_in_time(query: Query, leaves: Sequence[log_pb2.LogLeaf]) -> None:
     """The leaves follow one another, and lie where the query's own times allow an answer to be recorded."""
-    if times[0] < query.issue_time - EARLY_TOLERANCE or times[-1] > query.answer_until_time + LATEST_RECORD:
+    times = [log_time(leaf) for leaf in leaves]
+    answers = [times[0], *(log_time(leaf) for leaf in leaves if not _ends_deferral(leaf))]
+    if times[0] < query.issue_time - EARLY_TOLERANCE or max(answers) > query.answer_until_time + LATEST_RECORD:
         raise ForgedError(Reason.RECEIPT_INVALID, "recorded before the query was made, or long after its end")
-    if list(times) != sorted(times):
+    if times != sorted(times):
         raise ForgedError(Reason.RECEIPT_INVALID, "recorded backwards in time")
+    if not query.allows_deferral and any(
+        int(row.status) == CheckStatus.DEFERRED for leaf in leaves for row in leaf.verification.checks
+    ):
+        raise ForgedError(Reason.RECEIPT_INVALID, "deferred, though the query does not allow it")
+
+
+def _ends_deferral(leaf: log_pb2.LogLeaf) -> bool:
+    """Whether a leaf says of its checks only that no answer came."""
+    return all(int(row.status) == CheckStatus.UNAVAILABLE for row in leaf.verification.checks)
 
 
 def _open_leaves(
@@ -157,6 +171,7 @@ _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {
     CheckStatus.UNAVAILABLE: frozenset({Outcome.UNAVAILABLE}),
     CheckStatus.CONTRADICTED: frozenset({Outcome.UNDETERMINED}),
     CheckStatus.WITHHELD: frozenset({Outcome.UNAVAILABLE}),
+    CheckStatus.DEFERRED: frozenset({Outcome.UNAVAILABLE}),
 }
 
 
@@ -187,6 +202,7 @@ def _hold_against_leaves(
         said = (answer.department, answer.check.claim, answer.check.region)
         if (
             answer.outcome not in _STATUS_OUTCOMES[status]
+            or (answer.next_step is NextStep.DEFERRED) is not (status is CheckStatus.DEFERRED)
             or (found.department, found.claim, found.region) != said
             or (status is not CheckStatus.WITHHELD and found.statement_digest != row.statement_digest)
             or found.reason != (answer.reason.value if answer.reason else "")

@@ -110,10 +110,14 @@ class Registry:
             and (terms.compromised is None or log_time < terms.compromised)
         )
 
+    def sealing_keys_of(self, department: str) -> tuple[SealingKeyTerms, ...]:
+        """All sealing keys of a department node that the document lists, ended ones too."""
+        terms = self.party_in_role(department, PartyRole.DEPARTMENT).department
+        return terms.sealing_keys if terms is not None else ()
+
     def sealing_keys(self, department: str, at: float) -> tuple[SealingKeyTerms, ...]:
         """The sealing keys of a department node that may be used at `at`, the one that lasts longest first."""
-        terms = self.party_in_role(department, PartyRole.DEPARTMENT).department
-        usable = [key for key in terms.sealing_keys if key.not_before <= at <= key.not_after] if terms else []
+        usable = [key for key in self.sealing_keys_of(department) if key.not_before <= at <= key.not_after]
         return tuple(sorted(usable, key=lambda key: key.not_after, reverse=True))
 
     def claim_terms(self, claim: str) -> ClaimTerms:

@@ -109,12 +109,6 @@ def test_answers_come_in_the_order_of_the_parts():
     ]
 
 
-def test_deferred_check_holds():
-    pieces = genuine()
-    pieces.unavailable = [gap("months", HRSS, next_step=int(NextStep.DEFERRED))]
-    assert verify(pieces.receipt()).answers[3].next_step is NextStep.DEFERRED
-
-
 # -- statements ---------------------------------------------------------------------------------------------
 
 
@@ -390,7 +384,7 @@ def test_log_that_records_another_answer_is_refused(change):
     refuse(pieces.receipt())
 
 
-@pytest.mark.parametrize("status", [0, 6, 99])
+@pytest.mark.parametrize("status", [0, 7, 99])
 def test_log_row_of_unknown_status_is_refused(status):
     pieces = genuine()
     pieces.rows[0].status = status

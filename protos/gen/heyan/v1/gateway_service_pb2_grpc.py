@@ -77,14 +77,15 @@ class GatewayServiceServicer:
     def Verify(self, request, context):
         """Carry a consent-signed query to its departments. An answer is released only once the log has it.
         Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
-        no use of a grant is spent twice.
+        no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
+        not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetVerification(self, request, context):
-        """The stored result of a query, for the requester whose request_id it is.
+        """The stored result of a query, for the requester whose request_id it is; at once, or once more is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,10 +42,11 @@ class GatewayServiceStub:
     Verify: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyRequest, _gateway_service_pb2.VerifyResponse]
     """Carry a consent-signed query to its departments. An answer is released only once the log has it.
     Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
-    no use of a grant is spent twice.
+    no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
+    not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
     """
     GetVerification: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetVerificationRequest, _gateway_service_pb2.GetVerificationResponse]
-    """The stored result of a query, for the requester whose request_id it is."""
+    """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
     ReportRevocation: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ReportRevocationRequest, _gateway_service_pb2.ReportRevocationResponse]
     """Report an issuer-signed withdrawal, honoured at once. For issuers."""
 
@@ -63,10 +64,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     Verify: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.VerifyRequest, _gateway_service_pb2.VerifyResponse]  # type: ignore[assignment]
     """Carry a consent-signed query to its departments. An answer is released only once the log has it.
     Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
-    no use of a grant is spent twice.
+    no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
+    not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
     """
     GetVerification: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetVerificationRequest, _gateway_service_pb2.GetVerificationResponse]  # type: ignore[assignment]
-    """The stored result of a query, for the requester whose request_id it is."""
+    """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
     ReportRevocation: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ReportRevocationRequest, _gateway_service_pb2.ReportRevocationResponse]  # type: ignore[assignment]
     """Report an issuer-signed withdrawal, honoured at once. For issuers."""
 
@@ -93,7 +95,8 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_gateway_service_pb2.VerifyResponse, _abc.Awaitable[_gateway_service_pb2.VerifyResponse]]:
         """Carry a consent-signed query to its departments. An answer is released only once the log has it.
         Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
-        no use of a grant is spent twice.
+        no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
+        not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
         """
 
     @_abc_1.abstractmethod
@@ -102,7 +105,7 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gateway_service_pb2.GetVerificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.GetVerificationResponse, _abc.Awaitable[_gateway_service_pb2.GetVerificationResponse]]:
-        """The stored result of a query, for the requester whose request_id it is."""
+        """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
 
     @_abc_1.abstractmethod
     def ReportRevocation(

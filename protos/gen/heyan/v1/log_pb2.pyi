@@ -46,6 +46,10 @@ class _CheckStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CheckStat
     """The department signed answers that contradict each other: none was released, and none will be. They stand in
     a RecoveryEvent.
     """
+    CHECK_STATUS_DEFERRED: _CheckStatus.ValueType  # 6
+    """No valid statement of the department yet: the gateway keeps the request and goes on asking until
+    answer_until_time. A later leaf of the query says how the check ended.
+    """
 
 class CheckStatus(_CheckStatus, metaclass=_CheckStatusEnumTypeWrapper):
     """How a check ended."""
@@ -63,6 +67,10 @@ CHECK_STATUS_WITHHELD: CheckStatus.ValueType  # 4
 CHECK_STATUS_CONTRADICTED: CheckStatus.ValueType  # 5
 """The department signed answers that contradict each other: none was released, and none will be. They stand in
 a RecoveryEvent.
+"""
+CHECK_STATUS_DEFERRED: CheckStatus.ValueType  # 6
+"""No valid statement of the department yet: the gateway keeps the request and goes on asking until
+answer_until_time. A later leaf of the query says how the check ended.
 """
 Global___CheckStatus: _TypeAlias = CheckStatus  # noqa: Y015
 
@@ -208,9 +216,11 @@ class LoggedCheck(_message.Message):
     status: Global___CheckStatus.ValueType
     """How it ended."""
     statement_digest: _builtins.bytes
-    """Digest of the Statement, whose nonce keeps it from being guessed; empty if UNAVAILABLE or CONTRADICTED."""
+    """Digest of the Statement, whose nonce keeps it from being guessed; empty if UNAVAILABLE, DEFERRED or
+    CONTRADICTED.
+    """
     reason: _builtins.str
-    """Reason of the contract's list if REFUSED, UNAVAILABLE, WITHHELD or CONTRADICTED."""
+    """Reason of the contract's list if REFUSED, UNAVAILABLE, DEFERRED, WITHHELD or CONTRADICTED."""
     check_tag: _builtins.bytes
     """HMAC-SHA-256(leaf key, "check" || part digest || check_id): which check this is, for the receipt's holder."""
     def __init__(
@@ -423,7 +433,7 @@ class UnavailableCheck(_message.Message):
     reason: _builtins.str
     """Reason of the contract's list."""
     next_step: _check_pb2.NextStep.ValueType
-    """RETRY or DEFERRED; OFFLINE (the outcome is then UNDETERMINED) if the department contradicted itself."""
+    """RETRY, or DEFERRED if the newest leaf says so of the check; OFFLINE (the outcome is then UNDETERMINED) if the department contradicted itself."""
     @_builtins.property
     def ask_time(self) -> _timestamp_pb2.Timestamp:
         """When the department was asked."""
