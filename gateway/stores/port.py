@@ -9,6 +9,7 @@ Durability contract, held by every adapter and by one contract suite:
 - A use of an authorization is counted once for each request, and never beyond its `max_uses`; a request_id
   stands for one query; a withdrawn grant releases nothing. An entry that breaks one of these is recorded with its
   `withheld` leaf instead, and stores no request.
+- What a request waits for changes in the transaction of its leaf, and in no other.
 - Reads see only what is durable.
 """
 
@@ -68,6 +69,17 @@ class StoredRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A stored request that waits for departments (SPIFFE IDs), resting on grants (digests); `size` in bytes."""
+
+    key: RequestKey
+    departments: tuple[str, ...]
+    grants: tuple[bytes, ...]
+    answer_until: float
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A grant kept as evidence, encrypted under its own key, which is kept wrapped."""
 
@@ -85,6 +97,14 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferral:
+    """A request's message, to be presented again; `message` is encrypted as the request's state is."""
+
+    waiting: Waiting
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One leaf and all that is committed with it."""
 
@@ -93,6 +113,8 @@ class Entry:
     withheld: Mapping[Reason, bytes] = field(default_factory=dict)
     """The leaf to commit instead, by the reason for which the commit keeps the entry back (KEPT_BACK)."""
     request: StoredRequest | None = None
+    deferral: Deferral | None = None
+    """What `request` waits for from now on. Without one it waits for nothing: what was kept for it is deleted."""
     uses: tuple[Use, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     standing: tuple[Withdrawal, ...] = ()
@@ -162,6 +184,14 @@ class Store(Protocol):
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Which of these statements are logged, and where."""
+        ...
+
+    def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
+        """Up to `count` requests that wait for departments, in an order of their keys, from the one after `after`."""
+        ...
+
+    def deferred_message(self, key: RequestKey) -> bytes | None:
+        """The kept message of a request that waits, as it was encrypted; None if it waits for nothing (any more)."""
         ...
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ crash at each leaves behind:
 
 1. BEGIN IMMEDIATE, read the tree's row            nothing
 2. uses: find what would overspend                 nothing
-3. leaves, nodes, statements, requests, evidence   nothing (rolled back)
+3. leaves, nodes, statements, requests, deferrals  nothing (rolled back)
 4. sign the checkpoint, swap the tree's row        nothing; a signed checkpoint that nobody has seen
 5. COMMIT                                          all, or nothing: the next `commit` reads the row again
 """
@@ -26,7 +26,18 @@ from sqlite_utils import Database
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
+from gateway.stores import sqlite_deferrals
+from gateway.stores.port import (
+    Committed,
+    Entry,
+    Evidence,
+    Head,
+    RequestKey,
+    SignCheckpoint,
+    StoredRequest,
+    Waiting,
+    Withdrawal,
+)
 from gateway.stores.sqlite_schema import migrations
 
 _BUSY_TIMEOUT_MS = 5_000
@@ -204,6 +215,7 @@ class SqliteStore:
                 (*key, request.query_digest, request.answer_until, request.grant_digest, request.state),
             )
             self._writer.execute("INSERT INTO request_leaves VALUES (?, ?, ?)", (*key, index))
+            sqlite_deferrals.keep(self._writer, request.key, entry.deferral)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -286,6 +298,16 @@ class SqliteStore:
             if row is not None:
                 found[digest] = row[0]
         return found
+
+    def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return sqlite_deferrals.waiting_after(self._reader, after, count)
+
+    def deferred_message(self, key: RequestKey) -> bytes | None:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return sqlite_deferrals.message_of(self._reader, key)
 
     def close(self) -> None:
         """See the port."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from gateway.stores.sqlite_deferrals import DEFERRALS
+
 migrations = Migrations("heyan.gateway")
 
 _FIRST = """
@@ -36,3 +38,9 @@ def create_store(db: Database) -> None:
     for statement in _FIRST.split(";"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def create_deferrals(db: Database) -> None:
+    """What waits for departments."""
+    db.execute(DEFERRALS)

@@ -10,7 +10,7 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Evidence, Head, RequestKey, StoredRequest, Use, Withdrawal
+from gateway.stores.port import Deferral, Entry, Evidence, Head, RequestKey, StoredRequest, Use, Waiting, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When
 
@@ -27,6 +27,7 @@ ENTRY = Entry(
     uses=(Use(GRANT, 0, 1, 1e9),),
     evidence=(Evidence(GRANT, b"key", b"text"),),
     standing=(Withdrawal(ISSUER, GRANT),),
+    deferral=Deferral(Waiting(KEY, ("land",), (GRANT,), 2e9, 7), b"message"),
 )
 BESIDE = (Entry(b"withdrawal", withdrawal=Withdrawal(ISSUER, OTHER_GRANT)), Entry(b"registry", registry_version=7))
 GROUP = (ENTRY, *BESIDE)
@@ -81,6 +82,8 @@ class Restarted:
         assert self.store.uses(GRANT, 0) == int(there)
         assert (self.store.request(KEY) is not None) == there
         assert (self.store.evidence(GRANT) is not None) == there
+        assert (self.store.deferred_message(KEY) == b"message") == there
+        assert len(self.store.waiting(None, 10)) == int(there)
         assert (self.store.withdrawn_at(Withdrawal(ISSUER, OTHER_GRANT)) is not None) == there
         assert self.store.registry_version() == (7 if there else 0)
         assert set(self.store.leaf_indexes([STATEMENT])) == ({STATEMENT} if there else set())
@@ -104,7 +107,7 @@ def each_step(tmp_path: Path) -> Iterator[tuple[int, bool, Restarted]]:
     assert steps[-1] == "COMMIT"
     assert {step.split()[2] for step in steps if step.startswith("INSERT INTO")} >= {
         *("evidence", "uses", "request_uses", "leaves", "statements", "requests", "request_leaves", "nodes"),
-        *("withdrawals", "registries"),
+        *("withdrawals", "registries", "deferrals"),
     }
     dry.close()
 

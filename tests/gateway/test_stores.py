@@ -12,7 +12,17 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.stores.port import (
+    Deferral,
+    Entry,
+    Evidence,
+    RequestKey,
+    Store,
+    StoredRequest,
+    Use,
+    Waiting,
+    Withdrawal,
+)
 from gateway.stores.sqlite import SqliteStore
 
 GRANT = bytes([1]) * 32
@@ -268,3 +278,63 @@ def test_store_file_is_private(tmp_path: Path) -> None:
     store.commit([Entry(b"1")], sign)
     assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
     store.close()
+
+
+# -- what waits for departments -----------------------------------------------------------------------------
+
+
+def waiting(key: RequestKey = KEY, *departments: str) -> Waiting:
+    return Waiting(key, departments or ("spiffe://heyan/department/land",), (GRANT, bytes([2]) * 32), 2e9, 7)
+
+
+def deferring(key: RequestKey = KEY, *departments: str, message: bytes = b"message") -> Entry:
+    return Entry(b"leaf", request=request(key), deferral=Deferral(waiting(key, *departments), message))
+
+
+def test_deferral_is_kept_with_its_leaf_and_found_by_the_next_process(open_store: OpenStore) -> None:
+    open_store().commit([deferring()], sign)
+    store = open_store()
+    assert store.waiting(None, 10) == [waiting()]
+    assert store.deferred_message(KEY) == b"message"
+    assert store.deferred_message(OTHER_KEY) is None
+
+
+def test_newer_leaf_of_the_request_replaces_or_deletes_the_deferral(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([deferring(KEY, "a", "b"), deferring(OTHER_KEY)], sign)
+    store.commit([deferring(KEY, "b", message=b"another")], sign)
+    assert store.waiting(None, 10) == [waiting(KEY, "b"), waiting(OTHER_KEY)]
+    assert store.deferred_message(KEY) == b"another"
+    store.commit([Entry(b"leaf", request=request())], sign)
+    assert store.waiting(None, 10) == [waiting(OTHER_KEY)]
+    assert store.deferred_message(KEY) is None
+
+
+def test_leaf_of_no_request_deletes_no_deferral(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([deferring()], sign)
+    store.commit([Entry(b"leaf", statement_digests=(bytes(32),))], sign)
+    assert store.waiting(None, 10) == [waiting()]
+
+
+def test_withheld_entry_keeps_no_deferral_and_leaves_an_earlier_one(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([deferring()], sign)
+    withdrawn = Withdrawal("spiffe://heyan/issuer/app", GRANT)
+    store.commit([Entry(b"withdrawn", withdrawal=withdrawn)], sign)
+    for entry in (deferring(KEY, "a"), deferring(OTHER_KEY)):
+        kept_back = replace(entry, standing=(withdrawn,), withheld={Reason.GRANT_REVOKED: b"kept back"})
+        (committed,) = store.commit([kept_back], sign)
+        assert committed.withheld is Reason.GRANT_REVOKED
+    assert store.waiting(None, 10) == [waiting()]
+
+
+def test_what_waits_is_read_in_pages(open_store: OpenStore) -> None:
+    store = open_store()
+    keys = [RequestKey(who, bytes([number]) * 16) for who in ("a", "b") for number in range(5)]
+    store.commit([deferring(key) for key in reversed(keys)], sign)
+    seen: list[RequestKey] = []
+    while page := store.waiting(seen[-1] if seen else None, 3):
+        assert len(page) <= 3
+        seen += [item.key for item in page]
+    assert seen == keys

@@ -18,7 +18,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import KEPT_BACK, Entry, Evidence, RequestKey, StoredRequest, Use, Withdrawal
+from gateway.stores.port import (
+    KEPT_BACK,
+    Deferral,
+    Entry,
+    Evidence,
+    RequestKey,
+    StoredRequest,
+    Use,
+    Waiting,
+    Withdrawal,
+)
 from tests.fakes import FailingStore
 from tests.stateful.profile import profile
 
@@ -46,10 +56,18 @@ class Model:
     requests: dict[RequestKey, tuple[bytes, tuple[int, ...]]] = field(default_factory=dict)
     withdrawn: set[bytes] = field(default_factory=set)
     wrapped: dict[bytes, bytes] = field(default_factory=dict)
+    deferrals: dict[RequestKey, bytes] = field(default_factory=dict)
 
     def copy(self) -> Model:
         uses = {use: set(keys) for use, keys in self.uses.items()}
-        return Model([*self.leaves], uses, dict(self.requests), set(self.withdrawn), dict(self.wrapped))
+        return Model(
+            [*self.leaves],
+            uses,
+            dict(self.requests),
+            set(self.withdrawn),
+            dict(self.wrapped),
+            dict(self.deferrals),
+        )
 
     def commit(self, entry: Entry) -> tuple[int, Reason | None]:
         """Where the entry's leaf stands, -1 if its evidence is another's; and why it is kept back."""
@@ -66,6 +84,9 @@ class Model:
                 self.uses[use.grant_digest, use.authorization].add(entry.request.key)
             _, indexes = self.requests.get(entry.request.key, (b"", ()))
             self.requests[entry.request.key] = (entry.request.query_digest, (*indexes, index))
+            self.deferrals.pop(entry.request.key, None)
+            if entry.deferral is not None:
+                self.deferrals[entry.request.key] = entry.deferral.message
         return index, reason
 
     def _kept_back(self, entry: Entry) -> Reason | None:
@@ -125,6 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
             statement_digests=(leaf.ljust(32),),
             withheld={reason: reason.value.encode() + leaf for reason in KEPT_BACK},
             request=StoredRequest(key, query_digest, 2e9, GRANTS[0], b"state"),
+            deferral=Deferral(Waiting(key, ("land",), (GRANTS[0],), 2e9, len(leaf)), leaf) if self.number % 2 else None,
             uses=tuple(Use(grant, index, MAX_USES[grant, index], 1e9) for grant, index in sorted(uses)),
             evidence=tuple(Evidence(grant, wrapped, b"ciphertext") for grant in grants),
             standing=tuple(Withdrawal(ISSUER, grant) for grant in grants),
@@ -181,6 +203,11 @@ class StoreMachine(RuleBasedStateMachine):
             stored = self.stores[1].request(key)
             found = None if stored is None else (stored.query_digest, stored.leaf_indexes)
             assert found == self.model.requests.get(key)
+
+    @invariant()
+    def deferral_is_that_of_the_newest_leaf(self):
+        kept = {item.key: self.stores[0].deferred_message(item.key) for item in self.stores[1].waiting(None, 100)}
+        assert kept == self.model.deferrals
 
     @invariant()
     def withdrawal_stays(self):

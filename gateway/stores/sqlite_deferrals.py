@@ -1,0 +1,67 @@
+"""What requests wait for, in SQLite: one row for each that does, replaced or deleted with the request's newest leaf."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from gateway.protocol.digests import DIGEST_BYTES
+from gateway.stores.port import Deferral, RequestKey, Waiting
+
+DEFERRALS = """
+CREATE TABLE deferrals (requester TEXT NOT NULL, request_id BLOB NOT NULL, departments TEXT NOT NULL,
+    grants BLOB NOT NULL, answer_until REAL NOT NULL, message BLOB NOT NULL,
+    PRIMARY KEY (requester, request_id)) STRICT
+"""
+_SEPARATOR = " "
+"""No SPIFFE ID holds one."""
+
+
+def keep(connection: sqlite3.Connection, key: RequestKey, deferral: Deferral | None) -> None:
+    """Keep what a request waits for, in place of what it waited for before; None: nothing."""
+    if deferral is None:
+        connection.execute(
+            "DELETE FROM deferrals WHERE requester = ? AND request_id = ?", (key.requester, key.request_id)
+        )
+        return
+    waiting = deferral.waiting
+    connection.execute(
+        "INSERT INTO deferrals VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET departments = excluded.departments,"
+        " message = excluded.message",
+        (
+            key.requester,
+            key.request_id,
+            _SEPARATOR.join(waiting.departments),
+            b"".join(waiting.grants),
+            waiting.answer_until,
+            deferral.message,
+        ),
+    )
+
+
+def waiting_after(connection: sqlite3.Connection, after: RequestKey | None, count: int) -> Sequence[Waiting]:
+    """See the port."""
+    start = ("", b"") if after is None else (after.requester, after.request_id)
+    rows = connection.execute(
+        "SELECT requester, request_id, departments, grants, answer_until, length(message) FROM deferrals"
+        " WHERE (requester, request_id) > (?, ?) ORDER BY requester, request_id LIMIT ?",
+        (*start, count),
+    )
+    return [
+        Waiting(
+            RequestKey(requester, request_id),
+            tuple(departments.split(_SEPARATOR)),
+            tuple(grants[at : at + DIGEST_BYTES] for at in range(0, len(grants), DIGEST_BYTES)),
+            answer_until,
+            size,
+        )
+        for requester, request_id, departments, grants, answer_until, size in rows.fetchall()
+    ]
+
+
+def message_of(connection: sqlite3.Connection, key: RequestKey) -> bytes | None:
+    """See the port."""
+    row = connection.execute(
+        "SELECT message FROM deferrals WHERE requester = ? AND request_id = ?", (key.requester, key.request_id)
+    ).fetchone()
+    return bytes(row[0]) if row else None
