@@ -81,6 +81,10 @@ class Admission:
         self._held[peer.uri] += count
         return Place(self, peer.uri, count)
 
+    def aside(self, peer: Identity) -> Place:
+        """No place at all: for the gateway's own work on a peer's request, which is bounded where it begins."""
+        return Place(self, peer.uri, 0)
+
     def give_back(self, peer: str, count: int) -> None:
         """For `Place`."""
         self._taken -= count

@@ -14,7 +14,7 @@ from consent.consent_file import ConsentFile, GrantConsent
 from gateway.protocol.application import application_digest
 from gateway.protocol.claims import Role, check_parameters, claim_named
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.errors import NotGrantedError
+from gateway.protocol.errors import MalformedError, NotGrantedError
 from gateway.protocol.identifiers import check_subject
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.limits import MAX_QUERY_LIFETIME, PART_SALT_SIZE
@@ -70,7 +70,8 @@ def make_submission(
 ) -> Submission:
     """The submission of `questions`, resting on `consent`.
 
-    Raises MalformedError for a malformed identifier (before anything is made of it) or an unknown claim, and
+    Raises MalformedError for a malformed identifier (before anything is made of it), an unknown claim, or a deferral
+    past the end of the sealing key that lasts longest, and
     NotGrantedError if the consent has no footing for a question, or nobody answers it.
     """
     subjects = _subjects(consent, envelope.now)
@@ -96,8 +97,7 @@ def make_submission(
         signed=signed,
         grants=tuple(grant.presentation for grant in consent.grants),
         parts=tuple(
-            _sealed(part, data[part.department], subjects, consent, signed.digest, registry, envelope.now)
-            for part in parts
+            _sealed(part, data[part.department], subjects, consent, signed.digest, registry, envelope) for part in parts
         ),
         application=envelope.application,
     )
@@ -153,19 +153,22 @@ def _sealed(
     consent: ConsentFile,
     query_digest: bytes,
     registry: Registry,
-    now: float,
+    envelope: Envelope,
 ) -> PresentedPart:
-    keys = registry.sealing_keys(part.department, now)
+    keys = registry.sealing_keys(part.department, envelope.now)
     if not keys:
         raise NotGrantedError(Reason.REGION_NOT_SERVED, f"{part.department} has no current sealing key")
+    if envelope.answer_until is not None and envelope.answer_until > keys[0].not_after:  # the one that lasts longest
+        left = int(keys[0].not_after - envelope.now)
+        raise MalformedError.at("answer_until", f"must be at most {left} s from now: {part.department}'s key ends then")
     needing = {
         use.grant_digest
         for check in part.checks
         if registry.claim_terms(check.claim).evidence
         for use in check.authorizations
     }
-    envelope = query_pb2.SubjectEnvelope(
+    subject_envelope = query_pb2.SubjectEnvelope(
         subjects=[subjects[role][0] for role in sorted(part.roles)],
         evidence=[grant.evidence for grant in consent.grants if grant.digest in needing],
     )
-    return PresentedPart(data, seal(envelope, keys[0], part.department, query_digest))
+    return PresentedPart(data, seal(subject_envelope, keys[0], part.department, query_digest))

@@ -7,13 +7,16 @@
 Every key comes from the client's own verified registry. A result is returned only if its receipt verifies: what
 the gateway says is believed because departments signed it and the log has it, not because the gateway says so.
 A call that ends without an answer may be repeated: `send` the same submission again, and no use is spent twice.
+Where a department may be away for longer, `prepare` with `answer_until`, and `watch` the request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -36,10 +39,12 @@ from gateway.protocol.keys import PublicKey, SigningKey
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import APPLICATION_SALT_SIZE
 from gateway.protocol.matrix import Group, School
+from gateway.protocol.outcomes import NextStep
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, VerifiedReceipt, verify_receipt
+from gateway.protocol.receipt_rows import Answer
 from gateway.protocol.registry import Registry
 from gateway.rules.bundle import read_bundle
 from gateway.verdicts import Verdict, application_of, verdict_of
@@ -49,6 +54,8 @@ from heyan.v1 import receipt_pb2
 _SERVICE = "/heyan.v1.GatewayService/"
 DEADLINE = 10.0
 """Seconds of a call."""
+WATCH = 30.0
+"""Seconds for which one call waits for news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,11 @@ class Verification:
     receipt: receipt_pb2.Receipt
     verdict: Verdict | None = None
 
+    @property
+    def deferred(self) -> tuple[Answer, ...]:
+        """What the gateway goes on asking by itself: see `Client.watch`."""
+        return tuple(answer for answer in self.verified.answers if answer.next_step is NextStep.DEFERRED)
+
 
 class Client:
     """Asks one gateway as one requester. Use as an asynchronous context manager; safe for concurrent calls."""
@@ -179,7 +191,12 @@ class Client:
     def prepare(
         self, questions: Sequence[Question], consent: ConsentFile, plan: Plan, answer_until: float | None = None
     ) -> Submission:
-        """A signed and sealed submission, to `send` now, and again if no answer comes."""
+        """A signed and sealed submission, to `send` now, and again if no answer comes.
+
+        With `answer_until` (seconds since the epoch) the gateway goes on asking departments that cannot be had. Not
+        later than the registry allows the requester, and the grants and the departments' sealing keys last;
+        MalformedError where a key ends before.
+        """
         registry, now = self._registry(), self._clock()
         registry.require_current(now)
         envelope = Envelope(
@@ -218,8 +235,41 @@ class Client:
 
     async def get(self, request_id: bytes) -> Verification:
         """What became of an earlier query of ours."""
-        request = pb.GetVerificationRequest(request_id=request_id)
-        data = await self._call("GetVerification", request.SerializeToString())
+        return await self._get(pb.GetVerificationRequest(request_id=request_id), DEADLINE)
+
+    async def watch(self, request_id: bytes, within: float) -> AsyncIterator[Verification]:
+        """What becomes of an earlier query of ours: what is known now, and then each time that more is.
+
+        Ends when nothing of it is deferred any more, or after `within` seconds. A gateway that cannot be reached
+        meanwhile is asked again; the last UnreachableError is raised if time is up before it answers. ForgedError for
+        a receipt that does not hold, or that takes back what an earlier one recorded.
+        """
+        time = asyncio.get_running_loop().time
+        until, seen = time() + within, list[bytes]()
+        while True:
+            wait = max(0.0, min(until - time(), WATCH))
+            request = pb.GetVerificationRequest(request_id=request_id, known_leaves=len(seen))
+            request.wait.FromTimedelta(timedelta(seconds=wait))
+            try:
+                result = await self._get(request, wait + DEADLINE)
+            except UnreachableError as fault:
+                pause = fault.retry_after or 1.0
+                if time() + pause > until:
+                    raise
+                await asyncio.sleep(pause)
+                continue
+            leaves = [item.leaf for item in result.receipt.leaves]
+            if leaves[: len(seen)] != seen:
+                raise ForgedError(Reason.RECEIPT_INVALID, "not the leaves that an earlier receipt had")
+            if leaves != seen:
+                seen = leaves
+                yield result
+            if not result.deferred or time() >= until:
+                return
+
+    async def _get(self, request: pb.GetVerificationRequest, deadline: float) -> Verification:
+        request_id = request.request_id
+        data = await self._call("GetVerification", request.SerializeToString(), deadline)
         receipt = parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt
         await self._learn_rules(receipt)
         result = self._checked(receipt)
@@ -248,13 +298,13 @@ class Client:
         receipt.rules = bundle
         return Verification(verified, receipt, verdict_of(verified, bundle))
 
-    async def _call(self, method: str, message: bytes) -> bytes:
+    async def _call(self, method: str, message: bytes, deadline: float = DEADLINE) -> bytes:
         if self._connection is None:
             raise UnreachableError(Reason.INTERNAL, "the client is not open")
         self._connection.renew()
         call = self._connection.channel.unary_unary(_SERVICE + method)  # type: ignore[call-arg]
         try:
-            data = await call(message, timeout=DEADLINE)
+            data = await call(message, timeout=deadline)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)

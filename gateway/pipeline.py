@@ -17,8 +17,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -27,17 +28,19 @@ from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
 from gateway.applications import Applications
+from gateway.deadlines import deadline_of
+from gateway.deferring import deferral_of, deferred, ended, is_for_good
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.party.process import Clock
-from gateway.protocol.application import Application, open_application
+from gateway.protocol.application import open_application
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import (
+    BadDataError,
     ConflictError,
     ForgedError,
     HeyanError,
     LogUnavailableError,
-    MalformedError,
     NotFoundError,
     NotGrantedError,
     UnreachableError,
@@ -46,12 +49,13 @@ from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags
 from gateway.protocol.limits import EARLY_TOLERANCE, MAX_MESSAGE
 from gateway.protocol.presentation import Submission, read_submission
-from gateway.protocol.query import Check, OpenedPart, Query, read_query
+from gateway.protocol.query import Query, read_query
 from gateway.protocol.query_rules import (
     check_policy,
     match_parts,
     open_query,
     require_answerable,
+    require_sealed_until_answered,
     require_single_questions,
     require_unexpired,
 )
@@ -60,44 +64,16 @@ from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import LeafFrame, PartResult, Settlement, merge, verification_leaf
-from gateway.stores.port import RequestKey, Use, Withdrawal
+from gateway.stores.port import RequestKey, Withdrawal
+from gateway.under_way import UnderWay
+from gateway.waiting_room import WaitingRoom
+from gateway.work import Granted, Work
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 
 _log = structlog.get_logger(__name__)
 
-DEADLINE_MARGIN = 0.25
-"""Seconds of the caller's deadline kept back for commit and response."""
-
-LEAST_DEADLINE = 0.5
-"""Seconds below which no department could answer: asking would only fill the log."""
-
-DEFAULT_DEADLINE = 10.0
-"""Seconds for a caller that sets no deadline, and the most that any is given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A decoded request and what is known of its request_id."""
-
-    submission: Submission
-    query: Query
-    application: Application | None
-    key: RequestKey
-    resumed: Resumed | None
-
-    @property
-    def answered(self) -> frozenset[str]:
-        """Ids of the checks that a department's statement answers already."""
-        return self.resumed.answered if self.resumed is not None else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A query whose consent holds: its parts, and its grants by digest in the query's order."""
-
-    work: Work
-    parts: tuple[OpenedPart, ...]
-    grants: Mapping[bytes, VerifiedGrant]
+Carry = Callable[[Work, float], Coroutine[Any, Any, receipt_pb2.Receipt]]
+"""Carries a decoded request through, until a time of the event loop's clock."""
 
 
 class Pipeline:
@@ -117,6 +93,7 @@ class Pipeline:
         events: Events,
         admission: Admission,
         unanswered: Allowance,
+        waiting: WaitingRoom,
     ) -> None:
         self._identity = identity
         self._registry = registry
@@ -129,7 +106,8 @@ class Pipeline:
         self._events = events
         self._admission = admission
         self._unanswered = unanswered
-        self._under_way: dict[RequestKey, tuple[bytes, asyncio.Task[receipt_pb2.Receipt]]] = {}
+        self._waiting = waiting
+        self._under_way: UnderWay[receipt_pb2.Receipt] = UnderWay()
 
     async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
         """Carry one `VerifyRequest` through; the receipt of all that is known of its query.
@@ -139,36 +117,44 @@ class Pipeline:
         place = self._admission.take(peer, len(message))  # before anything is done for the peer
         began = False
         try:
-            task, began = self._join(message, peer, time_left, place)
+            task, began = self._join(message, peer, time_left, place, self._carry)
             return await asyncio.shield(task)
         finally:
             if not began:  # the work that was begun keeps its place until it ends
                 place.release()
 
+    async def resume(self, message: bytes, peer: Identity) -> receipt_pb2.Receipt:
+        """Present a kept request again, as its requester would, without taking a caller's place.
+
+        A refusal that is for good ends what the request waits for, on the record, before it is raised.
+        """
+        task, _ = self._join(message, peer, None, self._admission.aside(peer), self._carry_or_end)
+        return await asyncio.shield(task)
+
     def _join(
-        self, message: bytes, peer: Identity, time_left: float | None, place: Place
+        self, message: bytes, peer: Identity, time_left: float | None, place: Place, carry: Carry
     ) -> tuple[asyncio.Task[receipt_pb2.Receipt], bool]:
         """The work on this request, and whether it begins here and takes the place with it."""
         submission, query = self._decode(message)
         key = RequestKey(peer.uri, query.request_id)
-        digest = submission.signed.digest
-        running = self._under_way.get(key)
+        running = self._under_way.running(key, submission.signed.digest)
         if running is not None:
-            if running[0] != digest:
-                raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-            return running[1], False
-        until = self._deadline(time_left)
-        task = asyncio.create_task(self._carry(submission, query, key, until))
-        self._under_way[key] = (digest, task)
-        task.add_done_callback(lambda done: self._forget(key, place, done))  # not when its caller goes
-        return task, True
+            return running, False
+        until = deadline_of(time_left, asyncio.get_running_loop().time())
 
-    async def _carry(self, submission: Submission, query: Query, key: RequestKey, until: float) -> receipt_pb2.Receipt:
-        work = self._look_up(submission, query, key)
+        def ended() -> None:
+            self._waiting.release(key)
+            place.release()
+
+        work = carry(Work(message, submission, query, key), until)
+        return self._under_way.begin(key, submission.signed.digest, work, ended), True
+
+    async def _carry(self, decoded: Work, until: float) -> receipt_pb2.Receipt:
+        work = self._look_up(decoded)
         self._verify_query(work)
         if work.resumed is not None and work.resumed.is_complete:
             return self._respond(work.resumed)
-        self._unanswered.require(key.requester, self._clock())
+        self._unanswered.require(work.key.requester, self._clock())
         granted = await self._verify_grants(work)
         self._check_rules(granted)
         results = await self._fan_out(granted, until)
@@ -177,18 +163,26 @@ class Pipeline:
         resumed = await self._commit(granted, settlement, withheld)
         return self._respond(resumed)
 
+    async def _carry_or_end(self, decoded: Work, until: float) -> receipt_pb2.Receipt:
+        try:
+            return await self._carry(decoded, until)
+        except BadDataError as refusal:
+            if is_for_good(refusal):
+                await self._end(self._look_up(decoded), refusal.reason)
+            raise
+
     # -- the steps, in order --------------------------------------------------------------------------------
 
     def _decode(self, message: bytes) -> tuple[Submission, Query]:
         submission = read_submission(parse(gateway_service_pb2.VerifyRequest, message, MAX_MESSAGE))
         return submission, read_query(submission.signed.query)
 
-    def _look_up(self, submission: Submission, query: Query, key: RequestKey) -> Work:
-        resumed = self._requests.find(key)
-        if resumed is not None and resumed.query_digest != submission.signed.digest:
+    def _look_up(self, decoded: Work) -> Work:
+        resumed = self._requests.find(decoded.key)
+        if resumed is not None and resumed.query_digest != decoded.submission.signed.digest:
             raise ConflictError(Reason.REQUEST_ID_CONFLICT)
-        application = open_application(submission.application, query.application_digest)
-        return Work(submission, query, application, key, resumed)
+        application = open_application(decoded.submission.application, decoded.query.application_digest)
+        return replace(decoded, application=application, resumed=resumed)
 
     def _verify_query(self, work: Work) -> None:
         registry, now = self._registry(), self._clock()
@@ -226,16 +220,19 @@ class Pipeline:
 
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
-        application, checks = granted.work.application, [check for part in granted.parts for check in part.part.checks]
+        application = granted.work.application
         if granted.work.resumed is None:  # what was accepted in time is carried on
-            self._applications.require_allowed(application, query, checks, granted.grants)
+            self._applications.require_allowed(application, query, granted.checks, granted.grants)
             self._applications.require_open(application, self._clock())
-        require_single_questions(checks)
+        require_single_questions(granted.checks)
+        sealed = zip(granted.parts, granted.work.submission.parts, strict=True)
+        sealed_to = {opened.part.department: presented.sealed.key_id for opened, presented in sealed}
+        require_sealed_until_answered(query, sealed_to, registry)
         for part in granted.parts:
             check_policy(query, part.part, registry)
             for check in part.part.checks:
                 authorize(check, query=query, grants=granted.grants, registry=registry)
-        for use in _uses(granted, checks):
+        for use in granted.uses(granted.checks):
             if not self._requests.has_use_left(granted.work.resumed, use):
                 raise NotGrantedError(Reason.GRANT_USED_UP)
 
@@ -246,7 +243,9 @@ class Pipeline:
 
     def _hold_against_asked(self, granted: Granted, results: list[PartResult]) -> Settlement:
         work = granted.work
-        return self._departments.settle(results, work.submission.signed, work.query, work.answered)
+        settlement = self._departments.settle(results, work.submission.signed, work.query, work.answered)
+        later = deferred(settlement) if work.query.allows_deferral else settlement
+        return later if later == settlement or self._waiting.reserve(work.key, len(work.message)) else settlement
 
     async def _recheck_revocation(self, granted: Granted, settlement: Settlement) -> HeyanError | None:
         """Why the statements may not be released after all, if so."""
@@ -275,7 +274,7 @@ class Pipeline:
         )
 
         def leaf(tags: Tags, kept_back: Reason | None) -> bytes:
-            return verification_leaf(self._frame(granted, tags), settlement, kept_back)
+            return verification_leaf(self._frame(work, tags), settlement, kept_back)
 
         record = Record(
             key=work.key,
@@ -284,11 +283,12 @@ class Pipeline:
             grants=work.submission.grants,
             receipt=receipt,
             earlier=work.resumed,
-            uses=_uses(granted, [row.check for row in settlement.answered]),
+            uses=granted.uses(row.check for row in settlement.answered),
             statement_digests=settlement.statement_digests,
             leaf=leaf,
             withheld=withheld.reason if withheld else None,
             standing=tuple(Withdrawal(grant.issuer, grant.digest) for grant in granted.grants.values()),
+            deferral=deferral_of(work, settlement),
         )
         try:
             committed, resumed = await self._requests.commit(record)
@@ -304,6 +304,30 @@ class Pipeline:
         if committed.withheld is not None:
             raise NotGrantedError(committed.withheld)
         return resumed
+
+    async def _end(self, work: Work, reason: Reason) -> None:
+        """Log that what the request waited for will not come, and why; what was kept of it goes with that."""
+        if work.resumed is None:
+            return
+        earlier, signed = work.resumed.receipt, work.submission.signed
+        settlement = ended(earlier, reason, self._clock())
+        if not settlement.rows:
+            return
+        record = Record(
+            key=work.key,
+            query=work.query,
+            query_digest=signed.digest,
+            grants=work.submission.grants,
+            receipt=merge(earlier, settlement, work.submission, earlier.parts),
+            earlier=work.resumed,
+            uses=(),
+            statement_digests=(),
+            leaf=lambda tags, _: verification_leaf(self._frame(work, tags), settlement),
+            withheld=None,
+            standing=(),
+            ended=reason,
+        )
+        await self._requests.commit(record)
 
     def _respond(self, resumed: Resumed) -> receipt_pb2.Receipt:
         return self._requests.receipt(resumed)
@@ -327,8 +351,8 @@ class Pipeline:
                 # Not acknowledged, so the node sends them again; never a fault of whoever asked.
                 _log.error("strays_not_logged", department=department, detail=error.detail)
 
-    def _frame(self, granted: Granted, tags: Tags) -> LeafFrame:
-        resumed = granted.work.resumed
+    def _frame(self, work: Work, tags: Tags) -> LeafFrame:
+        resumed = work.resumed
         # A clock set back meanwhile must not make a receipt run backwards, which nobody would believe.
         earliest = self._requests.recorded_until(resumed) if resumed is not None else 0.0
         return LeafFrame(
@@ -336,9 +360,9 @@ class Pipeline:
             registry_version=self._registry().version,
             log_time=max(self._clock(), earliest),
             tags=tags,
-            query=granted.work.query,
-            query_digest=granted.work.submission.signed.digest,
-            rules_digest=granted.work.application.rules_digest if granted.work.application is not None else b"",
+            query=work.query,
+            query_digest=work.submission.signed.digest,
+            rules_digest=work.application.rules_digest if work.application is not None else b"",
         )
 
     def _require_time(self, granted: Granted, settlement: Settlement) -> None:
@@ -347,18 +371,6 @@ class Pipeline:
         if not query.issue_time - EARLY_TOLERANCE <= now <= query.answer_until_time + LATEST_RECORD:
             self._events.owe(settlement.statements_by_department)
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the clock left the query's time", retry_after=1.0)
-
-    def _deadline(self, time_left: float | None) -> float:
-        budget = DEFAULT_DEADLINE if time_left is None else min(time_left, DEFAULT_DEADLINE)
-        if budget <= LEAST_DEADLINE:
-            raise MalformedError.at("deadline", f"must leave departments more than {LEAST_DEADLINE} s to answer")
-        return asyncio.get_running_loop().time() + budget - DEADLINE_MARGIN
-
-    def _forget(self, key: RequestKey, place: Place, task: asyncio.Task[receipt_pb2.Receipt]) -> None:
-        self._under_way.pop(key, None)
-        place.release()
-        if not task.cancelled():
-            task.exception()  # its callers have it, or have gone
 
     # -- beside the way -------------------------------------------------------------------------------------
 
@@ -371,19 +383,4 @@ class Pipeline:
 
     async def drain(self) -> None:
         """Wait for all work that is under way, also where its caller has gone."""
-        while self._under_way:
-            await asyncio.gather(*(task for _, task in self._under_way.values()), return_exceptions=True)
-
-
-def _uses(granted: Granted, checks: list[Check]) -> tuple[Use, ...]:
-    """The authorizations that `checks` spend, each once."""
-    uses = dict.fromkeys((use.grant_digest, use.authorization) for check in checks for use in check.authorizations)
-    return tuple(
-        Use(
-            digest,
-            index,
-            granted.grants[digest].authorizations[index].max_uses,
-            granted.grants[digest].expires,
-        )
-        for digest, index in uses
-    )
+        await self._under_way.drain()

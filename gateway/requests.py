@@ -19,7 +19,19 @@ from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import KEPT_BACK, Committed, Entry, Evidence, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.stores.port import (
+    KEPT_BACK,
+    Committed,
+    Deferral,
+    Entry,
+    Evidence,
+    RequestKey,
+    Store,
+    StoredRequest,
+    Use,
+    Waiting,
+    Withdrawal,
+)
 from gateway.vault import Vault
 from heyan.v1 import query_pb2, receipt_pb2
 
@@ -60,16 +72,32 @@ class Record:
     leaf: Callable[[Tags, Reason | None], bytes]
     withheld: Reason | None
     standing: tuple[Withdrawal, ...]
+    deferral: Deferral | None = None
+    """What the request waits for from now on, its message still in the clear."""
+    ended: Reason | None = None
+    """Why it waits no longer, if that is not because it was answered."""
+
+
+OnCommit = Callable[[RequestKey, Waiting | None, Reason | None], None]
+"""Told of every request that was committed anew: what it waits for now, or why that has ended."""
 
 
 class Requests:
-    """The gateway's memory of requests, over a store, a log and a vault."""
+    """The gateway's memory of requests, over a store, a log and a vault; `on_commit` is told what became durable."""
 
-    def __init__(self, store: Store, log: Log, vault: Vault, registry: Callable[[], Registry]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log: Log,
+        vault: Vault,
+        registry: Callable[[], Registry],
+        on_commit: Sequence[OnCommit] = (),
+    ) -> None:
         self._store = store
         self._log = log
         self._vault = vault
         self._registry = registry
+        self._on_commit = on_commit
 
     def find(self, key: RequestKey) -> Resumed | None:
         """What is stored under a request_id; LogUnavailableError if the store cannot say."""
@@ -87,13 +115,19 @@ class Requests:
             derive_leaf_key(evidence_key),
         )
 
+    def leaves_of(self, key: RequestKey) -> int:
+        """How many leaves the receipt of a request has; 0 if there is no such request."""
+        stored = self._store.request(key)
+        return len(stored.leaf_indexes) if stored is not None else 0
+
     def recorded_until(self, resumed: Resumed) -> float:
         """The time that the newest leaf of a stored request bears."""
         return log_time(read_leaf(self._store.leaf(resumed.leaf_indexes[-1])))
 
     def has_use_left(self, earlier: Resumed | None, use: Use) -> bool:
-        """Whether a use is left, as far as is known before the commit decides; a resumed request has spent its own."""
-        return earlier is not None or self._store.uses(use.grant_digest, use.authorization) < use.max_uses
+        """Whether a use is left, as far as is known before the commit decides; an answered request spent its own."""
+        has_spent = earlier is not None and bool(earlier.answered)
+        return has_spent or self._store.uses(use.grant_digest, use.authorization) < use.max_uses
 
     def withdrawal_leaf(self, issuer: str, grant_digest: bytes) -> bytes | None:
         """The leaf that records the withdrawal of a grant by its issuer, if that was reported."""
@@ -103,6 +137,19 @@ class Requests:
     def is_withdrawn(self, issuer: str, grant_digest: bytes) -> bool:
         """Whether the grant's issuer reported its withdrawal."""
         return self._store.withdrawn_at(Withdrawal(issuer, grant_digest)) is not None
+
+    def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
+        """See the store's port."""
+        return self._store.waiting(after, count)
+
+    def deferred_message(self, waiting: Waiting) -> bytes | None:
+        """The message of a request that waits, as its requester sent it; None if it waits for nothing any more."""
+        kept, key = self._store.deferred_message(waiting.key), self._held_key(waiting.grants[0])
+        if kept is None:
+            return None
+        if key is None:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a deferred request without its evidence key")
+        return self._vault.decrypt(key, kept, _deferral_bound(waiting.key))
 
     def logged_statements(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Which statements are logged, and at which leaf."""
@@ -142,12 +189,27 @@ class Requests:
                     request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
                     uses=record.uses,
                     standing=record.standing,
+                    deferral=self._encrypted(record, evidence_key),
                 )
             committed = await self._log.append(entry)
             if not committed.foreign_keys:
+                self._tell(record, committed)
                 indexes = (*(record.earlier.leaf_indexes if record.earlier else ()), committed.leaf_index)
                 return committed, _resumed(record.query_digest, receipt, indexes, leaf_key)
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "evidence keys keep changing", retry_after=1.0)
+
+    def _encrypted(self, record: Record, evidence_key: bytes) -> Deferral | None:
+        deferral = record.deferral
+        if deferral is None:
+            return None
+        return replace(
+            deferral, message=self._vault.encrypt(evidence_key, deferral.message, _deferral_bound(record.key))
+        )
+
+    def _tell(self, record: Record, committed: Committed) -> None:
+        if record.withheld is None and committed.withheld is None:
+            for told in self._on_commit:
+                told(record.key, record.deferral.waiting if record.deferral else None, record.ended)
 
     def receipt(self, resumed: Resumed) -> receipt_pb2.Receipt:
         """The whole receipt, its leaves proven under the newest head; the requester adds the registry."""
@@ -182,6 +244,10 @@ def _resumed(
 
 def _grant_bound(grant_digest: bytes) -> bytes:
     return b"grant\x00" + grant_digest
+
+
+def _deferral_bound(key: RequestKey) -> bytes:
+    return b"deferral\x00" + key.requester.encode() + b"\x00" + key.request_id
 
 
 def _bound_to(key: RequestKey) -> bytes:

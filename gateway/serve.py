@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from random import SystemRandom
 
 import grpc
 import structlog
@@ -19,6 +20,7 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.applications import Applications
 from gateway.config import GatewayConfig
+from gateway.deferral import DeferralTraffic, DeferralWorker
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.links import DepartmentLinks
 from gateway.departments.traffic import Traffic, Unanswered
@@ -44,6 +46,8 @@ from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
 from gateway.stores.sqlite import SqliteStore
 from gateway.vault import Vault
+from gateway.waiting_room import Limits, WaitingRoom
+from gateway.watching import Watchers
 
 _logger = structlog.get_logger(__name__)
 
@@ -94,11 +98,21 @@ class GatewayProcess:
         self._log_keys = Watched([config.log_keys], lambda: load_signing_keys(config.log_keys))
         self._store = SqliteStore(config.store)
         self._log = Log(self._store, self._origin, self._signer())
-        requests = Requests(self._store, self._log, Vault(read_private(config.kek)), keeper.current)
+        metrics = CollectorRegistry()
+        deferrals = DeferralTraffic(metrics)
+        room = WaitingRoom(_limits(config), time.monotonic, SystemRandom().random, deferrals.gone)
+        deferrals.waiting.set_function(lambda: len(room))
+        requests = Requests(
+            self._store,
+            self._log,
+            Vault(read_private(config.kek)),
+            keeper.current,
+            (room.committed, lambda key, *_: self._watchers.committed(key)),
+        )
+        self._watchers = Watchers(config.max_watchers, requests.leaves_of)
         self._status = StatusFollower(
             registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
         )
-        metrics = CollectorRegistry()
         self._links = DepartmentLinks(keeper, self._tls, clock, Traffic(metrics))
         self._acknowledgements = Acknowledgements(self._links.link)
         stamp = LeafStamp(config.identity, keeper.current, clock)
@@ -119,6 +133,17 @@ class GatewayProcess:
             events=self._events,
             admission=self._admission,
             unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),
+            waiting=room,
+        )
+        self._deferral = DeferralWorker(
+            room=room,
+            requests=requests,
+            pipeline=self._pipeline,
+            ready=self._links.ready,
+            busy=lambda: 2 * self._admission.taken >= config.max_requests,
+            clock=clock,
+            traffic=deferrals,
+            at_once=config.deferred_at_once,
         )
         self._refusals = Refusals(self._log, stamp, clock)
         self._probes = Probes(config.probes, self.complaints, metrics)
@@ -134,6 +159,8 @@ class GatewayProcess:
                     applications=applications,
                     admission=self._admission,
                     clock=clock,
+                    watch=self._watchers.watch,
+                    on_withdrawal=self._deferral.withdrawn,
                 ),
                 LogMethods(self._log, self._store),
                 Guard(keeper.current, self._refusals.record),
@@ -150,6 +177,7 @@ class GatewayProcess:
         """Serve; the bound ports."""
         self._log.start()
         await self._follow_registry()
+        await self._deferral.load()
         port = self._server.add_secure_port(self._config.listen, server_credentials(self._tls))
         await self._server.start()
         probe_port = await self._probes.start()
@@ -159,6 +187,8 @@ class GatewayProcess:
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
             asyncio.create_task(repeat(1.0, self._catch_up, "log what is owed")),
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
+            asyncio.create_task(repeat(60.0, self._deferral.load, "look for deferred requests")),
+            asyncio.create_task(repeat(1.0, self._deferral.run, "ask again for what was deferred")),
         ]
         _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port)
         return Ports(port, probe_port)
@@ -167,6 +197,7 @@ class GatewayProcess:
         """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
         self._draining = True
         self._admission.close()
+        self._watchers.close()
         async with AsyncExitStack() as steps:  # run in the opposite order
             steps.push_async_callback(self._probes.stop)
             steps.callback(self._store.close)
@@ -177,6 +208,7 @@ class GatewayProcess:
             steps.push_async_callback(self._cancel_tasks)
             steps.push_async_callback(self._pipeline.drain)
             steps.push_async_callback(self._server.stop, self._config.drain_seconds)
+            steps.push_async_callback(self._deferral.stop)
             await self._health.enter_graceful_shutdown()
         _logger.info("gateway_stopped")
 
@@ -229,6 +261,15 @@ class GatewayProcess:
         registry, now = self._keeper.current(), self._clock()
         key = newest_usable(self._log_keys.value, registry, self._config.spiffe_id, KeyUse.LOG, now)
         return _note_signer(self._origin, key)
+
+
+def _limits(config: GatewayConfig) -> Limits:
+    return Limits(
+        requests=config.deferred_requests,
+        size=config.deferred_bytes,
+        requests_each=config.deferred_requests_each,
+        size_each=config.deferred_bytes_each,
+    )
 
 
 def _note_signer(origin: str, key: SigningKey) -> SignerKey:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,6 +34,9 @@ AUDITORS = frozenset({PartyRole.AUDITOR})
 READERS = frozenset({PartyRole.AUDITOR, PartyRole.REQUESTER, PartyRole.DEPARTMENT})
 
 
+Watch = Callable[[gateway_service_pb2.GetVerificationRequest, Identity, float | None], Awaitable[None]]
+"""Waits as a request says, within what is left of its call."""
+
 MAX_PAGE = 8 << 20
 """Bytes of leaves in one page, below what a client of ours receives."""
 
@@ -55,7 +58,7 @@ class Metrics:
 class GatewayMethods:
     """`heyan.v1.GatewayService`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its methods call, by keyword
         self,
         *,
         pipeline: Pipeline,
@@ -65,6 +68,8 @@ class GatewayMethods:
         applications: Applications,
         admission: Admission,
         clock: Clock,
+        watch: Watch,
+        on_withdrawal: Callable[[bytes], None],
     ) -> None:
         self._pipeline = pipeline
         self._events = events
@@ -73,6 +78,8 @@ class GatewayMethods:
         self._applications = applications
         self._admission = admission
         self._clock = clock
+        self._watch = watch
+        self._on_withdrawal = on_withdrawal
 
     def methods(self) -> tuple[Method, ...]:
         """Every method with the roles that may call it."""
@@ -96,9 +103,11 @@ class GatewayMethods:
         verdict = self._applications.verdict(receipt)
         return gateway_service_pb2.VerifyResponse(receipt=receipt, verdict=verdict).SerializeToString()
 
-    async def get_verification(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+    async def get_verification(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
         request = parse(gateway_service_pb2.GetVerificationRequest, message, MAX_MESSAGE)
+        if request.HasField("wait"):
+            await self._watch(request, peer, context.time_remaining())
         with self._admission.take(peer):
             receipt = self._pipeline.get(request.request_id, peer)
         verdict = self._applications.verdict(receipt)
@@ -112,6 +121,7 @@ class GatewayMethods:
             raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
         with self._admission.take(peer):
             log_time = await self._events.withdraw(revocation)
+        self._on_withdrawal(revocation.grant_digest)
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
 
 

@@ -275,12 +275,18 @@ def merge(
     return receipt
 
 
+_STEPS_OF_A_GAP = {
+    CheckStatus.UNAVAILABLE: check_pb2.NEXT_STEP_RETRY,
+    CheckStatus.DEFERRED: check_pb2.NEXT_STEP_DEFERRED,
+}
+
+
 def _gap(row: Row) -> log_pb2.UnavailableCheck:
     return log_pb2.UnavailableCheck(
         check_id=row.check.check_id,
         department=row.result.part.part.department,
         reason=row.reason.value if row.reason else "",
-        next_step=check_pb2.NEXT_STEP_RETRY if row.status is CheckStatus.UNAVAILABLE else check_pb2.NEXT_STEP_OFFLINE,
+        next_step=_STEPS_OF_A_GAP.get(row.status, check_pb2.NEXT_STEP_OFFLINE),
         ask_time=to_timestamp(row.result.ask_time),
         end_time=to_timestamp(row.result.end_time),
     )

@@ -52,6 +52,8 @@ from sandbox_departments.registers import REGISTER_FILE, build_registers
 from sandbox_departments.truth import write_truth
 
 SECRET_BYTES = 32
+DEFERRAL_SECONDS = 7 * 86_400
+"""How long a requester may leave its questions open: as long as every current sealing key lasts."""
 
 
 def make(sandbox: Sandbox) -> None:
@@ -123,7 +125,10 @@ def _parties(sandbox: Sandbox) -> Iterator[Party]:
             id=identity.uri,
             name=_named(Text("教育入学系统", "School enrolment system"), prefecture),
             requester=RequesterTerms(
-                claims=tuple(CLAIMS), regions=sandbox.made.prefectures, purposes=(PURPOSE_ENROLMENT,)
+                claims=tuple(CLAIMS),
+                regions=sandbox.made.prefectures,
+                purposes=(PURPOSE_ENROLMENT,),
+                deferral_seconds=DEFERRAL_SECONDS,
             ),
         )
     yield Party(id=AUDITOR.uri, name=LocalName(zh="审计", en="Auditor"))

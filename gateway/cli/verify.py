@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 from consent.consent_file import ConsentFile, read_consent_file
 from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers
+from gateway.cli.deferred import deferred_until, fetch, print_deferred, read_request_id, require_one_of
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
@@ -19,14 +21,17 @@ from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.people import Application
 
 
-def verify(
+def verify(  # noqa: PLR0913 - each is an option of the command
     *,
     folder: RequiredFolder,
     requester: str,
-    family: str,
+    family: str | None = None,
     consent: Path | None = None,
     receipt: Path | None = None,
     open_group: bool = False,
+    defer: float | None = None,
+    request_id: str | None = None,
+    wait: float = 0.0,
     as_json: JsonOption = False,
 ) -> int:
     """Verify one family's application as a requester, and check the receipt.
@@ -34,10 +39,13 @@ def verify(
     Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
     signature and the log's proof before it prints anything: the answers, the verdict on each material, and what of the
     student record is still to collect. Exit code 0 if every check was answered, whatever the answers are, 1 if a
-    department refused one, else 3 if one is unavailable for now.
+    department refused one, else 3 if one is unavailable for now. With --request-id it asks nothing, but fetches what
+    became of an earlier request.
 
     Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
-    `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`
+    `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`,
+    `heyan verify --dir run --requester edu-4301 --family F000001 --defer 86400`,
+    `heyan verify --dir run --requester edu-4301 --request-id 00112233445566778899aabbccddeeff --wait 600`
 
     Parameters
     ----------
@@ -53,12 +61,22 @@ def verify(
         Leave the group open: ask for every group of the school, and learn which of them the answers support.
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
+    defer
+        For how many seconds the gateway may go on asking departments that cannot be had.
+    request_id
+        An earlier request of the requester's, in hexadecimal, as this command printed it.
+    wait
+        For how many seconds to wait for deferred answers of --request-id.
     """
     if receipt is not None:
         require_writable(receipt, "--receipt")
-    application = find_family(folder, family).application
-    held = read_consent_file(consent) if consent is not None else None
-    result = asyncio.run(_ask(folder, requester, application, held, open_group=open_group))
+    require_one_of(family, request_id)
+    if request_id is not None:
+        result = asyncio.run(fetch(folder, requester, read_request_id(request_id), wait))
+    else:
+        application = find_family(folder, family or "").application
+        held = read_consent_file(consent) if consent is not None else None
+        result = asyncio.run(_ask(folder, requester, application, held, open_group=open_group, defer=defer))
     if receipt is not None:
         write_private(receipt, receipt_to_json(result.receipt).encode())
     if as_json:
@@ -67,6 +85,7 @@ def verify(
             "answers": [answer_row(answer) for answer in result.verified.answers],
             "verdict": verdict_row(result.verdict) if result.verdict is not None else None,
             "receipt": str(receipt) if receipt is not None else None,
+            "deferred_until": deferred_until(result),
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
         return _exit_code(result)
@@ -75,6 +94,7 @@ def verify(
         print_verdict(result.verdict)
     where = f", written to {receipt}" if receipt is not None else ""
     sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
+    print_deferred(result, folder, requester)
     return _exit_code(result)
 
 
@@ -83,19 +103,35 @@ def _exit_code(result: Verification) -> int:
 
 
 async def _ask(
-    folder: Path, requester: str, application: Application, consent: ConsentFile | None, *, open_group: bool
+    folder: Path,
+    requester: str,
+    application: Application,
+    consent: ConsentFile | None,
+    *,
+    open_group: bool,
+    defer: float | None,
 ) -> Verification:
     async with open_client(folder, requester) as client:
         if consent is None:
             async with Guardians(folder) as guardians:
                 consent = await guardians.consent(application, requester)
-        return await ask(client, application, consent, open_group=open_group)
+        return await ask(client, application, consent, open_group=open_group, defer=defer)
 
 
 async def ask(
-    client: Client, application: Application, consent: ConsentFile, *, open_group: bool = False
+    client: Client,
+    application: Application,
+    consent: ConsentFile,
+    *,
+    open_group: bool = False,
+    defer: float | None = None,
 ) -> Verification:
-    """Plan and ask one application on the strength of a consent, the fields of the student record too."""
+    """Plan and ask one application on the strength of a consent, the fields of the student record too.
+
+    With `defer` the gateway may go on asking for so many seconds.
+    """
     group = None if open_group else application.group
     plan = await client.plan(application.region, application.school, group, consent.roles)
-    return await client.verify(plan.questions(consent.roles, fields=True), consent, plan)
+    questions = plan.questions(consent.roles, fields=True)
+    answer_until = time.time() + defer if defer is not None else None
+    return await client.send(client.prepare(questions, consent, plan, answer_until))

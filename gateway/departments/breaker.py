@@ -43,6 +43,10 @@ class Breaker:
         self._open_until = now + self._pause
         return True
 
+    def would_admit(self, now: float) -> bool:
+        """Whether an ask may go now; only looks, so that a probe is not used up."""
+        return self._open_until is None or now >= self._open_until
+
     def succeed(self) -> None:
         """The node answered."""
         self._failures = 0

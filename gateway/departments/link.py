@@ -81,6 +81,13 @@ class DepartmentLink:
         return any(channel.current.stream.connected for channel in self._channels.values())
 
     @property
+    def ready(self) -> bool:
+        """Whether an ask would be sent now: a stream is open, and its breaker closed or due for a probe."""
+        now = self._time()
+        streams = [channel.current.stream for channel in self._channels.values()]
+        return any(stream.connected and stream.breaker.would_admit(now) for stream in streams)
+
+    @property
     def tried(self) -> bool:
         """Whether an attempt to open each stream has ended, well or not."""
         return all(channel.current.stream.tried for channel in self._channels.values())

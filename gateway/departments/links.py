@@ -35,6 +35,11 @@ class DepartmentLinks:
         """The link to a node, if the registry lists it."""
         return self._links.get(department)
 
+    def ready(self, department: str) -> bool:
+        """Whether it is of use to ask a node now; also of one that the registry does not list: that is soon told."""
+        link = self._links.get(department)
+        return link is None or link.ready
+
     def untried(self) -> list[str]:
         """Nodes that nobody has tried to reach yet, as at start."""
         return [department for department, link in self._links.items() if not link.tried]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
 from gateway.client import Plan
+from gateway.deferral import DeferralTraffic, DeferralWorker
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.traffic import Unanswered
 from gateway.events import Events
@@ -25,6 +27,7 @@ from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
 from gateway.protocol.claims import CLAIMS
+from gateway.protocol.errors import UnreachableError
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.matrix import School
@@ -33,13 +36,17 @@ from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.requests import Requests
+from gateway.stores.port import Waiting
 from gateway.vault import Vault
+from gateway.waiting_room import Limits, WaitingRoom
+from gateway.watching import Watchers
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
 from tests import federation as fed
 from tests.fakes import AnyApplication, Clock, FailingStore, FakeDepartment, FakeStandings
 
 NOW = 1_800_000_000.0
 PEER = parse_identity(fed.REQUESTER)
+ROOM = Limits(requests=40, size=10_000_000, requests_each=30, size_each=8_000_000)
 QUESTIONS = (
     Question("c1", "hukou.child_registered@1", fed.REGION, {}),
     Question("c2", "guardianship.guardian_of@1", fed.REGION, {}),
@@ -69,6 +76,28 @@ class Gateway:
     departments: dict[str, FakeDepartment]
     standings: FakeStandings
     metrics: CollectorRegistry
+    room: WaitingRoom
+    deferral: DeferralWorker
+    watchers: Watchers
+    steady: Clock
+    """What the rests of deferred requests are counted by."""
+    gone: list[Reason | None]
+    """Of each request that waited and does no longer: why, or None if it was answered."""
+    away: set[str]
+    """Departments that are known not to be ready."""
+
+    async def tick(self, seconds: float = 600.0) -> None:
+        """Let so much time pass for the deferral worker, and have it try what is due until nothing is."""
+        self.steady.now += seconds
+        while True:
+            self.deferral.start_due()
+            if not self.deferral._tasks:
+                return
+            await asyncio.gather(*self.deferral._tasks)
+
+    def kept(self) -> list[Waiting]:
+        """What waits, as the store has it."""
+        return list(self.store.waiting(None, 1000))
 
     def submission(
         self,
@@ -143,7 +172,12 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     def registry() -> Any:
         return built.federation.registry
 
-    requests = Requests(store, log, Vault(bytes(32)), registry)
+    steady, gone, away = Clock(0.0), list[Reason | None](), set[str]()
+    room = WaitingRoom(ROOM, steady, lambda: 1.0, gone.append)
+    requests = Requests(
+        store, log, Vault(bytes(32)), registry, (room.committed, lambda key, *_: watchers.committed(key))
+    )
+    watchers = Watchers(8, requests.leaves_of)
     standings = FakeStandings()
     departments = {
         uri: FakeDepartment(uri, federation.signing_keys[uri], registry, clock) for uri in fed.DEPARTMENTS.values()
@@ -168,12 +202,41 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         events=events,
         admission=admission,
         unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
+        waiting=room,
+    )
+    deferral = DeferralWorker(
+        room=room,
+        requests=requests,
+        pipeline=pipeline,
+        ready=lambda department: department not in away,
+        busy=lambda: 2 * admission.taken >= 64,
+        clock=clock,
+        traffic=DeferralTraffic(CollectorRegistry()),
+        at_once=4,
     )
     built = Gateway(
-        federation, clock, store, log, pipeline, requests, events, admission, departments, standings, metrics
+        federation=federation,
+        clock=clock,
+        store=store,
+        log=log,
+        pipeline=pipeline,
+        requests=requests,
+        events=events,
+        admission=admission,
+        departments=departments,
+        standings=standings,
+        metrics=metrics,
+        room=room,
+        deferral=deferral,
+        watchers=watchers,
+        steady=steady,
+        gone=gone,
+        away=away,
     )
     log.start()
+    await deferral.load()
     yield built
+    await deferral.stop()
     await pipeline.drain()
     await log.stop()
     store.close()
@@ -182,3 +245,11 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
 def department_of(gateway: Gateway, claim: str) -> FakeDepartment:
     """The fake node that answers a claim."""
     return gateway.departments[fed.DEPARTMENTS[CLAIMS[claim].department]]
+
+
+@pytest.fixture
+def land(gateway: Gateway) -> FakeDepartment:
+    """The department of the third question, which is down."""
+    made = department_of(gateway, "property.owns_home@1")
+    made.failure = UnreachableError(Reason.DEPARTMENT_UNREACHABLE)
+    return made

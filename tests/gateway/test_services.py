@@ -83,6 +83,8 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         applications=Applications(RULEBOOK),
         admission=gateway.admission,
         clock=gateway.clock,
+        watch=gateway.watchers.watch,
+        on_withdrawal=gateway.deferral.withdrawn,
     )
     table = {
         method.name: {role.value for role in method.roles}

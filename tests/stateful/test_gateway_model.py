@@ -30,12 +30,12 @@ from gateway.protocol.attestation import SignedBatch, StatementProof
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import ConflictError, HeyanError, NotGrantedError, OverloadedError, UnreachableError
 from gateway.protocol.merkle import verify_consistency
-from gateway.protocol.outcomes import Outcome
+from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import SignedQuery, read_query, write_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
-from gateway.stores.port import Head
+from gateway.stores.port import Head, RequestKey
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
 from tests.gateway.conftest import NOW, PEER, QUESTIONS, Gateway, department_of, open_gateway
@@ -53,6 +53,10 @@ class Asked:
     submission: Submission
     consent: int
     receipt: VerifiedReceipt | None = None
+
+    @property
+    def key(self) -> RequestKey:
+        return RequestKey(fed.REQUESTER, read_query(self.submission.signed.query).request_id)
 
     @property
     def complete(self) -> bool:
@@ -119,6 +123,25 @@ class GatewayMachine(RuleBasedStateMachine):
         if len(self.asked) < MOST_REQUESTS:
             self.asked.append(Asked(self.gateway.submission(consents()[consent]), consent))
             self.send(self.asked[-1])
+
+    @rule(consent=st.integers(0, len(MAX_USES) - 1))
+    def ask_deferrable(self, consent):
+        if len(self.asked) < MOST_REQUESTS:
+            submission = self.gateway.submission(consents()[consent], answer_until=NOW + 3_600)
+            self.asked.append(Asked(submission, consent))
+            self.send(self.asked[-1])
+
+    @rule()
+    def gateway_asks_again(self):
+        """What it finds, its requesters fetch; what was refused has ended."""
+        self.wait(self.gateway.deferral.load())
+        self.wait(self.gateway.tick())
+        for asked in self.asked:
+            if asked.receipt is not None:
+                self.take(asked, self.gateway.pipeline.get(asked.receipt.query.request_id, PEER))
+        for waiting in self.gateway.kept():
+            assert self.broken
+            assert not self.withdrawn & {asked.consent for asked in self.asked if asked.key == waiting.key}
 
     @rule(number=st.integers(0, MOST_REQUESTS))
     def retry(self, number):
@@ -282,6 +305,15 @@ class GatewayMachine(RuleBasedStateMachine):
         for department in self.gateway.departments.values():
             for acknowledgement in department.acknowledged:
                 assert unlogged.isdisjoint(self.batches[acknowledgement.batch_digest])
+
+    @invariant()
+    def what_is_kept_is_what_receipts_call_deferred(self):
+        kept = {waiting.key: set(waiting.departments) for waiting in self.gateway.kept()}
+        for asked in self.asked:
+            resumed = self.gateway.requests.find(asked.key)
+            gaps = resumed.receipt.unavailable if resumed is not None else ()
+            deferred = {gap.department for gap in gaps if gap.next_step == NextStep.DEFERRED}
+            assert kept.get(asked.key, set()) == deferred
 
     @invariant()
     def log_only_grows(self):
