@@ -71,14 +71,16 @@ def make_submission(
     """The submission of `questions`, resting on `consent`.
 
     Raises MalformedError for a malformed identifier (before anything is made of it), an unknown claim, or a deferral
-    past the end of the sealing key that lasts longest, and
-    NotGrantedError if the consent has no footing for a question, or nobody answers it.
+    that ends before the query itself or after the sealing key that lasts longest; NotGrantedError if the consent has no
+    footing for a question, or nobody answers it.
     """
     subjects = _subjects(consent, envelope.now)
     parts = _parts(questions, consent, envelope, registry, randomness)
     data = {part.department: write_part(part) for part in parts}
     digests = sorted(digest(Kind.PART, part) for part in data.values())
     expires = envelope.now + envelope.lifetime
+    if envelope.answer_until is not None and envelope.answer_until < expires:
+        raise MalformedError.at("answer_until", f"must be at least {envelope.lifetime:.0f} s from now")
     query = Query(
         request_id=randomness(REQUEST_ID_SIZE),
         requester=envelope.requester,

@@ -190,8 +190,11 @@ class Requests:
                     uses=record.uses,
                     standing=record.standing,
                     deferral=self._encrypted(record, evidence_key),
+                    earlier_leaves=len(record.earlier.leaf_indexes) if record.earlier else 0,
                 )
             committed = await self._log.append(entry)
+            if committed.overtaken:
+                raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request carried on elsewhere", retry_after=0.1)
             if not committed.foreign_keys:
                 self._tell(record, committed)
                 indexes = (*(record.earlier.leaf_indexes if record.earlier else ()), committed.leaf_index)

@@ -41,7 +41,9 @@ class Watchers:
             raise MalformedError.at("wait", "must not be negative")
         key = RequestKey(peer.uri, request.request_id)
         time = asyncio.get_running_loop().time
-        until = time() + min(seconds, LONGEST_WATCH, (time_left or LONGEST_WATCH) - DEADLINE_MARGIN)
+        if time_left is not None:
+            seconds = min(seconds, time_left - DEADLINE_MARGIN)
+        until = time() + min(seconds, LONGEST_WATCH)
         while 0 < self._leaves_of(key) <= request.known_leaves and time() < until:
             if not await self.news(key, peer, until - time()):
                 return

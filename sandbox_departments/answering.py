@@ -18,6 +18,11 @@ A node trusts no gateway. For one ask that came over the connection of a gateway
     (outside)       13  the register is asked
     attest          14  each finding becomes an outcome; every outcome has one size
 
+A query that allows deferral may come for the first time at any moment up to its answer_until_time, which its requester
+signed: the gateway keeps it while a node is down. So whoever holds a query can have it answered once until then, and
+only then; for its own requester, over its own gateway's connection, while its grants stand and the sealing key is
+held. A second showing gets the stored statements (rule 7), which are kept that long, and counts for nothing.
+
 A rule that fails is a BadDataError and becomes one signed refusal of the whole part. A fault of a machine is an
 UnreachableError: nothing is stated, and it never becomes a "no". Nothing here reads a clock, a file or a key
 folder, and nothing raised here holds an identifier or a name.

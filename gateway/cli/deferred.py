@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from gateway.cli.endpoints import open_client
 from gateway.client import Verification
@@ -49,5 +50,5 @@ def print_deferred(result: Verification, folder: Path, requester: str) -> None:
         request_id = result.verified.query.request_id.hex()
         sys.stdout.write(
             f"{len(result.deferred)} deferred until {', '.join(departments)} can be asked; fetch them with:\n"
-            f"  heyan verify --dir {folder} --requester {requester} --request-id {request_id} --wait 600\n"
+            f"  heyan verify --dir {quote(str(folder))} --requester {requester} --request-id {request_id} --wait 600\n"
         )

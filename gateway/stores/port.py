@@ -9,6 +9,7 @@ Durability contract, held by every adapter and by one contract suite:
 - A use of an authorization is counted once for each request, and never beyond its `max_uses`; a request_id
   stands for one query; a withdrawn grant releases nothing. An entry that breaks one of these is recorded with its
   `withheld` leaf instead, and stores no request.
+- A request's leaves follow one another: an entry that was made without knowing the newest is not committed.
 - What a request waits for changes in the transaction of its leaf, and in no other.
 - Reads see only what is durable.
 """
@@ -113,6 +114,8 @@ class Entry:
     withheld: Mapping[Reason, bytes] = field(default_factory=dict)
     """The leaf to commit instead, by the reason for which the commit keeps the entry back (KEPT_BACK)."""
     request: StoredRequest | None = None
+    earlier_leaves: int | None = None
+    """How many leaves `request` had when its state was made; with another number there it is not committed."""
     deferral: Deferral | None = None
     """What `request` waits for from now on. Without one it waits for nothing: what was kept for it is deleted."""
     uses: tuple[Use, ...] = ()
@@ -133,6 +136,8 @@ class Committed:
     withheld: Reason | None = None
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
+    overtaken: bool = False
+    """Another commit had carried the request on: the entry was NOT committed."""
 
 
 class Store(Protocol):

@@ -78,10 +78,13 @@ class SqliteStore:
         frontier = self._current_frontier()
         accepted: list[Entry] = []
         reasons: list[Reason | None] = []
-        foreign: dict[int, tuple[Evidence, ...]] = {}
+        left_out: dict[int, tuple[Evidence, ...]] = {}  # by position: evidence that was there; none if overtaken
         for position, entry in enumerate(entries):
+            if self._is_overtaken(entry):
+                left_out[position] = ()
+                continue
             if clash := self._keep_evidence(entry):
-                foreign[position] = clash
+                left_out[position] = clash
                 continue
             reason = self._kept_back(entry)
             kept = entry if reason is None else replace(entry, leaf=entry.withheld[reason], request=None)
@@ -89,9 +92,7 @@ class SqliteStore:
             accepted.append(kept)
             reasons.append(reason)
         if not accepted:
-            return [
-                Committed(-1, self._held_head(), foreign_keys=foreign[position]) for position in range(len(entries))
-            ]
+            return [_left_out(self._held_head(), left_out[position]) for position in range(len(entries))]
         grown, nodes = frontier.append([leaf_hash(entry.leaf) for entry in accepted])
         self._writer.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
         root = grown.root()
@@ -100,7 +101,7 @@ class SqliteStore:
         self._frontier = grown
         results = (Committed(index, head, reason) for index, reason in enumerate(reasons, start=frontier.size))
         return [
-            Committed(-1, head, foreign_keys=foreign[position]) if position in foreign else next(results)
+            _left_out(head, left_out[position]) if position in left_out else next(results)
             for position in range(len(entries))
         ]
 
@@ -133,6 +134,16 @@ class SqliteStore:
             ).rowcount
         if changed != 1:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the tree")
+
+    def _is_overtaken(self, entry: Entry) -> bool:
+        """Whether the entry's request has other leaves by now than those that its state was made with."""
+        if entry.request is None or entry.earlier_leaves is None:
+            return False
+        (count,) = self._writer.execute(
+            "SELECT count(*) FROM request_leaves WHERE requester = ? AND request_id = ?",
+            (entry.request.key.requester, entry.request.key.request_id),
+        ).fetchone()
+        return bool(count != entry.earlier_leaves)
 
     def _keep_evidence(self, entry: Entry) -> tuple[Evidence, ...]:
         """Store the entry's evidence; what is there already under another key is returned and nothing is stored."""
@@ -345,6 +356,10 @@ class SqliteStore:
             "SELECT grant_digest, wrapped_key, ciphertext FROM evidence WHERE grant_digest = ?", (grant_digest,)
         ).fetchone()
         return Evidence(*row) if row else None
+
+
+def _left_out(head: Head, foreign: tuple[Evidence, ...]) -> Committed:
+    return Committed(-1, head, foreign_keys=foreign, overtaken=not foreign)
 
 
 def _spent(connection: sqlite3.Connection, grant_digest: bytes, authorization: int) -> int:

@@ -91,3 +91,14 @@ def test_draining_gateway_lets_nobody_in() -> None:
     with pytest.raises(UnreachableError) as caught, admission.take(ONE):
         pass
     assert caught.value.reason is Reason.SHUTTING_DOWN
+
+
+def test_work_of_the_gateways_own_takes_no_place_even_in_a_full_house() -> None:
+    admission = Admission(16)
+    take_all(admission, ONE)
+    taken = admission.taken
+    with admission.aside(ONE):
+        assert admission.taken == taken
+    with admission.aside(OTHER):
+        assert admission.taken == taken
+    assert admission.taken == taken

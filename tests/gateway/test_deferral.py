@@ -100,8 +100,10 @@ async def test_nothing_more_than_there_is_room_for_is_kept(gateway: Gateway, lan
 async def test_deferral_past_the_end_of_a_sealing_key_is_refused(gateway: Gateway) -> None:
     """By the client, and by the gateway, which does not trust it."""
     ends = min(key.not_after for uri in gateway.departments for key in gateway.federation.registry.sealing_keys_of(uri))
-    with pytest.raises(MalformedError):
+    with pytest.raises(MalformedError, match="must be at most"):
         gateway.submission(answer_until=ends + 1.0)
+    with pytest.raises(MalformedError, match="must be at least"):
+        gateway.submission(answer_until=gateway.clock.now + 59.0)
     submission = deferrable(gateway)
 
     def shortened(document: Document) -> Document:

@@ -202,3 +202,29 @@ async def test_log_that_cannot_record_only_delays(gateway: Gateway, land: FakeDe
     gateway.store.fail_before = False
     await gateway.tick()
     assert steps(fetched(gateway, verified))[2] == ANSWERED
+
+
+async def test_two_gateways_of_one_store_ask_again_at_once_and_every_receipt_still_holds(
+    tmp_path: Path, federation: fed.Federation
+) -> None:
+    """Each knows the request as it was before the other's leaf: one of the two is recorded, and nothing twice."""
+    consent = federation.issue(max_uses=1)
+    async with open_gateway(tmp_path, federation) as one:
+        department_of(one, LAND).failure = DOWN
+        verified = await one.verify(deferrable(one, consent=consent))
+        department_of(one, LAND).failure = None
+        async with open_gateway(tmp_path, federation) as other:
+            gates = [asyncio.Event() for _ in range(2)]
+            for gateway, gate in zip((one, other), gates, strict=True):
+                department_of(gateway, LAND).gate = gate
+                gateway.steady.now += 10
+                gateway.deferral.start_due()
+            await asyncio.sleep(0.01)
+            for gate in gates:
+                gate.set()
+            for gateway in (one, other):
+                await gateway.tick()
+                assert (len(gateway.room), gateway.kept()) == (0, [])
+                assert steps(fetched(gateway, verified)) == [ANSWERED] * 3
+            assert sum(leaf.HasField("verification") for leaf in one.leaves()) == 2
+            assert max(one.used(consent)) == 1

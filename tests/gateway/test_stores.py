@@ -280,6 +280,25 @@ def test_store_file_is_private(tmp_path: Path) -> None:
     store.close()
 
 
+def test_entry_made_without_knowing_the_newest_leaf_of_its_request_is_not_committed(open_store: OpenStore) -> None:
+    """Two gateways carried one request on at once: the later one would take back what the other had logged."""
+    store = open_store()
+    first = Entry(b"first", request=request(), earlier_leaves=0, uses=(USE,))
+    (committed,) = store.commit([first], sign)
+    assert not committed.overtaken
+    stale = Entry(b"stale", statement_digests=(bytes(32),), request=request(state=b"stale"), earlier_leaves=0)
+    right = replace(stale, leaf=b"right", request=request(state=b"right"), earlier_leaves=1)
+    results = store.commit([stale, Entry(b"beside"), right, replace(right, leaf=b"at once")], sign)
+    assert [item.overtaken for item in results] == [True, False, False, True]
+    assert store.leaves(0, 10) == [b"first", b"beside", b"right"]
+    held = store.request(KEY)
+    assert held is not None
+    assert (held.state, held.leaf_indexes) == (b"right", (0, 2))
+    (alone,) = store.commit([stale], sign)
+    assert (alone.overtaken, alone.head) == (True, store.head())
+    assert not alone.foreign_keys
+
+
 # -- what waits for departments -----------------------------------------------------------------------------
 
 

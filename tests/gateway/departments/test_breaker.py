@@ -51,6 +51,17 @@ def test_one_probe_goes_after_each_pause() -> None:
     assert breaker.admits(100.0 + 3 * FIRST_PAUSE)
 
 
+def test_looking_whether_a_probe_may_go_uses_none_up() -> None:
+    breaker = Breaker()
+    assert breaker.would_admit(0.0)
+    breaker = opened()
+    assert not breaker.would_admit(100.0 + FIRST_PAUSE - 0.01)
+    for _ in range(3):
+        assert breaker.would_admit(100.0 + FIRST_PAUSE)
+    assert breaker.admits(100.0 + FIRST_PAUSE)
+    assert not breaker.would_admit(100.0 + FIRST_PAUSE)
+
+
 def test_pause_grows_with_probes_only_and_has_an_end() -> None:
     breaker, now = opened(), 100.0
     for _ in range(1000):

@@ -164,6 +164,26 @@ async def test_node_that_times_out_again_and_again_is_left_alone_and_found_again
     assert len(await channels.link.ask(ASK, 5)) == 1
 
 
+async def test_link_is_ready_when_an_ask_would_be_sent_and_looking_costs_no_probe(
+    channels: Channels, start: Start
+) -> None:
+    assert not channels.link.ready  # it has no channel yet
+    await channels.join(await start(answer_rightly), await start(answer_rightly))
+    primary, standby = (linked.stream.breaker for linked in channels.opened)
+    now = asyncio.get_running_loop().time()
+    primary.trip(now)
+    assert channels.link.ready  # by the standby
+    standby.trip(now)
+    assert not channels.link.ready
+    primary._open_until = 0.0  # its pause is over
+    for _ in range(3):
+        assert channels.link.ready
+    assert len(await channels.link.ask(ASK, 5)) == 1
+    assert channels.link.ready
+    await channels.link.close()
+    assert not channels.link.ready
+
+
 async def test_node_that_falls_silent_is_left_alone_before_the_first_ask_has_timed_out(
     channels: Channels, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
