@@ -222,6 +222,7 @@ async def test_two_gateways_of_one_store_ask_again_at_once_and_every_receipt_sti
             await asyncio.sleep(0.01)
             for gate in gates:
                 gate.set()
+            await asyncio.gather(*one.deferral._tasks, *other.deferral._tasks)
             for gateway in (one, other):
                 await gateway.tick()
                 assert (len(gateway.room), gateway.kept()) == (0, [])
