@@ -109,11 +109,21 @@ def test_answer_recorded_long_after_the_end_is_refused():
     refuse(made.receipt(leaves=made.case.record(made.leaf(), made.case.leaf([row], late))))
 
 
+def unanswered(at):
+    """A receipt whose only leaf says, at a time, that nobody answered anything."""
+    made = pieces()
+    asked = [
+        (department, check.check_id) for department, part in made.case.opened.items() for check in part.part.checks
+    ]
+    rows = [made.case.row(*one, CheckStatus.UNAVAILABLE, reason=TIMED_OUT) for one in asked]
+    made.statements, made.unavailable = [], [gap(check_id, department) for department, check_id in asked]
+    return made.receipt(leaves=made.case.record(made.case.leaf(rows, at)))
+
+
 def test_query_first_recorded_long_after_its_end_is_refused():
-    made = pieces(status=CheckStatus.UNAVAILABLE, step=NextStep.RETRY)
-    rows = [made.case.row(HRSS, "months", CheckStatus.UNAVAILABLE, reason=TIMED_OUT)]
-    late = UNTIL + LATEST_RECORD + 1
-    refuse(made.receipt(leaves=made.case.record(made.case.leaf(rows, late))))
+    """What came first must have come in time, though it says only that nothing came."""
+    assert {answer.next_step for answer in verify(unanswered(UNTIL + LATEST_RECORD)).answers} == {NextStep.RETRY}
+    refuse(unanswered(UNTIL + LATEST_RECORD + 1))
 
 
 def test_other_query_than_the_signed_one_does_not_allow_a_deferral():
