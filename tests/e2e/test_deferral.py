@@ -68,12 +68,12 @@ class Applied:
 
 
 @pytest.fixture
-async def federation(tmp_path: Path) -> AsyncIterator[Running]:
-    """A federation in which one node is down before it starts."""
+async def federation(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Running]:
+    """A federation in which one node is at fault before it starts: down, if nothing else is said."""
     console = Console(stderr=True)
     asked = Asked(population=APPLICATIONS + 40, prefectures=("4301",), port_base=free_port_base())
     sandbox = await asyncio.to_thread(open_sandbox, tmp_path / "run", asked, console)
-    set_fault(sandbox.folder / "departments" / NODE / FILE, make_fault("down"))
+    set_fault(sandbox.folder / "departments" / NODE / FILE, make_fault(getattr(request, "param", "down")))
     supervisor = await start(sandbox, console)
     try:
         endpoints = read_endpoints(sandbox.folder)
@@ -83,6 +83,7 @@ async def federation(tmp_path: Path) -> AsyncIterator[Running]:
         await supervisor.stop()
 
 
+@pytest.mark.parametrize("federation", ["down", "hangs"], indirect=True)
 async def test_department_that_is_down_for_a_whole_run_answers_everything_when_it_returns(
     federation: Running, record_property: pytest.RecordProperty
 ) -> None:
@@ -219,7 +220,7 @@ def require_answered(federation: Running, one: Applied) -> None:
     receipt = receipt_from_json(receipt_to_json(one.last.receipt))
     verified = verify_receipt(receipt, operator_key(federation.endpoints.operator_vkey))
     assert verified.answers == one.last.verified.answers
-    assert len(verified.log_times) == 2
+    assert len(verified.log_times) >= 2
 
 
 def require_kept(federation: Running, count: int) -> None:

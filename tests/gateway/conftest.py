@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,8 +248,10 @@ def department_of(gateway: Gateway, claim: str) -> FakeDepartment:
 
 
 @pytest.fixture
-def land(gateway: Gateway) -> FakeDepartment:
+def land(gateway: Gateway) -> Iterator[FakeDepartment]:
     """The department of the third question, which is down."""
     made = department_of(gateway, "property.owns_home@1")
     made.failure = UnreachableError(Reason.DEPARTMENT_UNREACHABLE)
-    return made
+    yield made
+    if made.gate is not None:
+        made.gate.set()  # so that a test that failed does not keep the gateway waiting
