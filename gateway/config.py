@@ -31,5 +31,8 @@ class GatewayConfig(PartyConfig):
     deferred_bytes_each: int = Field(1 << 29, ge=0, description="and of one requester")
     deferred_at_once: int = Field(16, ge=1, description="of them tried together, once departments are back")
     max_watchers: int = Field(1_024, ge=2, description="calls of GetVerification that wait for news, shared fairly")
+    offline_after_seconds: float = Field(
+        3600.0, ge=0, description="seconds without an online answer after which paper may be asked for"
+    )
     drain_seconds: float = Field(15.0, gt=0, description="how long a stop waits for what is under way")
     reflection: bool = Field(False, description="serve gRPC reflection (needs the extra `reflection`)")

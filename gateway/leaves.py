@@ -21,9 +21,9 @@ class LeafStamp:
     registry: Callable[[], Registry]
     clock: Clock
 
-    def __call__(self, leaf: log_pb2.LogLeaf) -> bytes:
-        """The canonical bytes of `leaf`, which holds its event, recorded by this gateway now."""
-        leaf.log_time.CopyFrom(to_timestamp(self.clock()))
+    def __call__(self, leaf: log_pb2.LogLeaf, at: float | None = None) -> bytes:
+        """The canonical bytes of `leaf`, which holds its event, recorded by this gateway now, or as of `at`."""
+        leaf.log_time.CopyFrom(to_timestamp(self.clock() if at is None else at))
         leaf.gateway = self.gateway.uri
         leaf.registry_version = self.registry().version
         return write_leaf(leaf)

@@ -37,7 +37,7 @@ MAX_PEERS = 10_000
 class _Period:
     began: float
     singles: int = 0
-    summarised: list[tuple[str, bytes]] = field(default_factory=list)
+    summarised: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 class Refusals:
@@ -60,12 +60,14 @@ class Refusals:
         digest = sha256(message).digest()
         if period.singles < SINGLE_LEAVES:
             period.singles += 1
-            event = log_pb2.RefusalEvent(peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest)
+            event = log_pb2.RefusalEvent(
+                peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest, region=error.region
+            )
             await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal=event))))
             return
         if len(period.summarised) >= MAX_SUMMARISED:
             await self._summarise(peer.uri, period)
-        period.summarised.append((error.reason.value, digest))
+        period.summarised.append((error.reason.value, error.region, digest))
 
     async def flush(self, *, everything: bool = False) -> None:
         """Log the summaries of periods that have ended, or of all; what cannot be logged now is kept for the next."""
@@ -81,11 +83,14 @@ class Refusals:
         taken, period.summarised = period.summarised, []  # whoever comes meanwhile begins another summary
         if not taken:
             return
-        counts = Counter(reason for reason, _ in taken)
+        counts = Counter((reason, region) for reason, region, _ in taken)
         event = log_pb2.RefusalSummaryEvent(
             peer=peer,
-            counts=[log_pb2.ReasonCount(reason=reason, count=count) for reason, count in sorted(counts.items())],
-            digests_root=root_of([leaf_hash(digest) for _, digest in taken]),
+            counts=[
+                log_pb2.ReasonCount(reason=reason, count=count, region=region)
+                for (reason, region), count in sorted(counts.items())
+            ],
+            digests_root=root_of([leaf_hash(digest) for _, _, digest in taken]),
         )
         try:
             await self._log.append(Entry(self._stamp(log_pb2.LogLeaf(refusal_summary=event))))

@@ -32,6 +32,7 @@ from gateway.stores.port import (
     Waiting,
     Withdrawal,
 )
+from gateway.ticket_records import TicketRecords
 from gateway.vault import Vault
 from heyan.v1 import query_pb2, receipt_pb2
 
@@ -98,6 +99,7 @@ class Requests:
         self._vault = vault
         self._registry = registry
         self._on_commit = on_commit
+        self.tickets = TicketRecords(store, log, vault)
 
     def find(self, key: RequestKey) -> Resumed | None:
         """What is stored under a request_id; LogUnavailableError if the store cannot say."""
@@ -123,6 +125,10 @@ class Requests:
     def recorded_until(self, resumed: Resumed) -> float:
         """The time that the newest leaf of a stored request bears."""
         return log_time(read_leaf(self._store.leaf(resumed.leaf_indexes[-1])))
+
+    def recorded_since(self, resumed: Resumed) -> float:
+        """The time that the first leaf of a stored request bears."""
+        return log_time(read_leaf(self._store.leaf(resumed.leaf_indexes[0])))
 
     def has_use_left(self, earlier: Resumed | None, use: Use) -> bool:
         """Whether a use is left, as far as is known before the commit decides; an answered request spent its own."""
@@ -218,9 +224,11 @@ class Requests:
         """The whole receipt, its leaves proven under the newest head; the requester adds the registry."""
         receipt = receipt_pb2.Receipt()
         receipt.CopyFrom(resumed.receipt)
-        head = self._log.head()
+        tickets = self.tickets.of_query(resumed.query_digest)
+        head = self._log.head()  # after what it must cover was read
         for index in resumed.leaf_indexes:
             receipt.leaves.add(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
+        receipt.tickets.extend(self.tickets.proven(record, head) for record in tickets)
         receipt.leaf_key = resumed.leaf_key
         return receipt
 

@@ -28,6 +28,7 @@ from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
 from gateway.log import Log
+from gateway.offline_service import OfflineMethods
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private
 from gateway.party.probes import Probes
 from gateway.party.process import Clock, repeat
@@ -45,6 +46,7 @@ from gateway.requests import Requests
 from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
 from gateway.stores.sqlite import SqliteStore
+from gateway.tickets import Tickets
 from gateway.vault import Vault
 from gateway.waiting_room import Limits, WaitingRoom
 from gateway.watching import Watchers
@@ -145,24 +147,30 @@ class GatewayProcess:
             traffic=deferrals,
             at_once=config.deferred_at_once,
         )
+        tickets = Tickets(
+            requests=requests, registry=keeper.current, stamp=stamp, patience=config.offline_after_seconds
+        )
         self._refusals = Refusals(self._log, stamp, clock)
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
-                GatewayMethods(
-                    pipeline=self._pipeline,
-                    events=self._events,
-                    registry=keeper.current,
-                    rulebook=self._rulebook,
-                    applications=applications,
-                    admission=self._admission,
-                    clock=clock,
-                    watch=self._watchers.watch,
-                    on_withdrawal=self._deferral.withdrawn,
-                ),
-                LogMethods(self._log, self._store),
+                {
+                    "heyan.v1.GatewayService": GatewayMethods(
+                        pipeline=self._pipeline,
+                        events=self._events,
+                        registry=keeper.current,
+                        rulebook=self._rulebook,
+                        applications=applications,
+                        admission=self._admission,
+                        clock=clock,
+                        watch=self._watchers.watch,
+                        on_withdrawal=self._deferral.withdrawn,
+                    ).methods(),
+                    "heyan.v1.LogService": LogMethods(self._log, self._store).methods(),
+                    "heyan.v1.OfflineService": OfflineMethods(tickets, self._admission).methods(),
+                },
                 Guard(keeper.current, self._refusals.record),
                 Metrics(metrics, self._admission, self._links),
             )
@@ -284,5 +292,5 @@ def _add_reflection(server: grpc.aio.Server) -> None:
         raise MalformedError.at(
             "reflection", "needs the extra: pip install heyan[reflection]", Reason.CONFIGURATION_INVALID
         ) from error
-    names = ("heyan.v1.GatewayService", "heyan.v1.LogService", reflection.SERVICE_NAME)
+    names = ("heyan.v1.GatewayService", "heyan.v1.LogService", "heyan.v1.OfflineService", reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)

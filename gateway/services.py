@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -175,12 +175,12 @@ class LogMethods:
 
 
 def gateway_handlers(
-    methods: GatewayMethods, log_methods: LogMethods, guard: Guard, metrics: Metrics
+    services: Mapping[str, Sequence[Method]], guard: Guard, metrics: Metrics
 ) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
-    """The generic handlers of both services, counted and timed."""
-    return (
-        unary_handlers("heyan.v1.GatewayService", [_measured(method, metrics) for method in methods.methods()], guard),
-        unary_handlers("heyan.v1.LogService", [_measured(method, metrics) for method in log_methods.methods()], guard),
+    """The generic handlers of services, by their full names, counted and timed."""
+    return tuple(
+        unary_handlers(service, [_measured(method, metrics) for method in methods], guard)
+        for service, methods in services.items()
     )
 
 

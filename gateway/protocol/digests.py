@@ -28,6 +28,8 @@ class Kind(StrEnum):
     PASSKEY_REVOCATION = "PasskeyRevocation"
     RULES = "Rules"
     JOURNAL_ENTRY = "JournalEntry"
+    OFFLINE_TICKET = "OfflineTicket"
+    OFFLINE_RESULT = "OfflineResult"
 
 
 _PREFIXES = {kind: b"heyan.v1." + kind.value.encode() + b"\x00" for kind in Kind}

@@ -15,13 +15,16 @@
 
 "Lying" and "unreachable" are different roots, because the first is never retried and the second never
 means "no". An error carries a `Reason` (stable, machine-readable, the `ErrorInfo.reason` of AIP-193); the
-texts of both languages are in `reasons`. `detail` is for the operator's own log, never sent to a peer, and
-never holds an identifier or a name of a subject. `text` stands in for the reason's text where that must say more, as
-when the next window opens; it is public.
+texts of both languages are in `reasons`. `region` is the county that the refused message was about, where that is
+known: the log's leaf holds it, so that refusals can be counted by county. `detail` is for the operator's own log,
+never sent to a peer, and never holds an identifier or a name of a subject. `text` stands in for the reason's text
+where that must say more, as when the next window opens; it is public.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gateway.protocol.reasons import Reason, Text
@@ -46,6 +49,7 @@ class HeyanError(Exception):
         violations: tuple[FieldViolation, ...] = (),
         retry_after: float | None = None,
         text: Text | None = None,
+        region: str = "",
     ) -> None:
         super().__init__(f"{reason.value}: {detail}" if detail else reason.value)
         self.reason = reason
@@ -53,10 +57,21 @@ class HeyanError(Exception):
         self.violations = violations
         self.retry_after = retry_after
         self.text = text
+        self.region = region
 
 
 class BadDataError(HeyanError):
     """What was presented is wrong; presenting it again changes nothing."""
+
+
+@contextmanager
+def about(region: str) -> Iterator[None]:
+    """What is refused meanwhile is about this county, where nothing closer said which."""
+    try:
+        yield
+    except BadDataError as error:
+        error.region = error.region or region
+        raise
 
 
 class MalformedError(BadDataError):

@@ -15,6 +15,7 @@ from hashlib import sha256
 from gateway.protocol.codec import encode, from_timestamp, parse_canonical
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.offline import Ground
 from heyan.v1 import log_pb2
 
 VERSION = 1
@@ -53,6 +54,7 @@ class CheckStatus(IntEnum):
 
 
 _STATUSES = frozenset(int(status) for status in CheckStatus)
+_GROUNDS = frozenset(int(ground) for ground in Ground)
 
 
 def derive_leaf_key(evidence_key: bytes) -> bytes:
@@ -74,6 +76,10 @@ class Tags:
         """Tag of a grant."""
         return hmac.digest(self.leaf_key, b"grant\x00" + grant_digest, sha256)
 
+    def ticket(self, ticket_id: bytes) -> bytes:
+        """Tag of an offline ticket."""
+        return hmac.digest(self.leaf_key, b"ticket\x00" + ticket_id, sha256)
+
     def check(self, part_digest: bytes, check_id: str) -> bytes:
         """Tag of a check."""
         return hmac.digest(self.leaf_key, b"check\x00" + part_digest + check_id.encode(), sha256)
@@ -92,7 +98,19 @@ def read_leaf(data: bytes) -> log_pb2.LogLeaf:
             raise MalformedError.at("leaf.verification.checks.status", "must be set, to a status of the contract")
         if len(check.statement_digest) != (DIGEST_BYTES if CheckStatus(int(check.status)).has_statement else 0):
             raise MalformedError.at("leaf.verification.checks.statement_digest", "must fit the status")
+    _check_offline(leaf)
     return leaf
+
+
+def _check_offline(leaf: log_pb2.LogLeaf) -> None:
+    ticket, result = leaf.offline_ticket, leaf.offline_result
+    if leaf.HasField("offline_ticket"):
+        if ticket.WhichOneof("subject") is None or int(ticket.ground) not in _GROUNDS:
+            raise MalformedError.at("leaf.offline_ticket", "must name a subject, and a ground of the contract")
+        if len(ticket.ticket_tag) != DIGEST_BYTES:
+            raise MalformedError.at("leaf.offline_ticket.ticket_tag", f"must be {DIGEST_BYTES} bytes")
+    if leaf.HasField("offline_result") and {len(result.ticket_tag), len(result.result_digest)} != {DIGEST_BYTES}:
+        raise MalformedError.at("leaf.offline_result", f"must hold a tag and a digest of {DIGEST_BYTES} bytes")
 
 
 def write_leaf(leaf: log_pb2.LogLeaf) -> bytes:

@@ -32,6 +32,9 @@ MAX_GRANT_LIFETIME = 400 * 86_400.0
 ATTESTATION_LIFETIME = 30 * 86_400.0
 """For how long a requester may rely on an attestation."""
 
+OFFLINE_RESULT_LIFETIME = 7 * 86_400.0
+"""For how long a staff member's signed result may wait to be recorded: a week without network."""
+
 SEALING_KEY_LIFETIME = 14 * 86_400.0
 """Sealing keys rotate weekly; each opens for two weeks and is then destroyed."""
 

@@ -70,6 +70,18 @@ class Reason(StrEnum):
     TOO_MANY_UNANSWERED = "TOO_MANY_UNANSWERED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
     # subjects
+    # paper, where nothing can be told online
+    OFFLINE_ANSWERED_YES = "OFFLINE_ANSWERED_YES"
+    OFFLINE_ANSWERED_NO = "OFFLINE_ANSWERED_NO"
+    OFFLINE_NOT_ATTEMPTED = "OFFLINE_NOT_ATTEMPTED"
+    OFFLINE_DEPARTMENT_REFUSED = "OFFLINE_DEPARTMENT_REFUSED"
+    OFFLINE_TOO_EARLY = "OFFLINE_TOO_EARLY"
+    OFFLINE_DEFERRED = "OFFLINE_DEFERRED"
+    OFFLINE_MATERIAL_ONLINE = "OFFLINE_MATERIAL_ONLINE"
+    OFFLINE_TICKET_NOT_FOUND = "OFFLINE_TICKET_NOT_FOUND"
+    OFFLINE_RESULT_INVALID = "OFFLINE_RESULT_INVALID"
+    OFFLINE_RESULT_NOT_CURRENT = "OFFLINE_RESULT_NOT_CURRENT"
+    OFFLINE_RESULT_CONFLICT = "OFFLINE_RESULT_CONFLICT"
     SUBJECT_UNDECIPHERABLE = "SUBJECT_UNDECIPHERABLE"
     COMMITMENT_MISMATCH = "COMMITMENT_MISMATCH"
     # answers, log, registry
@@ -300,6 +312,55 @@ _TEXTS: dict[Reason, Text] = {
     Reason.SHUTTING_DOWN: Text(
         "服务正在重启。请重试。",
         "The service is restarting. Try again.",
+    ),
+    Reason.OFFLINE_ANSWERED_YES: Text(
+        "该事项已线上核验通过，不得再要求提交纸质材料。请直接采用线上结果。",
+        "This was verified online, and holds: paper must not be asked for. Take the online answer.",
+    ),
+    Reason.OFFLINE_ANSWERED_NO: Text(
+        "该事项线上核验的结果为“否”，不能改由线下核验代替。如有异议，请提出数据更正申请。",
+        "The online answer is no, which paper does not replace. If it is wrong, dispute it.",
+    ),
+    Reason.OFFLINE_NOT_ATTEMPTED: Text(
+        "该请求中没有对此事项的线上核验记录。应核尽核：请先线上核验。",
+        "No online attempt at this is on record under that request_id. Verify it online first.",
+    ),
+    Reason.OFFLINE_DEPARTMENT_REFUSED: Text(
+        "部门拒绝了该事项的查询，并未表示无法核验。请按拒绝的原因更正后重新线上核验。",
+        "The department refused to be asked, which does not say that it cannot tell. Mend what it refused, and verify "
+        "online again.",
+    ),
+    Reason.OFFLINE_TOO_EARLY: Text(
+        "该事项暂时不可用的时间尚短。请先重新线上核验；到提示的时间后仍不可用的，可线下核验。",
+        "The department has not been silent for long. Ask online again; if nothing comes, open the ticket after the "
+        "stated delay.",
+    ),
+    Reason.OFFLINE_DEFERRED: Text(
+        "网关仍在等待部门的答复。请查询结果；到提示的时间后仍无答复的，可线下核验。",
+        "The gateway is still asking the department. Fetch the result; if none comes, open the ticket after the stated "
+        "delay.",
+    ),
+    Reason.OFFLINE_MATERIAL_ONLINE: Text(
+        "该材料可以线上核验，或不在本次申请的材料之中，不得要求提交纸质材料。请就具体核验事项办理。",
+        "This material can be verified online, or the application does not owe it: paper must not be asked for. Name "
+        "the check that could not be told.",
+    ),
+    Reason.OFFLINE_TICKET_NOT_FOUND: Text(
+        "没有找到该线下核验单。请先为该事项开具线下核验单。",
+        "There is no such offline ticket. Open it first.",
+    ),
+    Reason.OFFLINE_RESULT_INVALID: Text(
+        "线下核验结果验证失败。请由登记在册的工作人员就该核验单重新签名。",
+        "The offline result does not verify. Have a registered staff member sign one for this very ticket.",
+    ),
+    Reason.OFFLINE_RESULT_NOT_CURRENT: Text(
+        "线下核验结果的签署时间早于开单时间，或距今过久，或在将来。请校准时钟后重新签署。",
+        "The offline result was signed before its ticket was opened, too long ago, or in the future. Set the clock "
+        "right and sign again.",
+    ),
+    Reason.OFFLINE_RESULT_CONFLICT: Text(
+        "该线下核验单已有不同的核验结果，不能更改。如该结果有误，请联系审计人员。",
+        "This ticket has another result already, which stands. If it is wrong, call an auditor.",
     ),
     Reason.SUBJECT_UNDECIPHERABLE: Text(
         "密封内容无法解开。请用登记册中的现行密钥重新密封。",

@@ -10,7 +10,8 @@
 5. every statement is its department's and answers what was asked; every check of every part has exactly one
    answer, refusal or unavailability, so that no department was skipped;
 6. the leaves record just these answers: the newest row of each check names its statement, says unavailable, or
-   says deferred, and then the query allows that.
+   says deferred, and then the query allows that;
+7. its offline tickets, which `receipt_tickets` tells more of.
 
 So a changed outcome fails at 5, a skipped department at 4 or 5, a hidden or rewritten record at 2 or 6.
 The keys are judged at the logged time: a receipt stays good when keys rotate or the registry expires.
@@ -36,6 +37,7 @@ from gateway.protocol.query import OpenedPart, Query, SignedQuery, read_query
 from gateway.protocol.query_rules import match_parts
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_rows import Answer, Row, recorded_in, rows_of
+from gateway.protocol.receipt_tickets import Ticket, TicketContext, verify_tickets
 from gateway.protocol.registry import Registry, open_registry
 from gateway.protocol.registry_terms import KeyUse
 from heyan.v1 import log_pb2, receipt_pb2
@@ -53,7 +55,7 @@ MAX_LEAVES = 256
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
-    """A receipt that holds: its query, the answers in the order of the parts, and the newest checkpoint."""
+    """A receipt that holds: its query, the answers in the order of the parts, its newest checkpoint, its tickets."""
 
     query: Query
     query_digest: bytes
@@ -64,6 +66,7 @@ class VerifiedReceipt:
     application: Application | None = None
     """What the query serves; the verdict follows from it, the answers, and rules of its digest."""
     witnessed: bool = False
+    tickets: tuple[Ticket, ...] = ()
 
 
 def verify_receipt(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceipt:
@@ -100,8 +103,18 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     parts = match_parts(query, receipt.parts)
     rows = rows_of(receipt, registry, signed.digest, query, parts, recorded_in(leaves))
     _hold_against_leaves(rows, leaves, parts, tags)
-    answers = tuple(rows[check.check_id].answer for part in parts for check in part.part.checks)
-    return VerifiedReceipt(query, signed.digest, answers, checkpoint, times, registry.version, application)
+    answers = {check.check_id: rows[check.check_id].answer for part in parts for check in part.part.checks}
+    tickets = verify_tickets(receipt, TicketContext(registry, query, signed.digest, parts, tags, leaves, answers))
+    return VerifiedReceipt(
+        query=query,
+        query_digest=signed.digest,
+        answers=tuple(answers.values()),
+        checkpoint=checkpoint,
+        log_times=times,
+        registry_version=registry.version,
+        application=application,
+        tickets=tickets,
+    )
 
 
 def _require_in_time(query: Query, leaves: Sequence[log_pb2.LogLeaf]) -> None:

@@ -33,6 +33,8 @@ class KeyUse(StrEnum):
     ANSWER = "answer"
     LOG = "log"
     GRANT = "grant"
+    STAFF = "staff"
+    """Results of offline tickets; the key's id names the staff member of a requester who holds it."""
 
 
 @unique
@@ -224,6 +226,8 @@ def _check_party(party: Party) -> None:
     _require_unique(f"{party.id}.keys", (key.kid for key in party.keys))
     for key in party.keys:
         _check_key(f"{party.id}.keys.{key.kid}", key)
+        if key.use is KeyUse.STAFF and role is not PartyRole.REQUESTER:
+            raise _invalid(f"{party.id}.keys.{key.kid}", "a staff key must be a requester's")
     if party.department is not None:
         _check_department(party.id, party.department)
     if party.requester is not None:

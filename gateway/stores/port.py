@@ -11,6 +11,8 @@ Durability contract, held by every adapter and by one contract suite:
   `withheld` leaf instead, and stores no request.
 - A request's leaves follow one another: an entry that was made without knowing the newest is not committed.
 - What a request waits for changes in the transaction of its leaf, and in no other.
+- An offline ticket is opened once, by the request's newest leaf, and resolved once. An entry that comes too late is not
+  committed at all.
 - Reads see only what is durable.
 """
 
@@ -106,6 +108,38 @@ class Deferral:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketKey:
+    """A ticket is scoped to its requester (SPIFFE ID)."""
+
+    requester: str
+    ticket_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTicket:
+    """What is kept of an offline ticket. `state` is encrypted under the evidence key of `grant_digest`.
+
+    The commit sets the indexes of the leaves that record its opening and, once there is one, its result.
+    """
+
+    key: TicketKey
+    request_id: bytes
+    query_digest: bytes
+    grant_digest: bytes
+    state: bytes
+    opened_leaf: int = -1
+    resolved_leaf: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TicketWrite:
+    """A ticket that its entry's leaf opens, by what the request's leaf at `judged_by` says; without it, resolves."""
+
+    ticket: StoredTicket
+    judged_by: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One leaf and all that is committed with it."""
 
@@ -123,6 +157,7 @@ class Entry:
     standing: tuple[Withdrawal, ...] = ()
     """Grants that must not have been withdrawn when this is committed."""
     withdrawal: Withdrawal | None = None
+    ticket: TicketWrite | None = None
     registry_version: int | None = None
     """Set on the leaf that records the adoption of a registry."""
 
@@ -137,7 +172,7 @@ class Committed:
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
     overtaken: bool = False
-    """Another commit had carried the request on: the entry was NOT committed."""
+    """Another commit had carried the request on, or opened or resolved the ticket: the entry was NOT committed."""
 
 
 class Store(Protocol):
@@ -165,6 +200,18 @@ class Store(Protocol):
 
     def evidence(self, grant_digest: bytes) -> Evidence | None:
         """A grant's evidence."""
+        ...
+
+    def ticket(self, key: TicketKey) -> StoredTicket | None:
+        """A stored offline ticket."""
+        ...
+
+    def tickets_of(self, query_digest: bytes) -> Sequence[StoredTicket]:
+        """The offline tickets of a query, in the order of the leaves that record their opening."""
+        ...
+
+    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[StoredTicket]:
+        """Up to `count` tickets without a result, of those opened by leaves after `after_leaf`, in that order."""
         ...
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
-from gateway.stores import sqlite_deferrals
+from gateway.stores import sqlite_deferrals, sqlite_tickets
 from gateway.stores.port import (
     Committed,
     Entry,
@@ -35,10 +35,14 @@ from gateway.stores.port import (
     RequestKey,
     SignCheckpoint,
     StoredRequest,
+    StoredTicket,
+    TicketKey,
     Waiting,
     Withdrawal,
 )
 from gateway.stores.sqlite_schema import migrations
+
+T = TypeVar("T")
 
 _BUSY_TIMEOUT_MS = 5_000
 
@@ -136,7 +140,9 @@ class SqliteStore:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the tree")
 
     def _is_overtaken(self, entry: Entry) -> bool:
-        """Whether the entry's request has other leaves by now than those that its state was made with."""
+        """Whether another entry came first: for the same request, or for the same ticket."""
+        if entry.ticket is not None and sqlite_tickets.is_stale(self._writer, entry.ticket):
+            return True
         if entry.request is None or entry.earlier_leaves is None:
             return False
         (count,) = self._writer.execute(
@@ -218,6 +224,8 @@ class SqliteStore:
             self._writer.execute(
                 "INSERT INTO registries VALUES (?, ?) ON CONFLICT DO NOTHING", (entry.registry_version, index)
             )
+        if entry.ticket is not None:
+            sqlite_tickets.put(self._writer, entry.ticket, index)
         request = entry.request
         if request is not None:
             key = (request.key.requester, request.key.request_id)
@@ -265,18 +273,27 @@ class SqliteStore:
 
     def uses(self, grant_digest: bytes, authorization: int) -> int:
         """See the port."""
-        with self._reading, _as_unavailable():
-            return _spent(self._reader, grant_digest, authorization)
+        return self._read(lambda reader: _spent(reader, grant_digest, authorization))
 
     def evidence(self, grant_digest: bytes) -> Evidence | None:
         """See the port."""
-        with self._reading, _as_unavailable():
-            return self._evidence(self._reader, grant_digest)
+        return self._read(lambda reader: self._evidence(reader, grant_digest))
+
+    def ticket(self, key: TicketKey) -> StoredTicket | None:
+        """See the port."""
+        return self._read(lambda reader: sqlite_tickets.find(reader, key))
+
+    def tickets_of(self, query_digest: bytes) -> Sequence[StoredTicket]:
+        """See the port."""
+        return self._read(lambda reader: sqlite_tickets.of_query(reader, query_digest))
+
+    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[StoredTicket]:
+        """See the port."""
+        return self._read(lambda reader: sqlite_tickets.open_ones(reader, requester, after_leaf, count))
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """See the port."""
-        with self._reading, _as_unavailable():
-            return self._withdrawn_at(self._reader, withdrawal)
+        return self._read(lambda reader: self._withdrawn_at(reader, withdrawal))
 
     def registry_version(self) -> int:
         """See the port."""
@@ -298,8 +315,7 @@ class SqliteStore:
 
     def node(self, level: int, index: int) -> bytes:
         """See the port."""
-        with self._reading, _as_unavailable():
-            return self._node(self._reader, level, index)
+        return self._read(lambda reader: self._node(reader, level, index))
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """See the port."""
@@ -325,14 +341,16 @@ class SqliteStore:
         self._reader.close()
         self._writer.close()
 
-    def _one(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._reading, _as_unavailable():
-            row: tuple[Any, ...] | None = self._reader.execute(query, values).fetchone()
-            return row
+            return work(self._reader)
+
+    def _one(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._read(lambda reader: reader.execute(query, values).fetchone())
+        return row
 
     def _all(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._reading, _as_unavailable():
-            return self._reader.execute(query, values).fetchall()
+        return self._read(lambda reader: reader.execute(query, values).fetchall())
 
     @staticmethod
     def _node(connection: sqlite3.Connection, level: int, index: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from gateway.stores import sqlite_tickets
 from gateway.stores.sqlite_deferrals import DEFERRALS
 
 migrations = Migrations("heyan.gateway")
@@ -35,7 +36,17 @@ CREATE TABLE registries (version INTEGER PRIMARY KEY, leaf_index INTEGER NOT NUL
 @migrations()
 def create_store(db: Database) -> None:
     """The first schema."""
-    for statement in _FIRST.split(";"):
+    _execute(db, _FIRST)
+
+
+@migrations()
+def create_tickets(db: Database) -> None:
+    """Offline tickets."""
+    _execute(db, sqlite_tickets.SCHEMA)
+
+
+def _execute(db: Database, schema: str) -> None:
+    for statement in schema.split(";"):
         if statement.strip():
             db.execute(statement)
 

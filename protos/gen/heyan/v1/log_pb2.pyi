@@ -15,6 +15,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from heyan.v1 import check_pb2 as _check_pb2
+from heyan.v1 import offline_pb2 as _offline_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -90,6 +91,8 @@ class LogLeaf(_message.Message):
     REGISTRY_FIELD_NUMBER: _builtins.int
     RECOVERY_FIELD_NUMBER: _builtins.int
     REVOCATION_FIELD_NUMBER: _builtins.int
+    OFFLINE_TICKET_FIELD_NUMBER: _builtins.int
+    OFFLINE_RESULT_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     gateway: _builtins.str
@@ -124,6 +127,14 @@ class LogLeaf(_message.Message):
     def revocation(self) -> Global___RevocationEvent:
         """A consent was reported as withdrawn."""
 
+    @_builtins.property
+    def offline_ticket(self) -> Global___OfflineTicketEvent:
+        """Something that cannot be verified online is to be verified on paper."""
+
+    @_builtins.property
+    def offline_result(self) -> Global___OfflineResultEvent:
+        """A staff member has verified it."""
+
     def __init__(
         self,
         *,
@@ -137,12 +148,14 @@ class LogLeaf(_message.Message):
         registry: Global___RegistryEvent | None = ...,
         recovery: Global___RecoveryEvent | None = ...,
         revocation: Global___RevocationEvent | None = ...,
+        offline_ticket: Global___OfflineTicketEvent | None = ...,
+        offline_result: Global___OfflineResultEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "log_time", b"log_time", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "revocation", b"revocation", "verification", b"verification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "revocation", b"revocation", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "gateway", b"gateway", "log_time", b"log_time", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "revocation", b"revocation", "verification", b"verification", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "gateway", b"gateway", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "revocation", b"revocation", "verification", b"verification", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation", "offline_ticket", "offline_result"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -252,6 +265,7 @@ class RefusalEvent(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_DIGEST_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     peer: _builtins.str
     """SPIFFE ID of the refused peer."""
     method: _builtins.str
@@ -260,6 +274,8 @@ class RefusalEvent(_message.Message):
     """Reason of the contract's list."""
     message_digest: _builtins.bytes
     """SHA-256 of the refused message as received."""
+    region: _builtins.str
+    """GB/T 2260 code of the county that the message was about, where that is known."""
     def __init__(
         self,
         *,
@@ -267,10 +283,11 @@ class RefusalEvent(_message.Message):
         method: _builtins.str = ...,
         reason: _builtins.str = ...,
         message_digest: _builtins.bytes = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_digest", b"message_digest", "method", b"method", "peer", b"peer", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_digest", b"message_digest", "method", b"method", "peer", b"peer", "reason", b"reason", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -291,7 +308,7 @@ class RefusalSummaryEvent(_message.Message):
     """RFC 9162 root over the message digests."""
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReasonCount]:
-        """Counts by reason."""
+        """Counts by reason and county."""
 
     def __init__(
         self,
@@ -316,19 +333,23 @@ class ReasonCount(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """Reason of the contract's list."""
     count: _builtins.int
     """How often."""
+    region: _builtins.str
+    """GB/T 2260 code of the county that the messages were about, where that is known."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         count: _builtins.int = ...,
+        region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,6 +434,96 @@ class RevocationEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevocationEvent: _TypeAlias = RevocationEvent  # noqa: Y015
+
+@_typing.final
+class OfflineTicketEvent(_message.Message):
+    """A ticket for paper. It follows an online attempt that is logged before it; a request and subject have one ticket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    QUERY_TAG_FIELD_NUMBER: _builtins.int
+    CHECK_TAG_FIELD_NUMBER: _builtins.int
+    MATERIAL_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    TICKET_TAG_FIELD_NUMBER: _builtins.int
+    requester: _builtins.str
+    """SPIFFE ID of the requester."""
+    query_tag: _builtins.bytes
+    """HMAC-SHA-256(leaf key, "query" || query digest)."""
+    check_tag: _builtins.bytes
+    """A check: its tag, as in LoggedCheck."""
+    material: _builtins.str
+    """A material that the rules of the county have verified on paper only: its key."""
+    department: _builtins.str
+    """SPIFFE ID of the check's department node; empty for a material."""
+    claim: _builtins.str
+    """The check's claim; empty for a material."""
+    region: _builtins.str
+    """County of the check, or of the application."""
+    ground: _offline_pb2.OfflineGround.ValueType
+    """Why paper may be asked for."""
+    ticket_tag: _builtins.bytes
+    """HMAC-SHA-256(leaf key, "ticket" || ticket_id)."""
+    def __init__(
+        self,
+        *,
+        requester: _builtins.str = ...,
+        query_tag: _builtins.bytes = ...,
+        check_tag: _builtins.bytes = ...,
+        material: _builtins.str = ...,
+        department: _builtins.str = ...,
+        claim: _builtins.str = ...,
+        region: _builtins.str = ...,
+        ground: _offline_pb2.OfflineGround.ValueType = ...,
+        ticket_tag: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_tag", b"check_tag", "material", b"material", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check_tag", b"check_tag", "claim", b"claim", "department", b"department", "ground", b"ground", "material", b"material", "query_tag", b"query_tag", "region", b"region", "requester", b"requester", "subject", b"subject", "ticket_tag", b"ticket_tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["check_tag", "material"]  # noqa: Y015
+    _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_subject) -> _WhichOneofReturnType_subject | None: ...
+
+Global___OfflineTicketEvent: _TypeAlias = OfflineTicketEvent  # noqa: Y015
+
+@_typing.final
+class OfflineResultEvent(_message.Message):
+    """A ticket's result. What was found is between the requester and the family."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    TICKET_TAG_FIELD_NUMBER: _builtins.int
+    RESULT_DIGEST_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    requester: _builtins.str
+    """SPIFFE ID of the requester."""
+    ticket_tag: _builtins.bytes
+    """The ticket's tag."""
+    result_digest: _builtins.bytes
+    """Digest of the OfflineResult, whose nonce keeps it from being guessed."""
+    region: _builtins.str
+    """The ticket's region."""
+    def __init__(
+        self,
+        *,
+        requester: _builtins.str = ...,
+        ticket_tag: _builtins.bytes = ...,
+        result_digest: _builtins.bytes = ...,
+        region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["region", b"region", "requester", b"requester", "result_digest", b"result_digest", "ticket_tag", b"ticket_tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfflineResultEvent: _TypeAlias = OfflineResultEvent  # noqa: Y015
 
 @_typing.final
 class UnavailableCheck(_message.Message):

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from heyan.v1 import attestation_pb2 as _attestation_pb2
 from heyan.v1 import log_pb2 as _log_pb2
+from heyan.v1 import offline_pb2 as _offline_pb2
 from heyan.v1 import query_pb2 as _query_pb2
 import builtins as _builtins
 import sys
@@ -40,6 +41,7 @@ class Receipt(_message.Message):
     REGISTRY_DIGEST_FIELD_NUMBER: _builtins.int
     APPLICATION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     leaf_key: _builtins.bytes
@@ -76,6 +78,10 @@ class Receipt(_message.Message):
     def leaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeafProof]:
         """The leaves that settle the checks, oldest first."""
 
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptTicket]:
+        """What of the query is or was verified on paper, oldest first."""
+
     def __init__(
         self,
         *,
@@ -90,14 +96,57 @@ class Receipt(_message.Message):
         registry_digest: _builtins.bytes = ...,
         application: _builtins.bytes = ...,
         rules: _builtins.bytes = ...,
+        tickets: _abc.Iterable[Global___ReceiptTicket] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "rules", b"rules", "statements", b"statements", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "rules", b"rules", "statements", b"statements", "tickets", b"tickets", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class ReceiptTicket(_message.Message):
+    """One offline ticket of the query. Its id follows from query and subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    OPENED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    RESOLVED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subject(self) -> _offline_pb2.OfflineSubject:
+        """What it is for."""
+
+    @_builtins.property
+    def opened(self) -> Global___LeafProof:
+        """The leaf that records that it was opened, under the checkpoint of the receipt's leaves."""
+
+    @_builtins.property
+    def result(self) -> _offline_pb2.SignedOfflineResult:
+        """What a staff member found; unset while the ticket is open."""
+
+    @_builtins.property
+    def resolved(self) -> Global___LeafProof:
+        """The leaf that records the result; set with it, under the same checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        subject: _offline_pb2.OfflineSubject | None = ...,
+        opened: Global___LeafProof | None = ...,
+        result: _offline_pb2.SignedOfflineResult | None = ...,
+        resolved: Global___LeafProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened", "resolved", b"resolved", "result", b"result", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened", "resolved", b"resolved", "result", b"result", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptTicket: _TypeAlias = ReceiptTicket  # noqa: Y015
 
 @_typing.final
 class LeafProof(_message.Message):

@@ -1,0 +1,114 @@
+"""Offline tickets as the gateway remembers them: found again, listed, and put into receipts.
+
+Hides the store and the vault from the rules in `gateway.tickets`. What is kept of a ticket beside its leaves (its
+subject, and the signed result) is encrypted under the evidence key of its query's first grant, so that destroying
+that key erases it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from gateway.log import Log
+from gateway.protocol.codec import encode, parse
+from gateway.protocol.errors import LogUnavailableError
+from gateway.protocol.leaf import log_time, read_leaf
+from gateway.protocol.offline import SignedResult, Subject, read_signed_result, read_subject, write_signed_result
+from gateway.protocol.offline import write_subject as subject_message
+from gateway.protocol.offline_rules import OpenTicket
+from gateway.protocol.reasons import Reason
+from gateway.stores.port import Entry, Head, Store, StoredTicket, TicketKey, TicketWrite
+from gateway.vault import Vault
+from heyan.v1 import log_pb2, receipt_pb2
+
+_MAX_STATE = 4_096
+"""Bytes of a ticket's state: a subject and a signed result."""
+
+
+@dataclass(frozen=True, slots=True)
+class TicketRecord:
+    """A stored ticket with its state opened, and the leaf that records its opening."""
+
+    stored: StoredTicket
+    subject: Subject
+    result: SignedResult | None
+    opened: log_pb2.LogLeaf
+
+    @property
+    def ticket(self) -> OpenTicket:
+        """The ticket as the rules know it."""
+        return OpenTicket(self.stored.key.requester, self.stored.query_digest, self.subject, log_time(self.opened))
+
+
+class TicketRecords:
+    """The gateway's memory of tickets, over a store, a log and a vault."""
+
+    def __init__(self, store: Store, log: Log, vault: Vault) -> None:
+        self._store = store
+        self._log = log
+        self._vault = vault
+
+    def find(self, key: TicketKey) -> TicketRecord | None:
+        """What is stored of a ticket; LogUnavailableError if the store cannot say."""
+        stored = self._store.ticket(key)
+        return self._record(stored) if stored is not None else None
+
+    def open_page(self, requester: str, after_leaf: int, count: int) -> Sequence[TicketRecord]:
+        """Up to `count` open tickets of a requester, of those opened by leaves after `after_leaf`, in that order."""
+        return [self._record(stored) for stored in self._store.open_tickets(requester, after_leaf, count)]
+
+    async def open(self, stored: StoredTicket, subject: Subject, leaf: bytes, judged_by: int) -> bool:
+        """Log that a ticket is opened; False if it was open, or its request has a newer leaf than `judged_by`.
+
+        `stored` comes without its state.
+        """
+        state = receipt_pb2.ReceiptTicket(subject=subject_message(subject))
+        written = replace(stored, state=self._sealed(stored, state))
+        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, judged_by)))
+        return not committed.overtaken
+
+    async def resolve(self, record: TicketRecord, signed: SignedResult, leaf: bytes) -> bool:
+        """Log the result of an open ticket; False if it has one meanwhile."""
+        state = receipt_pb2.ReceiptTicket(subject=subject_message(record.subject), result=write_signed_result(signed))
+        written = replace(record.stored, state=self._sealed(record.stored, state))
+        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, None)))
+        return not committed.overtaken
+
+    def of_query(self, query_digest: bytes) -> Sequence[TicketRecord]:
+        """Every ticket of a query, in the order of their opening."""
+        return [self._record(stored) for stored in self._store.tickets_of(query_digest)]
+
+    def proven(self, record: TicketRecord, head: Head) -> receipt_pb2.ReceiptTicket:
+        """A ticket as its receipt shows it, its leaves proven under `head`, which must be newer than the record."""
+        shown = receipt_pb2.ReceiptTicket(
+            subject=subject_message(record.subject), opened=self._proof(record.stored.opened_leaf, head)
+        )
+        if record.result is not None and record.stored.resolved_leaf is not None:
+            shown.result.CopyFrom(write_signed_result(record.result))
+            shown.resolved.CopyFrom(self._proof(record.stored.resolved_leaf, head))
+        return shown
+
+    def _proof(self, index: int, head: Head) -> receipt_pb2.LeafProof:
+        return receipt_pb2.LeafProof(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
+
+    def _record(self, stored: StoredTicket) -> TicketRecord:
+        data = self._vault.decrypt(self._key(stored), stored.state, _bound_to(stored.key))
+        state = parse(receipt_pb2.ReceiptTicket, data, _MAX_STATE)
+        result = read_signed_result(state.result) if state.HasField("result") else None
+        return TicketRecord(
+            stored, read_subject(state.subject), result, read_leaf(self._store.leaf(stored.opened_leaf))
+        )
+
+    def _sealed(self, stored: StoredTicket, state: receipt_pb2.ReceiptTicket) -> bytes:
+        return self._vault.encrypt(self._key(stored), encode(state), _bound_to(stored.key))
+
+    def _key(self, stored: StoredTicket) -> bytes:
+        held = self._store.evidence(stored.grant_digest)
+        if held is None:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a ticket without its evidence key")
+        return self._vault.unwrap(held.wrapped_key, stored.grant_digest)
+
+
+def _bound_to(key: TicketKey) -> bytes:
+    return b"ticket\x00" + key.requester.encode() + b"\x00" + key.ticket_id
