@@ -181,7 +181,7 @@ class Client:
             group=group.value if group is not None else "",
             roles=[role.value for role in roles],
         )
-        data = await self._call("GetPlan", request.SerializeToString())
+        data = await self.call("GetPlan", request.SerializeToString())
         message = parse(pb.GetPlanResponse, data, MAX_RECEIPT)
         if message.rules_digest not in self._bundles:
             read_bundle(message.rules, message.rules_digest)
@@ -222,12 +222,12 @@ class Client:
 
     async def exchange(self, submission: Submission) -> receipt_pb2.Receipt:
         """Send a submission; the receipt as it came, unchecked: to be believed only once `check` took it."""
-        data = await self._call("Verify", write_submission(submission).SerializeToString())
+        data = await self.call("Verify", write_submission(submission).SerializeToString())
         return parse(pb.VerifyResponse, data, MAX_RECEIPT).receipt
 
     def check(self, submission: Submission, receipt: receipt_pb2.Receipt) -> Verification:
         """Check the receipt of a submission; ForgedError (RECEIPT_INVALID) if it proves anything else."""
-        result = self._checked(receipt)
+        result = self.checked(receipt)
         if result.verified.query_digest != submission.signed.digest:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
         _require_received(submission, result.verified)
@@ -269,10 +269,10 @@ class Client:
 
     async def _get(self, request: pb.GetVerificationRequest, deadline: float) -> Verification:
         request_id = request.request_id
-        data = await self._call("GetVerification", request.SerializeToString(), deadline)
+        data = await self.call("GetVerification", request.SerializeToString(), deadline=deadline)
         receipt = parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt
         await self._learn_rules(receipt)
-        result = self._checked(receipt)
+        result = self.checked(receipt)
         if result.verified.query.request_id != request_id:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another request")
         return result
@@ -283,8 +283,13 @@ class Client:
         if application is not None and application.rules_digest not in self._bundles:
             await self.plan(application.region, application.school, application.group)
 
-    def _checked(self, receipt: receipt_pb2.Receipt) -> Verification:
-        needed = max((read_leaf(item.leaf).registry_version for item in receipt.leaves), default=0)
+    def checked(self, receipt: receipt_pb2.Receipt) -> Verification:
+        """What a receipt of ours proves, by the registry that its leaves need; ForgedError if it does not hold."""
+        recorded = (
+            *(item.leaf for item in receipt.leaves),
+            *(item.leaf for ticket in receipt.tickets for item in (ticket.opened, ticket.resolved) if item.leaf),
+        )
+        needed = max((read_leaf(leaf).registry_version for leaf in recorded), default=0)
         if self._registry().version < needed:
             self._refresh_registry()
         receipt.registry = self._registry().token
@@ -298,11 +303,12 @@ class Client:
         receipt.rules = bundle
         return Verification(verified, receipt, verdict_of(verified, bundle))
 
-    async def _call(self, method: str, message: bytes, deadline: float = DEADLINE) -> bytes:
+    async def call(self, method: str, message: bytes, service: str = _SERVICE, deadline: float = DEADLINE) -> bytes:
+        """Call a method of the gateway; the domain error that its status stands for. For modules of this SDK."""
         if self._connection is None:
             raise UnreachableError(Reason.INTERNAL, "the client is not open")
         self._connection.renew()
-        call = self._connection.channel.unary_unary(_SERVICE + method)  # type: ignore[call-arg]
+        call = self._connection.channel.unary_unary(service + method)  # type: ignore[call-arg]
         try:
             data = await call(message, timeout=deadline)
         except grpc.aio.AioRpcError as error:

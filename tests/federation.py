@@ -3,6 +3,7 @@
     federation = Federation.create(now)
     federation.registry                          verified, version 1
     federation.signing_keys[GATEWAY]             SigningKey by SPIFFE ID (gateway and operator: Ed25519)
+    federation.staff_keys[REQUESTER]             SigningKey of a member of a requester's staff
     federation.opening_keys[DEPARTMENTS[kind]]   OpeningKey of a department's current sealing key
     federation.issue(FAMILY)                     a ConsentFile, as an issuer would make it
     federation.changed(edit)                     the same keys under the next version of the registry
@@ -92,6 +93,7 @@ class Federation:
     operator: SigningKey
     operator_vkey: str
     signing_keys: Mapping[str, SigningKey]
+    staff_keys: Mapping[str, SigningKey]
     opening_keys: Mapping[str, OpeningKey]
     random: Random
 
@@ -114,6 +116,7 @@ class Federation:
         root = sha256(seed.encode()).digest()
         operator, vkey = _operator(root)
         keys = {party: _signing_key(root, party) for party in _signers()}
+        staff = {uri: SigningKey("staff-0042", derive_key(root, f"{uri} staff")) for uri in REQUESTERS}
         seeds = {node: fresh_seed(suite, _stretch(root, node)) for node in DEPARTMENTS.values()}
         opening = {node: OpeningKey("seal-1", suite, private_from_seed(suite, value)) for node, value in seeds.items()}
         sealing = {
@@ -123,9 +126,9 @@ class Federation:
             for node, value in seeds.items()
         }
         issuer = IssuerTerms(base_uri, RP_ID, origins)
-        document = edit(_document(now, keys, sealing, issuer, channels or {}))
+        document = edit(_document(now, keys, staff, sealing, issuer, channels or {}))
         registry = _sign(document, operator, now)
-        return cls(now, root, registry, operator, vkey, keys, opening, Random(seed))
+        return cls(now, root, registry, operator, vkey, keys, staff, opening, Random(seed))
 
     def changed(self, edit: Callable[[Document], Document]) -> Federation:
         """The same federation after `edit`, under the next version of the registry."""
@@ -257,6 +260,7 @@ def _stretch(root: bytes, name: str) -> bytes:
 def _document(
     now: float,
     keys: Mapping[str, SigningKey],
+    staff: Mapping[str, SigningKey],
     sealing: Mapping[str, SealingKeyTerms],
     issuer: IssuerTerms,
     channels: Mapping[str, tuple[str, ...]],
@@ -264,6 +268,8 @@ def _document(
     def party(uri: str, use: KeyUse | None, **terms: Any) -> Party:
         name = uri.rpartition("/")[2]
         own = (key_terms(keys[uri], use, now),) if use is not None else ()
+        if uri in staff:
+            own = (*own, key_terms(staff[uri], KeyUse.STAFF, now))
         return Party(uri, LocalName(f"测试{name}", f"test {name}"), own, **terms)
 
     claims = tuple(CLAIMS)

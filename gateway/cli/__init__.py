@@ -39,6 +39,7 @@ for _name, _target, _help in (
     ("demo", "gateway.cli.demo:demo", "Start a federation, send applications, check everything, stop."),
     ("up", "gateway.cli.up:up", "Run a federation of fictional people until Ctrl-C."),
     ("verify", "gateway.cli.verify:verify", "Ask one application, and check the receipt."),
+    ("offline", "gateway.cli.offline:app", "Verify on paper what could not be told online, and only that."),
     ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,11 @@ from rich.console import Console
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.protocol.claims import claim_named
 from gateway.protocol.identities import parse_identity
+from gateway.protocol.offline import BASIS_TEXTS
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.protocol.receipt_rows import Answer
+from gateway.protocol.receipt_tickets import Ticket
 
 _STYLES = {
     Outcome.YES: "green",
@@ -48,6 +51,50 @@ def answer_row(answer: Answer) -> dict[str, object]:
     if answer.reason is not None:
         row["reason"] = answer.reason.value
     return row
+
+
+def ticket_row(ticket: Ticket, answers: Iterable[Answer]) -> dict[str, object]:
+    """One offline ticket as `--json` prints it, with what is known online of its check by now."""
+    subject, resolution = ticket.opened.subject, ticket.resolution
+    online = {answer.check.check_id: answer.outcome.name for answer in answers}
+    row: dict[str, object] = {
+        "ticket_id": ticket.opened.ticket_id.hex(),
+        "check_id": subject.check_id or None,
+        "material": subject.material or None,
+        "claim": ticket.claim or None,
+        "region": ticket.region,
+        "ground": ticket.ground.name,
+        "opened": _iso(ticket.opened.open_time),
+        "online": online.get(subject.check_id),
+        "result": None,
+    }
+    if resolution is not None:
+        row["result"] = {
+            "outcome": resolution.result.finding.name,
+            "reason": resolution.result.basis.name,
+            "signed_by": resolution.key_id,
+            "recorded": _iso(resolution.log_time),
+        }
+    return row
+
+
+def print_tickets(tickets: Iterable[Ticket], console: Console | None = None) -> None:
+    """Offline tickets, two lines each."""
+    shown = console or Console()
+    for ticket in tickets:
+        subject, resolution = ticket.opened.subject, ticket.resolution
+        what = ticket.claim or subject.material
+        shown.print(f"{'ON PAPER':12} {what}  {ticket.ground.name}, since {_iso(ticket.opened.open_time)}", **_WHOLE)
+        if resolution is None:
+            said = "open: 待线下核验"
+        else:
+            basis = resolution.result.basis
+            said = f"{resolution.result.finding.name} ({basis.name}), {BASIS_TEXTS[basis].zh}; by {resolution.key_id}"
+        shown.print(f"{'':12} {said}", markup=False, **_WHOLE)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def print_answers(verified: VerifiedReceipt, console: Console | None = None) -> None:

@@ -48,11 +48,14 @@ class DepartmentEndpoint(msgspec.Struct, frozen=True):
 
 
 class RequesterFiles(msgspec.Struct, frozen=True):
-    """What a requester asks with. `signing_key` is its newest query key when this was written."""
+    """What a requester asks with. `signing_key` is its newest query key when this was written, `staff_key` that of a
+    member of its staff, if there is one.
+    """
 
     cert: str
     key: str
     signing_key: str
+    staff_key: str | None = None
 
 
 class AuditorFiles(msgspec.Struct, frozen=True):

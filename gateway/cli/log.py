@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from gateway.cli.answers import answer_row, print_answers
+from gateway.cli.answers import answer_row, print_answers, print_tickets, ticket_row
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.party.keyfiles import read_public
@@ -75,6 +75,7 @@ def verify_receipt_file(
         sys.stdout.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
         return
     print_answers(verified)
+    print_tickets(verified.tickets)
     if verdict is not None:
         print_verdict(verdict)
     elif verified.application is not None:
@@ -111,6 +112,7 @@ def _summary(verified: VerifiedReceipt) -> dict[str, object]:
         "gateway": verified.query.gateway,
         "purpose": verified.query.purpose,
         "answers": [answer_row(answer) for answer in verified.answers],
+        "tickets": [ticket_row(ticket, verified.answers) for ticket in verified.tickets],
         "log": {
             "origin": verified.checkpoint.origin,
             "size": verified.checkpoint.size,

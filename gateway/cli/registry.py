@@ -35,6 +35,9 @@ app = App(
     help="Run the federation's registry: who is a party, with which keys, allowed to do what.",
 )
 
+app.command("gateway.cli.registry_staff:staff", name="staff", help="Make a key for a member of a requester's staff.")
+app.command("gateway.cli.registry_staff:retire", name="retire", help="End a signature key now.")
+
 _DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's folder.")
 DeskOption = Annotated[Path, _DESK]
 OptionalDesk = Annotated[Path | None, _DESK]

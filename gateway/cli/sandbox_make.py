@@ -54,6 +54,8 @@ from sandbox_departments.truth import write_truth
 SECRET_BYTES = 32
 DEFERRAL_SECONDS = 7 * 86_400
 """How long a requester may leave its questions open: as long as every current sealing key lasts."""
+STAFF_MEMBER = "0001"
+"""The staff number of the one member of each requester's staff."""
 
 
 def make(sandbox: Sandbox) -> None:
@@ -67,6 +69,8 @@ def make(sandbox: Sandbox) -> None:
         folder = sandbox.folder_of(identities[party.id])
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         desk.enrol(party, PartyFolder(folder), now)
+        if party.requester is not None:
+            desk.add_staff_key(party.id, STAFF_MEMBER, PartyFolder(folder), now)
     registry = desk.sign(now)
     _make_secrets(sandbox)
     write_rules(sandbox.rules_folder, sandbox.made.prefectures, sandbox.made.closed, now)
@@ -196,7 +200,8 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
             identity.name: RequesterFiles(
                 cert=f"requesters/{identity.name}/tls/certificate.pem",
                 key=f"requesters/{identity.name}/tls/key.pem",
-                signing_key=_query_key(sandbox, identity, registry, now),
+                signing_key=_newest_key(sandbox, identity, KeyUse.QUERY, registry, now),
+                staff_key=_newest_key(sandbox, identity, KeyUse.STAFF, registry, now),
             )
             for identity in sandbox.requesters
         },
@@ -213,9 +218,10 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
     write_atomic(sandbox.folder / FILE, msgspec.json.format(msgspec.json.encode(endpoints), indent=2) + b"\n")
 
 
-def _query_key(sandbox: Sandbox, identity: Identity, registry: Registry, now: float) -> str:
-    folder = PartyFolder(sandbox.folder_of(identity)).keys
-    key = newest_usable(load_signing_keys(folder), registry, identity.uri, KeyUse.QUERY, now)
+def _newest_key(sandbox: Sandbox, identity: Identity, use: KeyUse, registry: Registry, now: float) -> str:
+    places = PartyFolder(sandbox.folder_of(identity))
+    folder = places.staff if use is KeyUse.STAFF else places.keys
+    key = newest_usable(load_signing_keys(folder), registry, identity.uri, use, now)
     return str((folder / f"{key.key_id}.pem").relative_to(sandbox.folder))
 
 

@@ -10,10 +10,11 @@ from cryptography import x509
 
 from gateway.cli.rehearsals import renew_rules
 from gateway.cli.sandbox import Sandbox
-from gateway.cli.sandbox_make import write_endpoints
+from gateway.cli.sandbox_make import STAFF_MEMBER, write_endpoints
 from gateway.operator.desk import START_DELAY, Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.registry_terms import KeyUse
 
 RENEW_BEFORE = 7 * 86_400
 """Seconds before its end at which a thing is made anew; sealing keys live two of these, and so rotate weekly."""
@@ -45,6 +46,11 @@ def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -
     if use is not None and (not ends or max(ends) - now < RENEW_BEFORE):
         desk.rotate_signing_key(identity.uri, use, folder, now, delay=_delay(ends, now))
         done.append(f"{use.value} key of {identity.name}")
+    if identity.role is PartyRole.REQUESTER:
+        ends = [key.not_after for key in party.keys if key.use is KeyUse.STAFF and key.compromised is None]
+        if not ends or max(ends) - now < RENEW_BEFORE:
+            desk.add_staff_key(identity.uri, STAFF_MEMBER, folder, now)
+            done.append(f"staff key of {identity.name}")
     if identity.role is PartyRole.DEPARTMENT and party.department is not None:
         ends = [key.not_after for key in party.department.sealing_keys]
         if not ends or max(ends) - now < RENEW_BEFORE:

@@ -29,6 +29,7 @@ from gateway.operator.enrolment import (
     enrol_certificate,
     make_sealing_key,
     make_signing_key,
+    make_staff_key,
 )
 from gateway.party.keyfiles import FOLDER_MODE, read_private, read_public, unusable, write_atomic, write_private
 from gateway.party.registry_keeper import operator_key, operator_kid
@@ -178,6 +179,15 @@ class Desk:
         editing.find_party(draft, party)
         key = make_signing_key(folder, use, now + delay)
         self.save(editing.rotate_key(draft, party, key, overlap, now))
+        return key
+
+    def add_staff_key(self, requester: str, member: str, folder: PartyFolder, now: float) -> KeyTerms:
+        """Put a fresh key of a staff member into the requester's folder and the draft."""
+        draft = self.draft()
+        if editing.find_party(draft, requester).requester is None:
+            raise MalformedError.at("party", f"{requester} is no requester", Reason.CONFIGURATION_INVALID)
+        key = make_staff_key(folder, member, now - BACKDATE)
+        self.save(editing.add_key(draft, requester, key))
         return key
 
     def rotate_sealing_key(

@@ -3,6 +3,7 @@
     <folder>/tls/certificate.pem, key.pem, ca.pem     transport identity; key.pem is private (0600)
     <folder>/keys/<kid>.pem                           signature keys (0600)
     <folder>/sealing/<kid>.key                        sealing keys of a department node (0600)
+    <folder>/staff/<kid>.pem                          keys of a requester's staff (0600), kept by each member
 
 Where operator and party are one (the sandbox, a small deployment) these functions write straight into the folder.
 A party apart makes its keys itself and hands over public halves and a certificate request only.
@@ -11,6 +12,7 @@ A party apart makes its keys itself and hands over public halves and a certifica
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +25,11 @@ from gateway.operator.authority import LEAF_LIFETIME, Authority
 from gateway.party.config import TlsFiles
 from gateway.party.keyfiles import destroy, save_sealing_key, save_signing_key, write_atomic, write_private
 from gateway.protocol.codec import b64url
+from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.keys import SigningKey, private_pem, raw_public
+from gateway.protocol.keys import PrivateKey, SigningKey, private_pem, raw_public
 from gateway.protocol.limits import SEALING_KEY_LIFETIME
+from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyTerms, KeyUse, SealingKeyTerms, Suite
 from gateway.protocol.sealing import fresh_seed, public_bytes
 
@@ -34,6 +38,7 @@ SIGNING_KEY_LIFETIME = 366 * 86_400
 DESTROY_AFTER = 86_400
 """Seconds after a sealing key's expiry at which its file is destroyed: nothing may be opened with it any more."""
 _SEED_RANDOMNESS = 96
+_MEMBER = re.compile(r"[a-z0-9]{1,32}")
 
 USE_OF_ROLE = {
     PartyRole.REQUESTER: KeyUse.QUERY,
@@ -62,6 +67,11 @@ class PartyFolder:
         return self.path / "keys"
 
     @property
+    def staff(self) -> Path:
+        """The folder of staff keys: apart from those that the party's processes sign with."""
+        return self.path / "staff"
+
+    @property
     def sealing(self) -> Path:
         """The folder of sealing keys."""
         return self.path / "sealing"
@@ -85,10 +95,28 @@ def make_signing_key(
 ) -> KeyTerms:
     """Write a fresh signature key into the party's folder (Ed25519 for the log, else ES256); its registry terms."""
     private = ed25519.Ed25519PrivateKey.generate() if use is KeyUse.LOG else ec.generate_private_key(ec.SECP256R1())
+    return _save(folder.keys, private, use, use.value, int(not_before), lifetime)
+
+
+def make_staff_key(
+    folder: PartyFolder, member: str, not_before: float, lifetime: int = SIGNING_KEY_LIFETIME
+) -> KeyTerms:
+    """Write a fresh ES256 key of a staff member into the requester's folder; its registry terms.
+
+    `member` becomes part of the key's id, and so of every receipt: a staff number, not a name. MalformedError.
+    """
+    if not _MEMBER.fullmatch(member):
+        raise MalformedError.at(
+            "member", "must be 1 to 32 of a-z and 0-9, such as a staff number", Reason.CONFIGURATION_INVALID
+        )
+    private = ec.generate_private_key(ec.SECP256R1())
+    return _save(folder.staff, private, KeyUse.STAFF, f"{KeyUse.STAFF.value}-{member}", int(not_before), lifetime)
+
+
+def _save(folder: Path, private: PrivateKey, use: KeyUse, name: str, start: int, lifetime: int) -> KeyTerms:
     public = raw_public(private)
-    start = int(not_before)
-    key = SigningKey(_kid(use.value, start, public), private)
-    save_signing_key(folder.keys, key)
+    key = SigningKey(_kid(name, start, public), private)
+    save_signing_key(folder, key)
     return KeyTerms(key.key_id, use, key.algorithm, b64url(public), start, start + lifetime)
 
 
@@ -117,6 +145,6 @@ def destroy_expired(folder: PartyFolder, terms: Iterable[SealingKeyTerms], now: 
     return tuple(kid for kid, _ in destroyed)
 
 
-def _kid(use: str, start: int, public: bytes) -> str:
+def _kid(name: str, start: int, public: bytes) -> str:
     """Sorts by date, and names the key itself: two keys never share one."""
-    return f"{use}-{datetime.fromtimestamp(start, UTC):%Y%m%d}-{sha256(public).hexdigest()[:8]}"
+    return f"{name}-{datetime.fromtimestamp(start, UTC):%Y%m%d}-{sha256(public).hexdigest()[:8]}"

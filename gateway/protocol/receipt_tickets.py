@@ -40,6 +40,7 @@ class Resolution:
     """What a staff member found, by the id of the key that signed it, and when the log recorded it."""
 
     result: Result
+    result_digest: bytes
     key_id: str
     log_time: float
 
@@ -197,7 +198,8 @@ def _resolution(
     )
     if leaf.leaf.offline_result != expected or leaf.index <= logged.index:
         raise _invalid("the log records another result, or none")
-    return Resolution(require_result(signed, opened, context.registry, leaf.time), signed.key_id, leaf.time)
+    result = require_result(signed, opened, context.registry, leaf.time)
+    return Resolution(result, signed.digest, signed.key_id, leaf.time)
 
 
 def _invalid(detail: str) -> ForgedError:
