@@ -72,6 +72,7 @@ class Tickets:
 
     async def open(self, request_id: bytes, subject: Subject, peer: Identity) -> receipt_pb2.Receipt:
         """The receipt of the peer's own request with its ticket for `subject`, opened now if it is not yet."""
+        self._registry().require_current(self._stamp.clock())
         key = RequestKey(peer.uri, request_id)
         for _ in range(_ATTEMPTS):
             resumed = self._requests.find(key)
@@ -84,6 +85,7 @@ class Tickets:
 
     async def resolve(self, signed: SignedResult, peer: Identity) -> receipt_pb2.Receipt:
         """Record a staff member's result of the peer's own ticket; the receipt with it."""
+        self._registry().require_current(self._stamp.clock())
         result = read_result(signed.result)
         if result.requester != peer.uri:
             raise ForgedError(Reason.OFFLINE_RESULT_INVALID, "a result of another requester")
