@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from consent.verified import VerifiedGrant
 from gateway.protocol.application import Application
-from gateway.protocol.errors import MalformedError, NotCurrentError, NotGrantedError
+from gateway.protocol.errors import MalformedError, NotCurrentError, NotGrantedError, about
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.query import Check, Query
 from gateway.protocol.query_rules import require_one_family
@@ -21,6 +21,7 @@ from gateway.verdicts import (
     field_question,
     groups_judged,
     judge_application,
+    offline_only,
     outcomes_in,
     question_of,
     write_verdict,
@@ -69,6 +70,20 @@ class Applications:
         windows = self._rulebook.rules_of(application.region).windows
         if window_at(windows, now) is None:
             raise NotCurrentError(Reason.WINDOW_CLOSED, text=closed_text(windows, now))
+
+    def require_offline_only(self, application: Application | None, material: str) -> None:
+        """Refuse a material that can be verified online, or that the application does not owe.
+
+        Raises NotCurrentError (RULES_CHANGED) if other rules hold by now, or NotGrantedError (OFFLINE_MATERIAL_ONLINE).
+        """
+        if application is None:
+            raise NotGrantedError(Reason.OFFLINE_MATERIAL_ONLINE, "the query serves no application")
+        with about(application.region):
+            rules = self._rulebook.rules_of(application.region)
+            if rules.digest() != application.rules_digest:
+                raise NotCurrentError(Reason.RULES_CHANGED)
+            if material not in offline_only(application, rules):
+                raise NotGrantedError(Reason.OFFLINE_MATERIAL_ONLINE)
 
     def verdict(self, receipt: receipt_pb2.Receipt) -> verdict_pb2.Verdict | None:
         """The verdict of a receipt of ours; None if it serves no application, or other rules hold by now."""

@@ -148,7 +148,11 @@ class GatewayProcess:
             at_once=config.deferred_at_once,
         )
         tickets = Tickets(
-            requests=requests, registry=keeper.current, stamp=stamp, patience=config.offline_after_seconds
+            requests=requests,
+            applications=applications,
+            registry=keeper.current,
+            stamp=stamp,
+            patience=config.offline_after_seconds,
         )
         self._refusals = Refusals(self._log, stamp, clock)
         self._probes = Probes(config.probes, self.complaints, metrics)

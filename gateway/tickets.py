@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.applications import Applications
 from gateway.leaves import LeafStamp
 from gateway.offline_grounds import known_of, require_ground
 from gateway.protocol.errors import (
@@ -31,7 +32,7 @@ from gateway.protocol.errors import (
 )
 from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags
-from gateway.protocol.offline import SignedResult, Subject, read_result, ticket_id_of
+from gateway.protocol.offline import Ground, SignedResult, Subject, read_result, ticket_id_of
 from gateway.protocol.offline_rules import require_result
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import read_query
@@ -40,6 +41,7 @@ from gateway.protocol.registry import Registry
 from gateway.requests import Requests, Resumed
 from gateway.stores.port import RequestKey, StoredTicket, TicketKey
 from gateway.ticket_records import TicketRecord
+from gateway.verdicts import application_of
 from heyan.v1 import log_pb2, receipt_pb2
 
 _ATTEMPTS = 3
@@ -60,12 +62,14 @@ class Tickets:
         self,
         *,
         requests: Requests,
+        applications: Applications,
         registry: Callable[[], Registry],
         stamp: LeafStamp,
         patience: float,
     ) -> None:
         self._requests = requests
         self._records = requests.tickets
+        self._applications = applications
         self._registry = registry
         self._stamp = stamp
         self._patience = patience
@@ -119,7 +123,12 @@ class Tickets:
             requester=key.requester, query_tag=tags.query(resumed.query_digest), ticket_tag=tags.ticket(key.ticket_id)
         )
         if subject.material:
-            raise NotGrantedError(Reason.OFFLINE_MATERIAL_ONLINE, "the query states no application")
+            application = application_of(resumed.receipt)
+            self._applications.require_offline_only(application, subject.material)
+            assert application is not None  # noqa: S101 - require_offline_only refuses none
+            event.material, event.region = subject.material, application.region
+            event.ground = Ground.OFFLINE_ONLY.value  # type: ignore[assignment]
+            return event
         known = known_of(resumed.receipt, subject.check_id)
         waited = self._now(resumed) - self._requests.recorded_since(resumed)
         event.ground = require_ground(known, waited, self._patience).value  # type: ignore[assignment]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gateway.protocol.application import Application, open_application
 from gateway.protocol.attestation import Attestation, read_statement
 from gateway.protocol.claims import FIELD_ON_FILE, Role, claim_named
+from gateway.protocol.errors import ForgedError
 from gateway.protocol.matrix import Group
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import Check, open_part, read_query
@@ -79,12 +80,16 @@ def _askable(application: Application, rules: RegionRules, groups: Iterable[Grou
 def verdict_of(verified: VerifiedReceipt, bundle: bytes) -> Verdict | None:
     """The verdict of a receipt that holds, by the packs that came with it; None if it serves no application.
 
-    Raises BadDataError if the packs are not those that the requester signed, or cannot be read.
+    Raises BadDataError if the packs are not those that the requester signed, or cannot be read, or if the receipt has a
+    ticket on the ground that a material is verified on paper only, and these rules know otherwise.
     """
     application = verified.application
     if application is None:
         return None
     rules = read_bundle(bundle, application.rules_digest)
+    on_paper = offline_only(application, rules)
+    if any(ticket.opened.subject.material not in {"", *on_paper} for ticket in verified.tickets):
+        raise ForgedError(Reason.RECEIPT_INVALID, "a ticket for a material that the rules have verified online")
     return judge_application(application, rules, ((answer.check, answer.outcome) for answer in verified.answers))
 
 
@@ -127,6 +132,16 @@ def field_question(name: str) -> Question:
 def groups_judged(application: Application, rules: RegionRules) -> tuple[Group, ...]:
     """The application's own group, or all of its school where it is left open."""
     return (application.group,) if application.group is not None else rules.groups_of(application.school)
+
+
+def offline_only(application: Application, rules: RegionRules) -> frozenset[str]:
+    """Keys of the materials of an application that the rules have verified on paper only."""
+    return frozenset(
+        material.key
+        for group in groups_judged(application, rules)
+        for material in rules.materials_of(application.school, group)
+        if material.requirement is None
+    )
 
 
 # -- as it travels ------------------------------------------------------------------------------------------

@@ -104,7 +104,10 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceip
     rows = rows_of(receipt, registry, signed.digest, query, parts, recorded_in(leaves))
     _hold_against_leaves(rows, leaves, parts, tags)
     answers = {check.check_id: rows[check.check_id].answer for part in parts for check in part.part.checks}
-    tickets = verify_tickets(receipt, TicketContext(registry, query, signed.digest, parts, tags, leaves, answers))
+    tickets = verify_tickets(
+        receipt,
+        TicketContext(registry, query, signed.digest, application, parts, tags, leaves, answers),
+    )
     return VerifiedReceipt(
         query=query,
         query_digest=signed.digest,

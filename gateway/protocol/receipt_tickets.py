@@ -4,7 +4,8 @@ For each ticket, in the order of the log:
 
 1. its leaf is in the log, under the checkpoint of the receipt's other leaves, recorded by the same gateway;
 2. it is this query's: requester, query, check and ticket tags, department, claim and county;
-3. its ground agrees with what the leaves before it say of the check: undetermined, or unavailable;
+3. its ground agrees with what the leaves before it say of the check: undetermined, or unavailable; for a material it
+   is that the rules have it verified on paper only, which whoever has the rules checks (`gateway.verdicts`);
 4. its result, if there is one, is signed by a staff key of the requester that counted when the log recorded it, for
    this very ticket, and the leaf that records it comes after the ticket's and names just this result.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.protocol.application import Application
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, log_time, read_leaf
 from gateway.protocol.note import ED25519, VerifierKey
@@ -65,6 +67,7 @@ class TicketContext:
     registry: Registry
     query: Query
     query_digest: bytes
+    application: Application | None
     parts: Sequence[OpenedPart]
     tags: Tags
     leaves: Sequence[log_pb2.LogLeaf]
@@ -138,7 +141,7 @@ def _ticket(
     if not earlier or logged.time < earlier[-1].time:
         raise _invalid("a ticket before any online attempt, or backwards in time")
     ground = Ground(int(event.ground))
-    if ground is not _ground_by(earlier, event.check_tag, context.answers[subject.check_id]):
+    if ground is not _ground_by(earlier, event.check_tag, context.answers.get(subject.check_id)):
         raise _invalid("a ticket for what the log says was told online")
     resolution = _resolution(item, opened, logged, note, context)
     waited = logged.time - settled[0].time
@@ -147,32 +150,35 @@ def _ticket(
 
 def _expected_event(opened: OpenTicket, context: TicketContext) -> log_pb2.OfflineTicketEvent:
     """What the leaf of a ticket says, but for its ground."""
-    tags = context.tags
-    part, check = next(
-        (pair for pair in _checks(context.parts) if pair[1].check_id == opened.subject.check_id), (None, None)
-    )
-    if part is None or check is None:
-        raise _invalid("a ticket for what was not asked")
-    return log_pb2.OfflineTicketEvent(
+    tags, subject = context.tags, opened.subject
+    event = log_pb2.OfflineTicketEvent(
         requester=opened.requester,
         query_tag=tags.query(opened.query_digest),
-        check_tag=tags.check(part.digest, check.check_id),
-        department=part.part.department,
-        claim=check.claim,
-        region=check.region,
         ticket_tag=tags.ticket(opened.ticket_id),
     )
+    if subject.material and context.application is not None:
+        event.material, event.region = subject.material, context.application.region
+        return event
+    part, check = next((pair for pair in _checks(context.parts) if pair[1].check_id == subject.check_id), (None, None))
+    if part is None or check is None:
+        raise _invalid("a ticket for what was not asked")
+    event.check_tag = tags.check(part.digest, check.check_id)
+    event.department, event.claim, event.region = part.part.department, check.claim, check.region
+    return event
 
 
 def _checks(parts: Sequence[OpenedPart]) -> Iterator[tuple[OpenedPart, Check]]:
     return ((part, check) for part in parts for check in part.part.checks)
 
 
-def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer) -> Ground | None:
+def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer | None) -> Ground | None:
     """The ground that the leaves before a ticket are, by the newest row of its check; None if they are none.
 
-    The row of an answer names a statement, which the receipt holds: a settled check keeps its answer for ever.
+    The row of an answer names a statement, which the receipt holds: a settled check keeps its answer for ever. A
+    material has no check.
     """
+    if answer is None:
+        return Ground.OFFLINE_ONLY
     rows = [row for leaf in earlier for row in leaf.leaf.verification.checks if row.check_tag == check_tag]
     if not rows:
         return None

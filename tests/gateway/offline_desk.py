@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from gateway.applications import Applications
 from gateway.leaves import LeafStamp
 from gateway.offline_service import OfflineMethods
 from gateway.party.service import Guard, unary_handlers
@@ -29,6 +30,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.protocol.receipt_tickets import Ticket
 from gateway.refusals import Refusals
+from gateway.rulebook import Rulebook
 from gateway.tickets import Tickets
 from heyan.v1 import log_pb2, receipt_pb2
 from heyan.v1 import offline_service_pb2 as pb
@@ -49,6 +51,7 @@ class OfflineDesk:
 
     gateway: Gateway
     patience: float = PATIENCE
+    applications: Applications = field(default_factory=lambda: Applications(Rulebook(None)))
     tickets: Tickets = field(init=False)
     methods: OfflineMethods = field(init=False)
 
@@ -57,6 +60,7 @@ class OfflineDesk:
         self.stamp = LeafStamp(parse_identity(fed.GATEWAY), lambda: gateway.federation.registry, gateway.clock)
         self.tickets = Tickets(
             requests=gateway.requests,
+            applications=self.applications,
             registry=lambda: gateway.federation.registry,
             stamp=self.stamp,
             patience=self.patience,

@@ -19,6 +19,9 @@ from gateway.stores.port import (
     RequestKey,
     Store,
     StoredRequest,
+    StoredTicket,
+    TicketKey,
+    TicketWrite,
     Use,
     Waiting,
     Withdrawal,
@@ -357,3 +360,62 @@ def test_what_waits_is_read_in_pages(open_store: OpenStore) -> None:
         assert len(page) <= 3
         seen += [item.key for item in page]
     assert seen == keys
+# -- offline tickets ------------------------------------------------------------------------------------------
+
+
+def ticket(number: int = 1, requester: str = KEY.requester, state: bytes = b"open") -> StoredTicket:
+    return StoredTicket(TicketKey(requester, bytes([number]) * 32), KEY.request_id, b"q" * 32, GRANT, state)
+
+
+def opening(number: int = 1, judged_by: int = 0, **changes: object) -> Entry:
+    return Entry(b"opened %d" % number, ticket=TicketWrite(ticket(number, **changes), judged_by))  # type: ignore[arg-type]
+
+
+def resolving(number: int = 1) -> Entry:
+    return Entry(b"resolved %d" % number, ticket=TicketWrite(ticket(number, state=b"resolved"), None))
+
+
+def test_ticket_is_opened_once_and_resolved_once_and_knows_its_leaves(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"answer", request=request())], sign)
+    told = store.commit([opening(), opening(), resolving(), resolving()], sign)
+    assert [item.overtaken for item in told] == [False, True, False, True]
+    assert store.leaves(0, 10) == [b"answer", b"opened 1", b"resolved 1"]
+    found = store.ticket(ticket().key)
+    assert found == replace(ticket(), state=b"resolved", opened_leaf=1, resolved_leaf=2)
+    assert store.tickets_of(b"q" * 32) == [found]
+
+
+def test_ticket_that_is_not_open_is_not_resolved(open_store: OpenStore) -> None:
+    store = open_store()
+    (told,) = store.commit([Entry(b"x"), resolving()], sign)[1:]
+    assert told.overtaken
+    assert store.ticket(ticket().key) is None
+
+
+def test_ticket_judged_by_an_older_leaf_than_the_requests_newest_is_not_opened(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"unavailable", request=request())], sign)
+    told = store.commit([Entry(b"answered", request=request(state=b"newer")), opening(judged_by=0)], sign)
+    assert told[1].overtaken
+    assert store.leaves(0, 10) == [b"unavailable", b"answered"]
+
+
+def test_ticket_of_a_request_that_is_not_stored_is_not_opened(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([Entry(b"x")], sign)
+    assert store.commit([opening()], sign)[0].overtaken
+    assert store.ticket(ticket().key) is None
+
+
+def test_open_tickets_are_listed_by_their_leaves_page_by_page_each_requesters_own(open_store: OpenStore) -> None:
+    store = open_store()
+    other = RequestKey("spiffe://heyan/requester/other", KEY.request_id)
+    store.commit([Entry(b"a", request=request()), Entry(b"b", request=request(other))], sign)
+    store.commit([opening(3), opening(1), opening(4, judged_by=1, requester=other.requester), opening(2)], sign)
+    store.commit([resolving(1)], sign)
+    first = store.open_tickets(KEY.requester, -1, 1)
+    assert [item.key.ticket_id[0] for item in first] == [3]
+    rest = store.open_tickets(KEY.requester, first[-1].opened_leaf, 10)
+    assert [item.key.ticket_id[0] for item in rest] == [2]
+    assert [item.key.ticket_id[0] for item in store.open_tickets(other.requester, -1, 10)] == [4]
