@@ -16,6 +16,10 @@ FolderOption = Annotated[Path | None, Parameter(name="--dir")]
 
 RequiredFolder = Annotated[Path, Parameter(name="--dir")]
 
+_DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's folder.")
+DeskOption = Annotated[Path, _DESK]
+OptionalDesk = Annotated[Path | None, _DESK]
+
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a program to read.")]
 
 

@@ -10,13 +10,14 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 
-from gateway.cli.options import JsonOption
+from gateway.cli.options import DeskOption, JsonOption, OptionalDesk
+from gateway.cli.registry_staff import retire, staff
 from gateway.operator import document as editing
 from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
 from gateway.operator.enrolment import PartyFolder
@@ -35,12 +36,9 @@ app = App(
     help="Run the federation's registry: who is a party, with which keys, allowed to do what.",
 )
 
-app.command("gateway.cli.registry_staff:staff", name="staff", help="Make a key for a member of a requester's staff.")
-app.command("gateway.cli.registry_staff:retire", name="retire", help="End a signature key now.")
+app.command(staff)
+app.command(retire)
 
-_DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's folder.")
-DeskOption = Annotated[Path, _DESK]
-OptionalDesk = Annotated[Path | None, _DESK]
 Rotated = Literal["certificate", "query", "answer", "log", "grant", "sealing"]
 
 

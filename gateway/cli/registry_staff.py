@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.cli.registry import DeskOption
+from gateway.cli.options import DeskOption
 from gateway.operator import document as editing
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder

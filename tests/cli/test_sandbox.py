@@ -52,12 +52,19 @@ def test_every_file_of_endpoints_exists_and_secrets_are_private(folder: Path) ->
     endpoints = read_endpoints(folder)
     files = [endpoints.ca, endpoints.registry, endpoints.truth, endpoints.guardians, f"{endpoints.rules}/43.toml"]
     for requester in endpoints.requesters.values():
-        files += [requester.cert, requester.key, requester.signing_key]
+        assert requester.staff_key is not None
+        files += [requester.cert, requester.key, requester.signing_key, requester.staff_key]
     for auditor in endpoints.auditors.values():
         files += [auditor.cert, auditor.key]
     assert [file for file in files if not (folder / file).is_file()] == []
     assert endpoints.gateway.log_url is None
-    secrets = [*folder.rglob("*.key"), *folder.rglob("key.pem"), *folder.rglob("keys/*.pem"), folder / "gateway/kek"]
+    secrets = [
+        *folder.rglob("*.key"),
+        *folder.rglob("key.pem"),
+        *folder.rglob("keys/*.pem"),
+        *folder.rglob("staff/*.pem"),
+    ]
+    secrets.append(folder / "gateway/kek")
     assert len(secrets) > 20
     assert [path.name for path in secrets if path.stat().st_mode & 0o077] == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.leaves import LeafStamp
 from gateway.log import Log
-from gateway.protocol.errors import LogUnavailableError, NotGrantedError
+from gateway.protocol.errors import LogUnavailableError, NotGrantedError, about
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.merkle import leaf_hash, root_of
@@ -115,3 +115,34 @@ async def test_refusals_that_meet_at_a_full_summary_are_each_counted_once(
     assert (singles, summarised) == (SINGLE_LEAVES, 60)
     await log.stop()
     store.close()
+
+
+async def test_refusals_are_told_apart_by_county_alone_and_in_summaries(
+    tmp_path: Path, federation: fed.Federation
+) -> None:
+    store = FailingStore(tmp_path / "store.db")
+    log = Log(store, "log.example", SignerKey.from_seed("log.example", bytes(32)))
+    clock = Clock(federation.now)
+    refusals = Refusals(log, stamp(federation, clock), clock)
+    log.start()
+    for number in range(SINGLE_LEAVES + 6):
+        region = ("430102", "430104", "")[number % 3]
+        error = NotGrantedError(Reason.OFFLINE_ANSWERED_YES, region=region)
+        await refusals.record(PEER, METHOD, error, b"%d" % number)
+    await refusals.flush(everything=True)
+    leaves = [read_leaf(data) for data in store.leaves(0, 1000)]
+    assert [leaf.refusal.region for leaf in leaves[:3]] == ["430102", "430104", ""]
+    counts = [(item.reason, item.region, item.count) for item in leaves[-1].refusal_summary.counts]
+    assert counts == [("OFFLINE_ANSWERED_YES", region, 2) for region in ("", "430102", "430104")]
+    await log.stop()
+    store.close()
+
+
+def test_county_of_a_refusal_is_the_closest_that_was_said() -> None:
+    for error, region in (
+        (NotGrantedError(Reason.NOT_PLANNED, region="430104"), "430104"),
+        (NotGrantedError(Reason.NOT_PLANNED), "430102"),
+    ):
+        with pytest.raises(NotGrantedError) as caught, about("430102"):
+            raise error
+        assert caught.value.region == region

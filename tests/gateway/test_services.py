@@ -20,6 +20,7 @@ from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2
 from tests import federation as fed
 from tests.gateway.conftest import PEER, Gateway
+from tests.gateway.offline_desk import OfflineDesk
 
 RULEBOOK = Rulebook(None)
 
@@ -88,7 +89,7 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
     )
     table = {
         method.name: {role.value for role in method.roles}
-        for method in (*gateway_methods.methods(), *methods.methods())
+        for method in (*gateway_methods.methods(), *methods.methods(), *OfflineDesk(gateway).methods.methods())
     }
     assert table == {
         "GetPlan": {"requester"},
@@ -99,6 +100,9 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         "ListLeaves": {"auditor"},
         "GetInclusionProof": {"auditor", "requester", "department"},
         "GetConsistencyProof": {"auditor", "requester", "department"},
+        "OpenOfflineTicket": {"requester"},
+        "ResolveOfflineTicket": {"requester"},
+        "ListOfflineTickets": {"requester"},
     }
 
 

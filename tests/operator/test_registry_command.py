@@ -15,14 +15,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from gateway.cli.registry import app
 from gateway.operator.authority import request_certificate
 from gateway.operator.desk import Desk
+from gateway.operator.document import add_key, find_party
 from gateway.operator.enrolment import PartyFolder
 from gateway.party.config import RegistryFiles
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.tls import load_material
 from gateway.protocol.errors import ConflictError, HeyanError, MalformedError, NotFoundError
-from gateway.protocol.registry_terms import KeyUse
-from tests.party.conftest import AUDITOR, GATEWAY, POLICE, entry_of
+from gateway.protocol.registry_terms import Document, KeyUse
+from tests.party.conftest import AUDITOR, ENROL, GATEWAY, POLICE, entry_of
 
 
 def run(*arguments: object) -> object:
@@ -161,8 +162,77 @@ def test_desk_may_come_from_the_environment(desk, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["version"] == 1
 
 
-@pytest.mark.parametrize("command", ["init", "add", "sign", "rotate", "show", "certificate", "compromise"])
+@pytest.mark.parametrize(
+    "command", ["init", "add", "sign", "rotate", "show", "certificate", "compromise", "staff", "retire"]
+)
 def test_every_command_explains_itself_with_an_example(command, capsys):
     run(command, "--help")
     out = capsys.readouterr().out
     assert f"heyan registry {command}" in " ".join(out.split())
+
+
+# -- staff ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def school(desk: Path, tmp_path: Path, capsys) -> PartyFolder:
+    entry = tmp_path / "enrol.json"
+    entry.write_bytes(msgspec.json.encode(entry_of(ENROL)))
+    place = PartyFolder(tmp_path / ENROL.name)
+    run("add", entry, "--desk", desk, "--folder", place.path)
+    run("staff", ENROL.uri, "0042", "--desk", desk, "--folder", place.path)
+    capsys.readouterr()
+    return place
+
+
+def staff_of(desk: Path, capsys) -> list[dict]:
+    return [key for key in keys_of(shown(desk, capsys), ENROL) if key["use"] == "staff"]
+
+
+def test_staff_member_gets_a_private_key_that_the_registry_lists(desk, school, capsys):
+    (key,) = staff_of(desk, capsys)
+    assert key["kid"].startswith("staff-0042-")
+    (file,) = school.staff.iterdir()
+    assert (file.stem, file.stat().st_mode & 0o777) == (key["kid"], 0o600)
+    registry = Desk.open(desk).published()
+    assert newest_usable(load_signing_keys(school.staff), registry, ENROL.uri, KeyUse.STAFF, time.time())
+    assert file.stem not in {path.stem for path in school.keys.iterdir()}  # the query service never loads it
+
+
+def test_several_members_have_keys_of_their_own_and_one_leaves(desk, school, capsys):
+    run("staff", ENROL.uri, "0043", "--desk", desk, "--folder", school.path)
+    capsys.readouterr()
+    one, other = staff_of(desk, capsys)
+    run("retire", ENROL.uri, one["kid"], "--desk", desk)
+    registry, later = Desk.open(desk).published(), time.time() + 2
+    assert [key.key_id for key in registry.keys(ENROL.uri, KeyUse.STAFF, later)] == [other["kid"]]
+    assert registry.key(ENROL.uri, KeyUse.STAFF, one["kid"], time.time() - 60)  # what it signed stays good
+
+
+def test_staff_key_of_no_requester_or_of_a_persons_name_is_refused(desk, school):
+    with pytest.raises(MalformedError, match="requester"):
+        run("staff", POLICE.uri, "0042", "--desk", desk, "--folder", school.path)
+    with pytest.raises(MalformedError, match="staff number"):
+        run("staff", ENROL.uri, "Zhang San", "--desk", desk, "--folder", school.path)
+
+
+def test_draft_with_a_staff_key_of_a_department_is_refused(desk, school):
+    opened = Desk.open(desk)
+    (staff,) = (key for key in find_party(opened.draft(), ENROL.uri).keys if key.use is KeyUse.STAFF)
+    with pytest.raises(MalformedError, match="requester"):
+        add_key(remove_keys(opened.draft(), ENROL.uri), POLICE.uri, staff)
+
+
+def remove_keys(document: Document, party: str) -> Document:
+    parties = tuple(
+        msgspec.structs.replace(entry, keys=()) if entry.id == party else entry for entry in document.parties
+    )
+    return msgspec.structs.replace(document, parties=parties)
+
+
+def test_only_key_of_its_use_is_not_retired(desk, school, capsys):
+    (query,) = (key for key in keys_of(shown(desk, capsys), ENROL) if key["use"] == "query")
+    with pytest.raises(MalformedError, match="rotate"):
+        run("retire", ENROL.uri, query["kid"], "--desk", desk)
+    with pytest.raises(NotFoundError):
+        run("retire", ENROL.uri, "no-such", "--desk", desk)

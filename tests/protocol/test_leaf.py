@@ -30,6 +30,8 @@ EVENTS = {
     "registry": log_pb2.RegistryEvent(version=2, digest=bytes(32)),
     "recovery": log_pb2.RecoveryEvent(department=POLICE, statement_digests=[bytes(32)]),
     "revocation": log_pb2.RevocationEvent(issuer="x", grant_tag=bytes(32)),
+    "offline_ticket": log_pb2.OfflineTicketEvent(ground=1, material="x", ticket_tag=bytes(32)),
+    "offline_result": log_pb2.OfflineResultEvent(ticket_tag=bytes(32), result_digest=bytes(32)),
 }
 
 
@@ -85,6 +87,24 @@ def test_row_of_unknown_status_or_with_an_unfit_digest_is_refused(status, size):
         read_leaf(CASE.leaf([row]))
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        log_pb2.OfflineTicketEvent(material="x", ticket_tag=bytes(32)),
+        log_pb2.OfflineTicketEvent(ground=4, material="x", ticket_tag=bytes(32)),  # type: ignore[arg-type]
+        log_pb2.OfflineTicketEvent(ground=1, ticket_tag=bytes(32)),
+        log_pb2.OfflineTicketEvent(ground=1, check_tag=bytes(32), ticket_tag=bytes(31)),
+        log_pb2.OfflineResultEvent(ticket_tag=bytes(32)),
+        log_pb2.OfflineResultEvent(result_digest=bytes(32), ticket_tag=bytes(33)),
+    ],
+)
+def test_offline_event_without_ground_subject_tag_or_digest_is_refused(event):
+    name = "offline_ticket" if isinstance(event, log_pb2.OfflineTicketEvent) else "offline_result"
+    leaf = log_pb2.LogLeaf(log_time=to_timestamp(LOGGED_AT), **{name: event})
+    with refused(MalformedError, Reason.MESSAGE_MALFORMED):
+        read_leaf(encoded(leaf))
+
+
 @pytest.mark.parametrize("status", CheckStatus)
 def test_row_of_every_status_is_read(status):
     size = 32 if status in (CheckStatus.ANSWERED, CheckStatus.REFUSED, CheckStatus.WITHHELD) else 0
@@ -120,6 +140,7 @@ def test_tags_are_pinned():
         tags.query(b"q"): b"query\x00q",
         tags.grant(b"g"): b"grant\x00g",
         tags.check(b"p", "a"): b"check\x00pa",
+        tags.ticket(b"t"): b"ticket\x00t",
     }
     assert {tag: hmac.new(bytes(32), data, sha256).digest() for tag, data in expected.items()} == {
         tag: tag for tag in expected
@@ -128,7 +149,8 @@ def test_tags_are_pinned():
 
 def test_tag_of_one_thing_stands_for_no_other():
     tags = Tags(bytes(32))
-    assert len({tags.query(GRANT), tags.grant(GRANT), tags.check(GRANT, ""), Tags(GRANT).grant(GRANT), GRANT}) == 5
+    found = {tags.query(GRANT), tags.grant(GRANT), tags.ticket(GRANT), tags.check(GRANT, "")}
+    assert len({*found, Tags(GRANT).grant(GRANT), GRANT}) == 6
 
 
 def test_leaf_shows_no_digest_that_a_department_knows():
