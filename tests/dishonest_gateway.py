@@ -246,7 +246,7 @@ def digests_of(part: PartEntry) -> tuple[bytes, ...]:
 
 def disclosure_of(result: Verification) -> Disclosure:
     """What the requester may show an auditor of its receipt: where its rows stand."""
-    return Disclosure(result.verified.query_digest, result.receipt.leaf_key)
+    return Disclosure.of(result.receipt, result.verified)
 
 
 def sighting_of(result: Verification) -> Sighting:

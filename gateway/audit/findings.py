@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum, unique
 
 from gateway.protocol.leaf import Tags
+from gateway.protocol.proof import parse_proof
+from gateway.protocol.receipt import VerifiedReceipt
+from heyan.v1 import receipt_pb2
 
 
 @unique
@@ -40,14 +43,30 @@ class Disagreement(StrEnum):
     """The department answered on a grant that it had refused as withdrawn: its issuer took the withdrawal back."""
     SUPPRESSED = "SUPPRESSED"
     """The log says unavailable of a check that the department had answered by then."""
+    DROPPED = "DROPPED"
+    """The log had recorded an offline ticket of a query, or its result, and the query's receipt does not show it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
-    """What the holder of a receipt may show an auditor: with it the leaves of one query can be found."""
+    """What the holder of a receipt may show an auditor: with it the leaves of one query can be found.
+
+    `leaves` are the indexes of those that the receipt shows, and `size` is that of the tree that they are proven in:
+    whatever the log had of the query's offline tickets by then must be among them. With size 0 nothing is told of it.
+    """
 
     query_digest: bytes
     leaf_key: bytes
+    leaves: frozenset[int] = frozenset()
+    size: int = 0
+
+    @classmethod
+    def of(cls, receipt: receipt_pb2.Receipt, verified: VerifiedReceipt) -> Disclosure:
+        """What a verified receipt discloses."""
+        tickets = (item for ticket in receipt.tickets for item in (ticket.opened, ticket.resolved))
+        proofs = [item.proof for item in (*receipt.leaves, *tickets) if item.proof]
+        indexes = frozenset(parse_proof(proof.encode()).index for proof in proofs)
+        return cls(verified.query_digest, receipt.leaf_key, indexes, verified.checkpoint.size)
 
     @property
     def query_tag(self) -> bytes:

@@ -75,6 +75,8 @@ class LoggedGap:
 class LogIndex:
     """What was read. `statements` is keyed (department, digest), `gaps` by query tag, `withdrawals` by grant tag.
 
+    `paper` lists the leaves of offline tickets and their results by query tag, `tickets` each ticket's query tag.
+
     `settled` holds the tags of checks for which a statement is logged; `backwards` the leaves that bear a time earlier
     than one before them by more than the tolerance; `after_withdrawal` those that answer on a grant whose withdrawal
     a leaf before them records.
@@ -88,6 +90,8 @@ class LogIndex:
     backwards: list[int] = field(default_factory=list)
     withdrawals: set[bytes] = field(default_factory=set)
     after_withdrawal: list[int] = field(default_factory=list)
+    paper: dict[bytes, list[int]] = field(default_factory=dict)
+    tickets: dict[bytes, bytes] = field(default_factory=dict)
 
     def places_of(self, department: str, statement: bytes) -> Sequence[LoggedStatement]:
         """Where the log names a statement of a department."""
@@ -121,6 +125,7 @@ def read_log(
         _read_statements(index, position, time, leaf, departments)
         _read_gaps(index, position, time, leaf, query_tags)
         _read_withdrawals(index, position, leaf)
+        _read_paper(index, position, leaf, query_tags)
     index.roots = tree.finish()
     index.size = tree.size
     if index.roots.get(newest.size) != newest.root or index.size != newest.size:
@@ -212,6 +217,15 @@ def _read_gaps(
             index.gaps.setdefault(event.query_tag, []).append(gap)
         else:
             index.settled.add(row.check_tag)
+
+
+def _read_paper(index: LogIndex, position: int, leaf: log_pb2.LogLeaf, query_tags: Collection[bytes]) -> None:
+    opened = leaf.offline_ticket
+    if opened.query_tag in query_tags:
+        index.tickets[opened.ticket_tag] = opened.query_tag
+    query_tag = opened.query_tag or index.tickets.get(leaf.offline_result.ticket_tag, b"")
+    if query_tag in query_tags:
+        index.paper.setdefault(query_tag, []).append(position)
 
 
 def _read_withdrawals(index: LogIndex, position: int, leaf: log_pb2.LogLeaf) -> None:

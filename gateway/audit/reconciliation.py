@@ -9,9 +9,10 @@ What crashes leave behind is none: a statement may be logged as recovered, or se
 sent or acknowledged more than once, or still be owed within its time. The journals must be read before the log.
 
 What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED, REUSED and
-WITHDRAWN convict whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED and UNKNOWN show that gateway
-or department lies: the statement itself, which the department signed and one of them must be able to show, says
-which. SUPPRESSED, MISDATED and BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one.
+WITHDRAWN convict whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED and UNKNOWN show that gateway or
+department lies: the statement itself, which the department signed and one of them must be able to show, says which.
+DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED, MISDATED and BACKWARDS ask for an
+explanation: a broken stream or a clock that was set may be one.
 
 Nothing here reads a clock, a file or a network, and nothing here tells who a subject is.
 """
@@ -50,7 +51,8 @@ def reconcile(
     views = tuple(journals)
     seen = (*sightings, *(sighting for view in views for sighting in _shown_to(view, log)))
     checkpoints = {note: _opened(log, note) for note in {sighting.checkpoint for sighting in seen}}
-    tags = {disclosure.query_tag: disclosure.query_digest for disclosure in disclosures}
+    disclosed = tuple(disclosures)
+    tags = {disclosure.query_tag: disclosure.query_digest for disclosure in disclosed}
     index = read_log(
         log,
         departments={view.department for view in views},
@@ -61,6 +63,7 @@ def reconcile(
     findings = [*_of_checkpoints(seen, checkpoints, log, index)]
     findings += [Finding(Disagreement.BACKWARDS, log.origin, index=leaf) for leaf in index.backwards]
     findings += [Finding(Disagreement.WITHDRAWN, log.origin, index=leaf) for leaf in index.after_withdrawal]
+    findings += [Finding(Disagreement.DROPPED, log.origin, index=leaf) for leaf in _dropped(disclosed, index)]
     owed = recovered = 0
     for view in views:
         audit = JournalAudit(view, log, index, checkpoints, allowed)
@@ -68,6 +71,14 @@ def reconcile(
         owed += audit.owed
         recovered += audit.recovered
     return Reconciliation(tuple(findings), owed, recovered)
+
+
+def _dropped(disclosures: Iterable[Disclosure], index: LogIndex) -> Iterator[int]:
+    """Leaves of offline tickets that stood in the tree of a receipt of their query, which does not show them."""
+    for disclosure in disclosures:
+        for leaf in index.paper.get(disclosure.query_tag, ()):
+            if leaf < disclosure.size and leaf not in disclosure.leaves:
+                yield leaf
 
 
 def _shown_to(view: JournalView, log: LogView) -> Iterator[Sighting]:

@@ -89,6 +89,21 @@ class Books:
         event = log_pb2.RecoveryEvent(department=department, statement_digests=map(named, statements))
         return self._append(log_pb2.LogLeaf(recovery=event), age)
 
+    def log_ticket(self, query: str = "q") -> int:
+        tags = Tags(LEAF_KEY)
+        event = log_pb2.OfflineTicketEvent(
+            query_tag=tags.query(named(query)),
+            check_tag=tags.check(named("part"), "c0"),
+            ground=1,
+            ticket_tag=tags.ticket(named(query)),
+        )
+        return self._append(log_pb2.LogLeaf(offline_ticket=event), 0.0)
+
+    def log_result(self, query: str = "q") -> int:
+        tag = Tags(LEAF_KEY).ticket(named(query))
+        event = log_pb2.OfflineResultEvent(ticket_tag=tag, result_digest=named("result"))
+        return self._append(log_pb2.LogLeaf(offline_result=event), 0.0)
+
     def log_withdrawal(self, grant: str = "g") -> int:
         event = log_pb2.RevocationEvent(issuer="issuer", grant_tag=Tags(LEAF_KEY).grant(named(grant)))
         return self._append(log_pb2.LogLeaf(revocation=event), 0.0)

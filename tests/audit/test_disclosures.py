@@ -6,7 +6,7 @@ import pytest
 
 from gateway.audit.findings import Disagreement, Disclosure, Finding
 from gateway.protocol.reasons import Reason
-from tests.audit.parties import LAND, LEAF_KEY, POLICE, Books, held, kinds, named
+from tests.audit.parties import LAND, LEAF_KEY, ORIGIN, POLICE, Books, held, kinds, named
 
 DISCLOSED = [Disclosure(named("q"), LEAF_KEY)]
 
@@ -50,3 +50,22 @@ def test_contradiction_that_the_gateway_reports_is_told_unless_the_journal_has_i
     books.acknowledge(index, batch="one")
     books.acknowledge(index, batch="two")
     assert kinds(held(books, disclosures=DISCLOSED)) == ([] if twice else [Disagreement.SUPPRESSED])
+
+
+def test_ticket_and_result_that_a_receipt_leaves_out_are_told(books: Books) -> None:
+    gap = books.log("")
+    opened, result = books.log_ticket(), books.log_result()
+    shown = Disclosure(named("q"), LEAF_KEY, frozenset({gap}), size=3)
+    found = held(books, disclosures=[shown]).findings
+    assert found == tuple(Finding(Disagreement.DROPPED, ORIGIN, index=leaf) for leaf in (opened, result))
+    whole = Disclosure(named("q"), LEAF_KEY, frozenset({gap, opened, result}), size=3)
+    assert held(books, disclosures=[whole]).findings == ()
+
+
+def test_ticket_opened_after_the_receipt_or_of_another_query_is_not_missed_in_it(books: Books) -> None:
+    gap = books.log("")
+    books.log_ticket("other")
+    earlier = Disclosure(named("q"), LEAF_KEY, frozenset({gap}), size=2)
+    books.log_ticket()
+    books.log_result("other")
+    assert held(books, disclosures=[earlier, *DISCLOSED]).findings == ()

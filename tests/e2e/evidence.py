@@ -142,7 +142,7 @@ def _reconcile(arena: Arena, log: LogView, held: Iterable[Verification], finding
     receipts = [result.receipt for result in held]
     proofs = {item.proof for receipt in receipts for item in receipt.leaves}
     sightings = [Sighting("requester", parse_proof(proof.encode()).checkpoint) for proof in proofs]
-    disclosures = [Disclosure(result.verified.query_digest, result.receipt.leaf_key) for result in held]
+    disclosures = [Disclosure.of(result.receipt, result.verified) for result in held]
     found = reconcile(log, views, allowed=0.0, sightings=sightings, disclosures=disclosures)
     findings.recovered = found.recovered
     findings.violations += [f"reconciliation: {finding.kind.value} of {finding.holder}" for finding in found.findings]
