@@ -14,11 +14,12 @@ from gateway.protocol.attestation import (
 from gateway.protocol.codec import encode, from_timestamp, parse, parse_canonical, to_timestamp
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
+from gateway.protocol.offline import Result, read_result, read_subject, write_result, write_subject
 from gateway.protocol.presentation import read_signed_query, read_submission
 from gateway.protocol.query import OpenedPart, open_part, read_query, write_part, write_query
 from gateway.protocol.query_rules import match_parts, open_query
 from gateway.protocol.receipt import MAX_RECEIPT, verify_receipt
-from heyan.v1 import attestation_pb2, gateway_service_pb2, query_pb2, receipt_pb2
+from heyan.v1 import attestation_pb2, gateway_service_pb2, offline_pb2, query_pb2, receipt_pb2
 from tests.federation import GATEWAY
 from tests.fuzz.target import Target
 from tests.protocol.casework import (
@@ -34,6 +35,7 @@ from tests.protocol.casework import (
     make_query,
     sign_query,
 )
+from tests.protocol.ticket_case import HOME, receipt_with, resolved, result_of, ticket_of
 
 _REGISTRY = FEDERATION.registry
 _QUERY = make_query()
@@ -100,6 +102,16 @@ def _part_is_canonical(data: bytes, value: object) -> bool:
     return write_part(value.part) == data
 
 
+def _subject(data: bytes) -> object:
+    return read_subject(parse(offline_pb2.OfflineSubject, data, MAX_MESSAGE))
+
+
+def _result_is_canonical(data: bytes, value: object) -> bool:
+    time = offline_pb2.OfflineResult.FromString(data).issue_time
+    assert isinstance(value, Result)
+    return bool(time.nanos % 1_000 or time.seconds > 1 << 33) or write_result(value) == data
+
+
 def targets() -> tuple[Target, ...]:
     case, receipt = Case(), genuine().receipt()
     statements = (case.attest(POLICE, "hukou"), case.refuse(POLICE))
@@ -107,7 +119,8 @@ def targets() -> tuple[Target, ...]:
     message = signed(query=query)
     genuine_query = sign_query(_QUERY)
     message.signature.key_id, message.signature.value = genuine_query.key_id, genuine_query.signature
-    leaves = tuple(item.leaf for item in receipt.leaves)
+    ticket, result = resolved(ticket_of()), result_of(ticket_of()).result
+    leaves = (*(item.leaf for item in receipt.leaves), *ticket.leaves)
     return (
         Target("query", read_query, (query,), _times_are_exact),
         Target("canonical form", _canonical_query, (query,), lambda data, value: encode(value) == data),  # type: ignore[arg-type]
@@ -120,4 +133,7 @@ def targets() -> tuple[Target, ...]:
         Target("attested statement", _attested, tuple(map(encode, receipt.statements))),
         Target("leaf", _leaf, leaves, lambda data, value: encode(value) == data),  # type: ignore[arg-type]
         Target("receipt", _receipt, (encode(receipt),)),
+        Target("receipt with tickets", _receipt, (encode(receipt_with(ticket)),)),
+        Target("offline subject", _subject, (encode(write_subject(HOME)),)),
+        Target("offline result", read_result, (result,), _result_is_canonical),
     )

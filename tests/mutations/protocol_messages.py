@@ -17,6 +17,8 @@ from gateway.protocol.codec import encode, parse
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.note import open_note
+from gateway.protocol.offline import Ground, read_signed_result, write_signed_result
+from gateway.protocol.offline_rules import OpenTicket, require_result
 from gateway.protocol.presentation import (
     PresentedPart,
     read_presented_part,
@@ -32,8 +34,8 @@ from gateway.protocol.receipt import MAX_RECEIPT, verify_receipt
 from gateway.protocol.registry import open_registry
 from gateway.protocol.sealing import Sealed, open_sealed, seal
 from gateway.verdicts import verdict_of, write_verdict
-from heyan.v1 import attestation_pb2, query_pb2, receipt_pb2
-from tests.federation import FAMILY, GATEWAY, LOG_ORIGIN
+from heyan.v1 import attestation_pb2, offline_pb2, query_pb2, receipt_pb2
+from tests.federation import FAMILY, GATEWAY, LOG_ORIGIN, REQUESTER
 from tests.mutations.message import Message, any_bytes, mixed, protobuf
 from tests.mutations.octets import lower_form
 from tests.mutations.text import mutate_jws, mutate_lines
@@ -53,6 +55,7 @@ from tests.protocol.casework import (
     make_query,
     sign_query,
 )
+from tests.protocol.ticket_case import MONTHS, OPENED_AT, RESOLVED_AT, receipt_with, resolved, result_of, ticket_of
 
 _REGISTRY = FEDERATION.registry
 _WRAPPER = "the wrapper is signed by nobody and tolerates unknown fields; all that was signed is the same bytes"
@@ -233,6 +236,39 @@ def receipt() -> Message:
     return Message("whole receipt", samples, judge, protobuf, share=8, alike=why)
 
 
+def receipt_with_tickets() -> Message:
+    """A receipt whose query was verified on paper in part: its tickets, as the receipt shows them."""
+    first = receipt_with(resolved(ticket_of()), ticket_of(MONTHS, Ground.UNAVAILABLE))
+    other = Case(signed=sign_query(_OTHER), query=_OTHER)
+    second = receipt_with(resolved(ticket_of(case=other)), pieces=genuine(other))
+    receipts = [first, second]
+
+    def judge(number: int, data: bytes) -> Hashable:
+        message = receipt_pb2.Receipt()
+        message.CopyFrom(receipts[number])
+        message.tickets[0].CopyFrom(parse(receipt_pb2.ReceiptTicket, data, MAX_MESSAGE))
+        return verify_receipt(message, OPERATOR).tickets
+
+    samples = tuple(encode(item.tickets[0]) for item in receipts)
+    why = f"{_WRAPPER}; {_MIRROR}; proofs may bear signatures of strangers (C2SP signed-note)"
+    return Message("ticket in its receipt", samples, judge, protobuf, share=8, bound=True, alike=why)
+
+
+def offline_result() -> Message:
+    """A staff member's result, held against its ticket."""
+    tickets = [ticket_of(), ticket_of(MONTHS, Ground.UNAVAILABLE)]
+    opened = [OpenTicket(REQUESTER, item.case.signed.digest, item.subject, OPENED_AT) for item in tickets]
+
+    def judge(number: int, data: bytes) -> Hashable:
+        signed = read_signed_result(parse(offline_pb2.SignedOfflineResult, data, MAX_MESSAGE))
+        result = require_result(signed, opened[number], _REGISTRY, RESOLVED_AT)
+        return result, signed.key_id, lower_form(signed.signature)
+
+    samples = tuple(encode(write_signed_result(result_of(item))) for item in tickets)
+    why = f"{_WRAPPER}; {_MIRROR}"
+    return Message("offline result", samples, judge, protobuf, share=8, bound=True, alike=why)
+
+
 def _second_receipt() -> receipt_pb2.Receipt:
     """Of another query, so that splices join what does not belong together."""
     return genuine(Case(signed=sign_query(_OTHER), query=_OTHER)).receipt()
@@ -262,5 +298,7 @@ def messages() -> tuple[Message, ...]:
         inclusion_proof(),
         log_leaf(),
         receipt(),
+        receipt_with_tickets(),
+        offline_result(),
         registry(),
     )

@@ -30,6 +30,8 @@ NAMES = (
     "tlog-proof",
     "log leaf in its proof",
     "whole receipt",
+    "ticket in its receipt",
+    "offline result",
     "registry",
     "grant",
     "SD-JWT disclosure",
