@@ -23,11 +23,12 @@ from gateway.protocol.jws import read_jws
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.note import parse_note
+from gateway.protocol.offline import read_result, read_signed_result, read_subject
 from gateway.protocol.presentation import read_presented_part, read_signed_query
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.receipt import MAX_RECEIPT
-from heyan.v1 import attestation_pb2, query_pb2, receipt_pb2
+from heyan.v1 import attestation_pb2, offline_pb2, query_pb2, receipt_pb2
 from heyan.v1 import department_service_pb2 as department_pb
 from sandbox_departments.acknowledgements import read_acknowledgement
 
@@ -58,6 +59,17 @@ def _tlog_proof(data: bytes) -> Hashable:
 def _receipt(data: bytes) -> Hashable:
     statements = parse(receipt_pb2.Receipt, data, MAX_RECEIPT).statements
     return tuple(read_statement(read_proof(item.proof).statement) for item in statements)
+
+
+def _ticket(data: bytes) -> Hashable:
+    ticket = parse(receipt_pb2.ReceiptTicket, data, MAX_MESSAGE)
+    event = read_leaf(ticket.opened.leaf).offline_ticket
+    return read_subject(ticket.subject), event.ticket_tag, read_result(read_signed_result(ticket.result).result)
+
+
+def _offline_result(data: bytes) -> Hashable:
+    signed = read_signed_result(parse(offline_pb2.SignedOfflineResult, data, MAX_MESSAGE))
+    return read_result(signed.result)
 
 
 def _payload(typ: str, extra: frozenset[str] = frozenset()) -> Callable[[bytes], Hashable]:
@@ -95,6 +107,8 @@ READERS: Mapping[str, Callable[[bytes], Hashable]] = {
     "tlog-proof": _tlog_proof,
     "log leaf in its proof": lambda data: read_leaf(data).SerializeToString(deterministic=True),
     "whole receipt": _receipt,
+    "ticket in its receipt": _ticket,
+    "offline result": _offline_result,
     "registry": _payload(registry.TYP),
     "grant": _payload(grants.TYP, grants.EXTRA_HEADER),
     "SD-JWT disclosure": lambda data: unb64url(data.decode(errors="replace"), "disclosure"),
