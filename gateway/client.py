@@ -271,13 +271,13 @@ class Client:
         request_id = request.request_id
         data = await self.call("GetVerification", request.SerializeToString(), deadline=deadline)
         receipt = parse(pb.GetVerificationResponse, data, MAX_RECEIPT).receipt
-        await self._learn_rules(receipt)
+        await self.learn_rules(receipt)
         result = self.checked(receipt)
         if result.verified.query.request_id != request_id:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another request")
         return result
 
-    async def _learn_rules(self, receipt: receipt_pb2.Receipt) -> None:
+    async def learn_rules(self, receipt: receipt_pb2.Receipt) -> None:
         """Ask for the rules of an earlier plan, unless they are known; the gateway has only those in force now."""
         application = application_of(receipt)
         if application is not None and application.rules_digest not in self._bundles:

@@ -66,7 +66,7 @@ async def open_ticket(client: Client, request_id: bytes, subject: Subject) -> Ti
     """
     request = pb.OpenOfflineTicketRequest(request_id=request_id, subject=write_subject(subject))
     data = await client.call("OpenOfflineTicket", request.SerializeToString(), _SERVICE)
-    return _ticketed(client, parse(pb.OpenOfflineTicketResponse, data, MAX_RECEIPT).receipt, request_id, subject)
+    return await _ticketed(client, parse(pb.OpenOfflineTicketResponse, data, MAX_RECEIPT).receipt, request_id, subject)
 
 
 async def find_ticket(client: Client, request_id: bytes, subject: Subject) -> Ticketed:
@@ -113,7 +113,7 @@ async def submit_result(client: Client, ticketed: Ticketed, signed: SignedResult
     data = await client.call("ResolveOfflineTicket", request.SerializeToString(), _SERVICE)
     receipt = parse(pb.ResolveOfflineTicketResponse, data, MAX_RECEIPT).receipt
     request_id = ticketed.verification.verified.query.request_id
-    resolved = _ticketed(client, receipt, request_id, ticketed.ticket.opened.subject)
+    resolved = await _ticketed(client, receipt, request_id, ticketed.ticket.opened.subject)
     found = resolved.ticket.resolution
     if found is None or found.result_digest != signed.digest:
         raise ForgedError(Reason.RECEIPT_INVALID, "a receipt without the result")
@@ -152,7 +152,8 @@ def _listed(item: pb.OpenOfflineTicket) -> Open:
     )
 
 
-def _ticketed(client: Client, receipt: receipt_pb2.Receipt, request_id: bytes, subject: Subject) -> Ticketed:
+async def _ticketed(client: Client, receipt: receipt_pb2.Receipt, request_id: bytes, subject: Subject) -> Ticketed:
+    await client.learn_rules(receipt)  # by which the ground of a material is judged
     verification = client.checked(receipt)
     if verification.verified.query.request_id != request_id:
         raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another request")

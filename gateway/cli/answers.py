@@ -65,6 +65,7 @@ def ticket_row(ticket: Ticket, answers: Iterable[Answer]) -> dict[str, object]:
         "region": ticket.region,
         "ground": ticket.ground.name,
         "opened": _iso(ticket.opened.open_time),
+        "waited_seconds": round(ticket.waited),
         "online": online.get(subject.check_id),
         "result": None,
     }

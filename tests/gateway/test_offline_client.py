@@ -72,7 +72,7 @@ def client_of(desk: OfflineDesk, bend: Bend = lambda _method, answer: answer) ->
     )
     client = Client(settings, lambda: desk.gateway.federation.registry, desk.gateway.clock, lambda: False)
     client._connection = Line(desk, bend)  # type: ignore[assignment]
-    client._learn_rules = _no_rules  # type: ignore[method-assign]
+    client.learn_rules = _no_rules  # type: ignore[method-assign]
     return client
 
 
