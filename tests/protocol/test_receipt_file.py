@@ -10,9 +10,10 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from heyan.v1 import receipt_pb2
-from tests.protocol.casework import OPERATOR, genuine, refused
+from tests.protocol.casework import OPERATOR, refused
+from tests.protocol.ticket_case import receipt_with, resolved, ticket_of
 
-RECEIPT = genuine().receipt()
+RECEIPT = receipt_with(resolved(ticket_of()))
 TEXT = receipt_to_json(RECEIPT)
 
 
