@@ -93,5 +93,5 @@ def test_ticket_whose_commit_ends_at_any_step_is_recorded_whole_or_not_and_may_b
         durable = is_last and when is When.AFTER
         assert process.recorded(entry) == durable
         (again,) = process.store.commit([entry], sign)
-        assert again.ticket_stale == durable
+        assert again.overtaken == durable
         assert process.recorded(entry)

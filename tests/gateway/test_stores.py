@@ -360,6 +360,8 @@ def test_what_waits_is_read_in_pages(open_store: OpenStore) -> None:
         assert len(page) <= 3
         seen += [item.key for item in page]
     assert seen == keys
+
+
 # -- offline tickets ------------------------------------------------------------------------------------------
 
 
