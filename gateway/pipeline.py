@@ -64,6 +64,7 @@ from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import LeafFrame, PartResult, Settlement, merge, verification_leaf
+from gateway.statistics import tally
 from gateway.stores.port import RequestKey, Withdrawal
 from gateway.under_way import UnderWay
 from gateway.waiting_room import WaitingRoom
@@ -273,8 +274,10 @@ class Pipeline:
             [part.data for part in granted.parts],
         )
 
+        log_time = self._log_time(work)
+
         def leaf(tags: Tags, kept_back: Reason | None) -> bytes:
-            return verification_leaf(self._frame(work, tags), settlement, kept_back)
+            return verification_leaf(self._frame(work, log_time, tags), settlement, kept_back)
 
         record = Record(
             key=work.key,
@@ -288,6 +291,7 @@ class Pipeline:
             leaf=leaf,
             withheld=withheld.reason if withheld else None,
             standing=tuple(Withdrawal(grant.issuer, grant.digest) for grant in granted.grants.values()),
+            tallies=tally(settlement, log_time),
             deferral=deferral_of(work, settlement),
         )
         try:
@@ -313,6 +317,7 @@ class Pipeline:
         settlement = ended(earlier, reason, self._clock())
         if not settlement.rows:
             return
+        log_time = self._log_time(work)
         record = Record(
             key=work.key,
             query=work.query,
@@ -322,9 +327,10 @@ class Pipeline:
             earlier=work.resumed,
             uses=(),
             statement_digests=(),
-            leaf=lambda tags, _: verification_leaf(self._frame(work, tags), settlement),
+            leaf=lambda tags, _: verification_leaf(self._frame(work, log_time, tags), settlement),
             withheld=None,
             standing=(),
+            tallies=tally(settlement, log_time),
             ended=reason,
         )
         await self._requests.commit(record)
@@ -351,14 +357,18 @@ class Pipeline:
                 # Not acknowledged, so the node sends them again; never a fault of whoever asked.
                 _log.error("strays_not_logged", department=department, detail=error.detail)
 
-    def _frame(self, work: Work, tags: Tags) -> LeafFrame:
+    def _log_time(self, work: Work) -> float:
+        """When this is recorded: taken once, so that leaf and statistics are of the same day."""
         resumed = work.resumed
         # A clock set back meanwhile must not make a receipt run backwards, which nobody would believe.
         earliest = self._requests.recorded_until(resumed) if resumed is not None else 0.0
+        return max(self._clock(), earliest)
+
+    def _frame(self, work: Work, log_time: float, tags: Tags) -> LeafFrame:
         return LeafFrame(
             gateway=self._identity.uri,
             registry_version=self._registry().version,
-            log_time=max(self._clock(), earliest),
+            log_time=log_time,
             tags=tags,
             query=work.query,
             query_digest=work.submission.signed.digest,

@@ -19,6 +19,7 @@ from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
+from gateway.protocol.statistics import Tallies
 from gateway.stores.port import (
     KEPT_BACK,
     Committed,
@@ -73,6 +74,7 @@ class Record:
     leaf: Callable[[Tags, Reason | None], bytes]
     withheld: Reason | None
     standing: tuple[Withdrawal, ...]
+    tallies: Tallies
     deferral: Deferral | None = None
     """What the request waits for from now on, its message still in the clear."""
     ended: Reason | None = None
@@ -186,7 +188,8 @@ class Requests:
             tags = Tags(leaf_key)
             state = self._vault.encrypt(evidence_key, encode(receipt), _bound_to(record.key))
             leaf = record.leaf(tags, record.withheld)
-            entry = Entry(leaf=leaf, statement_digests=record.statement_digests, evidence=evidence)
+            tallies = record.tallies if record.withheld is None else record.tallies.kept_back(record.withheld)
+            entry = Entry(leaf, record.statement_digests, evidence=evidence, tallies=tallies)
             if record.withheld is None:
                 until = record.query.answer_until_time
                 entry = replace(

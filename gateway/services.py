@@ -25,6 +25,7 @@ from gateway.protocol.limits import MAX_LEAVES_PER_PAGE, MAX_MESSAGE
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.rulebook import Rulebook
+from gateway.statistics import Statistics
 from gateway.stores.port import Store
 from heyan.v1 import gateway_service_pb2, log_service_pb2
 
@@ -131,12 +132,14 @@ class LogMethods:
     def __init__(self, log: Log, store: Store) -> None:
         self._log = log
         self._store = store
+        self._statistics = Statistics(store)
 
     def methods(self) -> tuple[Method, ...]:
         """Every method with the roles that may call it."""
         return (
             Method("GetCheckpoint", READERS, self.get_checkpoint),
             Method("ListLeaves", AUDITORS, self.list_leaves),
+            Method("ListStatistics", AUDITORS, self._statistics.list_statistics),
             Method("GetInclusionProof", READERS, self.get_inclusion_proof),
             Method("GetConsistencyProof", READERS, self.get_consistency_proof),
         )

@@ -30,6 +30,7 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
 from gateway.protocol.limits import EARLY_TOLERANCE
+from gateway.protocol.outcomes import Outcome
 from gateway.protocol.presentation import Submission, write_signed_query
 from gateway.protocol.query import Check, OpenedPart, Query, SignedQuery
 from gateway.protocol.reasons import Reason
@@ -65,6 +66,8 @@ class Row:
     status: CheckStatus
     statement: SignedStatement | None = None
     reason: Reason | None = None
+    outcome: Outcome | None = None
+    """What an attestation says, for the statistics only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +195,7 @@ def _row(result: PartResult, check: Check, found: _Found) -> Row:
     statement, signed_statement = fit
     if isinstance(statement, Refusal):
         return Row(result, check, CheckStatus.REFUSED, signed_statement, statement.reason)
-    return Row(result, check, CheckStatus.ANSWERED, signed_statement)
+    return Row(result, check, CheckStatus.ANSWERED, signed_statement, outcome=statement.outcome)
 
 
 # -- leaf and receipt ---------------------------------------------------------------------------------------

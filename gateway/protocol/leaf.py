@@ -48,6 +48,11 @@ class CheckStatus(IntEnum):
         return self in (CheckStatus.ANSWERED, CheckStatus.REFUSED, CheckStatus.WITHHELD)
 
     @property
+    def is_spoken(self) -> bool:
+        """Whether the department said anything, if only to contradict itself."""
+        return self.has_statement or self is CheckStatus.CONTRADICTED
+
+    @property
     def spends(self) -> bool:
         """Whether a use of the consent is spent: the department answered, if only to contradict itself."""
         return self in (CheckStatus.ANSWERED, CheckStatus.CONTRADICTED)

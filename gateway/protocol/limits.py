@@ -85,3 +85,6 @@ MAX_USES = 1_000
 """Largest `max_uses` of an authorization."""
 
 MAX_LEAVES_PER_PAGE = 1_000
+
+MAX_STATISTICS_PER_PAGE = 1_000
+"""Rows of statistics (about 70 bytes each): what the event loop of a busy gateway writes in some 25 ms."""

@@ -19,10 +19,11 @@ Durability contract, held by every adapter and by one contract suite:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.protocol.reasons import Reason
+from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
 
 SignCheckpoint = Callable[[int, bytes], str]
 """Signs the checkpoint of (size, root) as a C2SP note."""
@@ -160,6 +161,13 @@ class Entry:
     ticket: TicketWrite | None = None
     registry_version: int | None = None
     """Set on the leaf that records the adoption of a registry."""
+    tallies: Tallies | None = None
+    """What the leaf adds to the statistics."""
+
+    def kept_back(self, reason: Reason) -> Entry:
+        """What is committed instead, if the commit keeps the entry back."""
+        tallies = self.tallies.kept_back(reason) if self.tallies is not None else None
+        return replace(self, leaf=self.withheld[reason], request=None, tallies=tallies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +240,10 @@ class Store(Protocol):
 
     def node(self, level: int, index: int) -> bytes:
         """A complete node of the tree; LogUnavailableError if the store has lost it."""
+        ...
+
+    def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
+        """Up to `count` rows of a day (YYYY-MM-DD), from the first on or after a row, all as of one moment."""
         ...
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:

@@ -6,7 +6,8 @@ crash at each leaves behind:
 
 1. BEGIN IMMEDIATE, read the tree's row            nothing
 2. uses: find what would overspend                 nothing
-3. leaves, nodes, statements, requests, deferrals  nothing (rolled back)
+3. leaves, nodes, statements, requests, deferrals,
+   evidence, statistics                            nothing (rolled back)
 4. sign the checkpoint, swap the tree's row        nothing; a signed checkpoint that nobody has seen
 5. COMMIT                                          all, or nothing: the next `commit` reads the row again
 """
@@ -17,7 +18,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from sqlite_utils import Database
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
+from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores import sqlite_deferrals, sqlite_tickets
 from gateway.stores.port import (
     Committed,
@@ -41,6 +42,7 @@ from gateway.stores.port import (
     Withdrawal,
 )
 from gateway.stores.sqlite_schema import migrations
+from gateway.stores.sqlite_statistics import add_tallies, read_page
 
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ class SqliteStore:
                 left_out[position] = clash
                 continue
             reason = self._kept_back(entry)
-            kept = entry if reason is None else replace(entry, leaf=entry.withheld[reason], request=None)
+            kept = entry if reason is None else entry.kept_back(reason)
             self._insert(kept, frontier.size + len(accepted))  # at once: the entries after it must see it
             accepted.append(kept)
             reasons.append(reason)
@@ -101,6 +103,7 @@ class SqliteStore:
         self._writer.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
         root = grown.root()
         head = Head(grown.size, root, sign(grown.size, root))
+        add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), grown.size)
         self._swap(frontier, head)
         self._frontier = grown
         results = (Committed(index, head, reason) for index, reason in enumerate(reasons, start=frontier.size))
@@ -312,6 +315,11 @@ class SqliteStore:
         """See the port."""
         query = "SELECT data FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index LIMIT ?"
         return [data for (data,) in self._all(query, (start, count))]
+
+    def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
+        """See the port."""
+        with self._reading, _as_unavailable():
+            return read_page(self._reader, day, after, count)
 
     def node(self, level: int, index: int) -> bytes:
         """See the port."""

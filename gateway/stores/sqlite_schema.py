@@ -55,3 +55,20 @@ def _execute(db: Database, schema: str) -> None:
 def create_deferrals(db: Database) -> None:
     """What waits for departments."""
     db.execute(DEFERRALS)
+
+
+_STATISTICS = """
+CREATE TABLE statistics (day TEXT NOT NULL, region TEXT NOT NULL, department TEXT NOT NULL, claim TEXT NOT NULL,
+    status INTEGER NOT NULL, verified INTEGER NOT NULL, reason TEXT NOT NULL, bucket INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (day, region, department, claim, status, verified, reason, bucket)) STRICT, WITHOUT ROWID;
+CREATE TABLE statistics_days (day TEXT PRIMARY KEY, changed_size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()
+def create_statistics(db: Database) -> None:
+    """Counts beside the log."""
+    for statement in _STATISTICS.split(";"):
+        if statement.strip():
+            db.execute(statement)

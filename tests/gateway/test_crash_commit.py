@@ -10,6 +10,7 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
+from gateway.protocol.statistics import StatisticKey, Tallies
 from gateway.stores.port import Deferral, Entry, Evidence, Head, RequestKey, StoredRequest, Use, Waiting, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When
@@ -19,6 +20,7 @@ OTHER_GRANT = bytes([2]) * 32
 STATEMENT = bytes([3]) * 32
 KEY = RequestKey("spiffe://heyan/requester/edu", bytes(16))
 ISSUER = "spiffe://heyan/issuer/app"
+COUNTED = StatisticKey("430102", "spiffe://heyan/department/police", "hukou.child_registered@1", 1, True)
 ENTRY = Entry(
     leaf=b"answer",
     statement_digests=(STATEMENT,),
@@ -28,6 +30,7 @@ ENTRY = Entry(
     evidence=(Evidence(GRANT, b"key", b"text"),),
     standing=(Withdrawal(ISSUER, GRANT),),
     deferral=Deferral(Waiting(KEY, ("land",), (GRANT,), 2e9, 7), b"message"),
+    tallies=Tallies("2027-06-01", (COUNTED,)),
 )
 BESIDE = (Entry(b"withdrawal", withdrawal=Withdrawal(ISSUER, OTHER_GRANT)), Entry(b"registry", registry_version=7))
 GROUP = (ENTRY, *BESIDE)
@@ -87,6 +90,9 @@ class Restarted:
         assert (self.store.withdrawn_at(Withdrawal(ISSUER, OTHER_GRANT)) is not None) == there
         assert self.store.registry_version() == (7 if there else 0)
         assert set(self.store.leaf_indexes([STATEMENT])) == ({STATEMENT} if there else set())
+        page = self.store.statistics("2027-06-01", None, 10)
+        assert page.rows == ([(COUNTED, copies)] if there else [])
+        assert (page.tree_size, page.changed_size) == (head.size, head.size if there else 0)
 
 
 @pytest.fixture
@@ -107,7 +113,7 @@ def each_step(tmp_path: Path) -> Iterator[tuple[int, bool, Restarted]]:
     assert steps[-1] == "COMMIT"
     assert {step.split()[2] for step in steps if step.startswith("INSERT INTO")} >= {
         *("evidence", "uses", "request_uses", "leaves", "statements", "requests", "request_leaves", "nodes"),
-        *("withdrawals", "registries", "deferrals"),
+        *("withdrawals", "registries", "deferrals", "statistics", "statistics_days"),
     }
     dry.close()
 

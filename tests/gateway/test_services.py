@@ -98,6 +98,7 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         "ReportRevocation": {"issuer"},
         "GetCheckpoint": {"auditor", "requester", "department"},
         "ListLeaves": {"auditor"},
+        "ListStatistics": {"auditor"},
         "GetInclusionProof": {"auditor", "requester", "department"},
         "GetConsistencyProof": {"auditor", "requester", "department"},
         "OpenOfflineTicket": {"requester"},

@@ -1,13 +1,14 @@
 """A store against a model: groups of entries, failures before and after they are durable, restarts, a second writer.
 
 Held after every step: the tree is the model's and every earlier root leads to it; no use beyond `max_uses`; one query
-for each request_id; what was kept back stands in its withheld leaf, and nothing else of it.
+for each request_id; what was kept back stands in its withheld leaf and in its count, and nothing else of it.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
+from gateway.protocol.statistics import StatisticKey, Tallies
 from gateway.stores.port import (
     KEPT_BACK,
     Deferral,
@@ -37,6 +39,7 @@ MAX_USES = {(GRANTS[0], 0): 1, (GRANTS[0], 1): 2, (GRANTS[1], 0): 2, (GRANTS[2],
 _NAMES = tuple(f"spiffe://heyan/requester/{name}" for name in "ab")
 REQUESTS = tuple(RequestKey(name, bytes([number]) * 16) for name in _NAMES for number in (1, 2, 3))
 ISSUER = "spiffe://heyan/issuer/app"
+COUNTED = StatisticKey("430102", "spiffe://heyan/department/police", "hukou.child_registered@1", 1, True)
 
 failures = st.sampled_from(("none", "none", "none", "before", "signing", "after"))
 asked = st.tuples(
@@ -57,6 +60,7 @@ class Model:
     withdrawn: set[bytes] = field(default_factory=set)
     wrapped: dict[bytes, bytes] = field(default_factory=dict)
     deferrals: dict[RequestKey, bytes] = field(default_factory=dict)
+    counts: Counter[StatisticKey] = field(default_factory=Counter)
 
     def copy(self) -> Model:
         uses = {use: set(keys) for use, keys in self.uses.items()}
@@ -67,6 +71,7 @@ class Model:
             set(self.withdrawn),
             dict(self.wrapped),
             dict(self.deferrals),
+            self.counts.copy(),
         )
 
     def commit(self, entry: Entry) -> tuple[int, Reason | None]:
@@ -76,6 +81,9 @@ class Model:
         self.wrapped.update({item.grant_digest: item.wrapped_key for item in entry.evidence})
         reason = self._kept_back(entry)
         self.leaves.append(entry.leaf if reason is None else entry.withheld[reason])
+        if entry.tallies is not None:
+            withheld = COUNTED._replace(status=4, verified=False, reason=str(reason))
+            self.counts[COUNTED if reason is None else withheld] += 1
         index = len(self.leaves) - 1
         if entry.withdrawal is not None:
             self.withdrawn.add(entry.withdrawal.grant_digest)
@@ -150,6 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
             uses=tuple(Use(grant, index, MAX_USES[grant, index], 1e9) for grant, index in sorted(uses)),
             evidence=tuple(Evidence(grant, wrapped, b"ciphertext") for grant in grants),
             standing=tuple(Withdrawal(ISSUER, grant) for grant in grants),
+            tallies=Tallies("2027-06-01", (COUNTED,)),
         )
 
     def leaf(self) -> bytes:
@@ -208,6 +217,12 @@ class StoreMachine(RuleBasedStateMachine):
     def deferral_is_that_of_the_newest_leaf(self):
         kept = {item.key: self.stores[0].deferred_message(item.key) for item in self.stores[1].waiting(None, 100)}
         assert kept == self.model.deferrals
+
+    @invariant()
+    def statistics_count_each_leaf_as_it_was_committed(self):
+        page = self.stores[1].statistics("2027-06-01", None, 10)
+        assert Counter(dict(page.rows)) == self.model.counts
+        assert page.tree_size == len(self.model.leaves)
 
     @invariant()
     def withdrawal_stays(self):

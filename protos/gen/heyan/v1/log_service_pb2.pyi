@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from heyan.v1 import log_pb2 as _log_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -214,3 +215,125 @@ class GetConsistencyProofResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetConsistencyProofResponse: _TypeAlias = GetConsistencyProofResponse  # noqa: Y015
+
+@_typing.final
+class ListStatisticsRequest(_message.Message):
+    """Which statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """The day in Beijing, YYYY-MM-DD: that of the leaves' log_time."""
+    page_size: _builtins.int
+    """At most so many rows; 0 means the server's limit of 1,000."""
+    @_builtins.property
+    def after(self) -> Global___Statistic:
+        """The last row of the page before; its count is not looked at."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        after: Global___Statistic | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "day", b"day", "page_size", b"page_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatisticsRequest: _TypeAlias = ListStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class ListStatisticsResponse(_message.Message):
+    """Statistics of one day, in ascending order of all fields but the count. Each is committed with the leaves that it
+    counts. They name no person, request, grant or leaf.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    TREE_SIZE_FIELD_NUMBER: _builtins.int
+    CHANGED_SIZE_FIELD_NUMBER: _builtins.int
+    tree_size: _builtins.int
+    """Size of the log that the rows are as of: they count every leaf before it."""
+    changed_size: _builtins.int
+    """Size of the log when a row of this day last changed, 0 if there is none. Pages of one day that differ in it are
+    not of one moment: the reader MUST begin again.
+    """
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Statistic]:
+        """The rows; fewer than were asked for only at the end."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___Statistic] | None = ...,
+        tree_size: _builtins.int = ...,
+        changed_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_size", b"changed_size", "rows", b"rows", "tree_size", b"tree_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatisticsResponse: _TypeAlias = ListStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class Statistic(_message.Message):
+    """How often rows of verification leaves said the same, or how often an answer took how long."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BUCKET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    """County: of the check; in a row of latencies, of the leaf's first row (of the department's, if one is named)."""
+    department: _builtins.str
+    """SPIFFE ID of the department node; empty in the latencies of whole applications."""
+    claim: _builtins.str
+    """The claim; empty in a row of latencies."""
+    status: _log_pb2.CheckStatus.ValueType
+    """As in LoggedCheck; unset in a row of latencies."""
+    verified: _builtins.bool
+    """If ANSWERED: whether the answer was YES or NO, which are not told apart here."""
+    reason: _builtins.str
+    """As in LoggedCheck."""
+    bucket: _builtins.int
+    """In a row of latencies, which bucket. Upper bounds in milliseconds, from bucket 0 on: 5, 10, 20, 50, 100, 200, 300,
+    500, 750, 1000, 1500, 2000, 3000, 5000, 7500, 10000; bucket 16 is open. A department's latency counts once for
+    each leaf in which it spoke, from the ask to the reply; an application's once for each leaf in which any department
+    did, from the first ask to the record.
+    """
+    count: _builtins.int
+    """How often, at least 1."""
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        department: _builtins.str = ...,
+        claim: _builtins.str = ...,
+        status: _log_pb2.CheckStatus.ValueType = ...,
+        verified: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        bucket: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket", b"bucket", "claim", b"claim", "count", b"count", "department", b"department", "reason", b"reason", "region", b"region", "status", b"status", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statistic: _TypeAlias = Statistic  # noqa: Y015

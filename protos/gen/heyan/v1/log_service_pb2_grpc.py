@@ -55,6 +55,11 @@ class LogServiceStub:
                 request_serializer=heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofRequest.SerializeToString,
                 response_deserializer=heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofResponse.FromString,
                 _registered_method=True)
+        self.ListStatistics = channel.unary_unary(
+                '/heyan.v1.LogService/ListStatistics',
+                request_serializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.SerializeToString,
+                response_deserializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer:
@@ -89,6 +94,13 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStatistics(self, request, context):
+        """What was counted beside the leaves on one day, for auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.GetConsistencyProof,
                     request_deserializer=heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofRequest.FromString,
                     response_serializer=heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofResponse.SerializeToString,
+            ),
+            'ListStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStatistics,
+                    request_deserializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.FromString,
+                    response_serializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class LogService:
             '/heyan.v1.LogService/GetConsistencyProof',
             heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofRequest.SerializeToString,
             heyan_dot_v1_dot_log__service__pb2.GetConsistencyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heyan.v1.LogService/ListStatistics',
+            heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.SerializeToString,
+            heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class LogServiceStub:
     """Where a leaf stands in the tree."""
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyProofRequest, _log_service_pb2.GetConsistencyProofResponse]
     """That an earlier tree is a prefix of a later one."""
+    ListStatistics: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.ListStatisticsRequest, _log_service_pb2.ListStatisticsResponse]
+    """What was counted beside the leaves on one day, for auditors."""
 
 @_typing.type_check_only
 class LogServiceAsyncStub(LogServiceStub):
@@ -55,6 +57,8 @@ class LogServiceAsyncStub(LogServiceStub):
     """Where a leaf stands in the tree."""
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetConsistencyProofRequest, _log_service_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
     """That an earlier tree is a prefix of a later one."""
+    ListStatistics: _aio.UnaryUnaryMultiCallable[_log_service_pb2.ListStatisticsRequest, _log_service_pb2.ListStatisticsResponse]  # type: ignore[assignment]
+    """What was counted beside the leaves on one day, for auditors."""
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The log, read only, for auditors."""
@@ -90,5 +94,13 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_log_service_pb2.GetConsistencyProofResponse, _abc.Awaitable[_log_service_pb2.GetConsistencyProofResponse]]:
         """That an earlier tree is a prefix of a later one."""
+
+    @_abc_1.abstractmethod
+    def ListStatistics(
+        self,
+        request: _log_service_pb2.ListStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_service_pb2.ListStatisticsResponse, _abc.Awaitable[_log_service_pb2.ListStatisticsResponse]]:
+        """What was counted beside the leaves on one day, for auditors."""
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,51 @@
+"""The statistics of the SQLite store: counted in the transaction of the leaves, read as of one moment.
+
+A group's tallies are added up before they are written: a commit writes each row once, however many entries count
+under it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
+
+_COLUMNS = "region, department, claim, status, verified, reason, bucket"
+
+
+def add_tallies(connection: sqlite3.Connection, tallies: Iterable[Tallies], size: int) -> None:
+    """Count what a group of leaves adds, within its transaction; `size` is the log's with the group."""
+    days: defaultdict[str, Counter[StatisticKey]] = defaultdict(Counter)
+    for each in tallies:
+        days[each.day].update(each.keys)
+    connection.executemany(
+        "INSERT INTO statistics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        [(day, *key, count) for day, counts in days.items() for key, count in counts.items()],
+    )
+    connection.executemany(
+        "INSERT INTO statistics_days VALUES (?, ?) ON CONFLICT DO UPDATE SET changed_size = excluded.changed_size",
+        [(day, size) for day in days],
+    )
+
+
+def read_page(connection: sqlite3.Connection, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
+    """Up to `count` rows of a day, the first of them or those after a row, and the log that they are as of."""
+    connection.execute("BEGIN")  # one snapshot for all three
+    try:
+        size = connection.execute("SELECT size FROM tree").fetchone()
+        changed = connection.execute("SELECT changed_size FROM statistics_days WHERE day = ?", (day,)).fetchone()
+        beyond = f" AND ({_COLUMNS}) > (?, ?, ?, ?, ?, ?, ?)" if after is not None else ""
+        rows = connection.execute(
+            f"SELECT {_COLUMNS}, count FROM statistics WHERE day = ?{beyond} ORDER BY {_COLUMNS} LIMIT ?",  # noqa: S608 - names of columns
+            (day, *(after or ()), count),
+        ).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    found = [
+        (StatisticKey(region, department, claim, status, bool(verified), reason, bucket), number)
+        for region, department, claim, status, verified, reason, bucket, number in rows
+    ]
+    return StatisticsPage(found, size[0] if size else 0, changed[0] if changed else 0)
