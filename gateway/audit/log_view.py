@@ -112,7 +112,7 @@ def read_log(
     cannot be read.
     """
     newest = view.open(view.checkpoint)
-    tree = _Tree({*sizes, newest.size})
+    tree = GrowingTree({*sizes, newest.size})
     index = LogIndex()
     latest = float("-inf")
     for position, data in enumerate(view.leaves):
@@ -151,8 +151,8 @@ def forks(sightings: Iterable[Sighting], view: LogView) -> list[tuple[Sighting, 
     return found
 
 
-class _Tree:
-    """The tree as it grows, and its roots at the sizes that are wanted."""
+class GrowingTree:
+    """The tree as it grows leaf by leaf, and its roots at the sizes that are wanted."""
 
     def __init__(self, sizes: set[int]) -> None:
         self._wanted = sorted(sizes, reverse=True)
@@ -163,14 +163,17 @@ class _Tree:
 
     @property
     def size(self) -> int:
+        """Leaves added so far."""
         return self._frontier.size + len(self._row)
 
     def add(self, hash_of_leaf: bytes) -> None:
+        """Append a leaf by its hash."""
         self._row.append(hash_of_leaf)
         if len(self._row) >= _CHUNK or (self._wanted and self.size == self._wanted[-1]):
             self._note()
 
     def finish(self) -> dict[int, bytes]:
+        """The roots at those of the wanted sizes that were reached."""
         self._note()
         return self._roots
 

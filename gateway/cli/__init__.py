@@ -42,6 +42,7 @@ for _name, _target, _help in (
     ("offline", "gateway.cli.offline:app", "Verify on paper what could not be told online, and only that."),
     ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
+    ("audit", "gateway.cli.audit:app", "Assess a gateway from its log: counties, departments, completeness."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
     ("season", "gateway.cli.season:app", "Plan the enrolment season, and rehearse its opening morning."),
     ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),

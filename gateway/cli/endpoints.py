@@ -6,11 +6,14 @@ Written by `heyan up` into its folder; paths in it are relative to that folder, 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from gateway.client import Client, ClientSettings
+from gateway.log_reader import LogReader
 from gateway.party.config import RegistryFiles, TlsFiles
 from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable
 from gateway.party.registry_keeper import RegistryKeeper, operator_key
@@ -20,6 +23,7 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.reasons import Reason
+from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyUse
 
 FILE = "endpoints.json"
@@ -100,6 +104,35 @@ def read_endpoints(folder: Path) -> Endpoints:
     return decode_json(_decoder, data, str(folder / FILE), Reason.CONFIGURATION_INVALID, quoting=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """What an auditor reads with: enter `reader` to connect; `registry` is the auditor's own verified one."""
+
+    reader: LogReader
+    registry: Callable[[], Registry]
+    gateway: Identity
+
+
+def open_auditor(folder: Path, auditor: str) -> Auditor:
+    """What `auditor` reads the log of the federation in `folder` with."""
+    endpoints = read_endpoints(folder)
+    files = endpoints.auditors.get(auditor)
+    if files is None:
+        known = ", ".join(endpoints.auditors)
+        raise MalformedError.at("--auditor", f"must be one of {known}", Reason.CONFIGURATION_INVALID)
+    tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
+    gateway = Identity(PartyRole.GATEWAY, endpoints.gateway.id)
+    keeper = _keeper(folder, endpoints, files.cert)
+    return Auditor(LogReader(gateway, endpoints.gateway.grpc, tls), keeper.current, gateway)
+
+
+def _keeper(folder: Path, endpoints: Endpoints, certificate: str) -> RegistryKeeper:
+    """The registry of a client, whose folder is that of its certificate."""
+    seen = (folder / certificate).parent.parent / "registry.jws"
+    files = RegistryFiles(source=folder / endpoints.registry, operator_vkey=endpoints.operator_vkey, seen=seen)
+    return RegistryKeeper(files, time.time)
+
+
 def open_client(folder: Path, requester: str) -> Client:
     """A client that asks as `requester` of the federation in `folder`; enter it to connect."""
     endpoints = read_endpoints(folder)
@@ -108,10 +141,7 @@ def open_client(folder: Path, requester: str) -> Client:
         known = ", ".join(endpoints.requesters)
         raise MalformedError.at("--requester", f"must be one of {known}", Reason.CONFIGURATION_INVALID)
     tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
-    seen = (folder / files.cert).parent.parent / "registry.jws"
-    keeper = RegistryKeeper(
-        RegistryFiles(source=folder / endpoints.registry, operator_vkey=endpoints.operator_vkey, seen=seen), time.time
-    )
+    keeper = _keeper(folder, endpoints, files.cert)
     identity = Identity(PartyRole.REQUESTER, requester)
     key_folder = (folder / files.signing_key).parent  # a key rotated in since lies beside it
     keys = Watched([key_folder], lambda: load_signing_keys(key_folder))

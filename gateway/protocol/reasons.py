@@ -92,6 +92,7 @@ class Reason(StrEnum):
     GATEWAY_OWES_ACKNOWLEDGEMENTS = "GATEWAY_OWES_ACKNOWLEDGEMENTS"
     RECEIPT_INVALID = "RECEIPT_INVALID"
     PROOF_INVALID = "PROOF_INVALID"
+    STATISTICS_INVALID = "STATISTICS_INVALID"
     LOG_UNAVAILABLE = "LOG_UNAVAILABLE"
     REGISTRY_INVALID = "REGISTRY_INVALID"
     REGISTRY_ROLLED_BACK = "REGISTRY_ROLLED_BACK"
@@ -398,6 +399,10 @@ _TEXTS: dict[Reason, Text] = {
     Reason.PROOF_INVALID: Text(
         "日志证明验证失败。",
         "The log proof does not verify.",
+    ),
+    Reason.STATISTICS_INVALID: Text(
+        "网关提供的统计数据自相矛盾，不予采信。请联系网关运营方说明原因。",
+        "The gateway's statistics contradict themselves and are not believed. Ask its operator why.",
     ),
     Reason.LOG_UNAVAILABLE: Text(
         "日志暂时无法记录，因此不予答复。请稍后重试。",

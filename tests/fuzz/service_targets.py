@@ -16,6 +16,7 @@ from consent.selection import presentations_for
 from consent.verification import authorize, open_grant
 from gateway.asking import Envelope, Question, make_submission
 from gateway.audit.journals import read_journal
+from gateway.audit.tally_sheet import TallySheet
 from gateway.log import Log
 from gateway.plans import make_plan
 from gateway.protocol.attestation import open_batch, open_statement, read_proof, read_signed_batch, require_in_batch
@@ -25,6 +26,7 @@ from gateway.protocol.limits import MAX_ASKS_PER_BATCH, MAX_MESSAGE
 from gateway.protocol.presentation import read_submission, write_submission
 from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_unexpired
 from gateway.protocol.receipt import MAX_RECEIPT
+from gateway.protocol.statistics import StatisticKey, read_rows, write_statistic
 from gateway.rulebook import Rulebook
 from gateway.services import LogMethods
 from gateway.stores.port import Entry
@@ -126,6 +128,14 @@ def _at_once(call: Coroutine[Any, Any, bytes]) -> bytes:
     raise AssertionError("it waits")
 
 
+def _statistics_response(data: bytes) -> object:
+    """What an auditor reads of it."""
+    message = parse(log_service_pb2.ListStatisticsResponse, data, MAX_MESSAGE)
+    sheet = TallySheet()
+    sheet.add_day("2027-06-01", read_rows(message.rows), message.tree_size)
+    return sheet.differences()
+
+
 def _approval(data: bytes) -> object:
     return assertion_from_json(read_body(ApprovalBody, data).assertion)
 
@@ -174,6 +184,9 @@ def targets() -> tuple[Target, ...]:
     response_json = {"clientDataJSON": "e30", "authenticatorData": "AQ", "signature": "AQ"}
     assertion = {"id": "AQ", "type": "public-key", "response": response_json}
     withdrawn = msgspec.json.encode({"jti": "j", "assertion": assertion})
+    row = write_statistic(StatisticKey(REGION, POLICE.uri, "hukou.child_registered@1", 1, True), 7)
+    statistics = log_service_pb2.ListStatisticsRequest(day="2027-06-01", page_size=2, after=row)
+    counted = log_service_pb2.ListStatisticsResponse(rows=[row], tree_size=5, changed_size=3)
     numbers = log_service_pb2.GetConsistencyProofRequest(old_size=2, new_size=5)
     return (
         Target("Verify", _verify_request, (_submission(),)),
@@ -189,6 +202,8 @@ def targets() -> tuple[Target, ...]:
         Target("AnswerResponse", _answer_response, (encode(response),)),
         log.target("GetCheckpoint", b""),
         log.target("ListLeaves", encode(log_service_pb2.ListLeavesRequest(start_index=1, page_size=2))),
+        log.target("ListStatistics", encode(statistics)),
+        Target("ListStatisticsResponse", _statistics_response, (encode(counted),)),
         log.target("GetInclusionProof", encode(log_service_pb2.GetInclusionProofRequest(leaf_index=1, tree_size=5))),
         log.target("GetConsistencyProof", encode(numbers)),
         Target("draft of a consent", lambda data: read_body(DraftBody, data), (msgspec.json.encode(draft), *DEEP)),

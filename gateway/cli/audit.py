@@ -1,0 +1,187 @@
+"""`heyan audit`: what an auditor reads of a gateway, and holds against its signature."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gateway.audit.assessment import DEFINITIONS, Assessment, Grouping
+from gateway.audit.assessment_document import Document, Frame, document_of, write_csv
+from gateway.audit.assessment_page import render_assessment
+from gateway.auditing import AuditedLog, LogAudit, window_of
+from gateway.cli.endpoints import Auditor, open_auditor
+from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.party.keyfiles import read_public, write_atomic
+from gateway.protocol.errors import BadDataError, MalformedError
+from gateway.protocol.note import encode_base64
+from gateway.protocol.reasons import Reason, Text
+from gateway.protocol.statistics import BEIJING, beijing_day, read_day
+
+_ROWS = 20
+"""Lines on the terminal; the files have all."""
+
+app = App(name="audit", help="Assess a gateway from its log, as an auditor who trusts nobody.")
+
+
+@app.command
+def report(  # noqa: PLR0913 - each is an option of the command
+    *,
+    folder: RequiredFolder,
+    auditor: str,
+    first: Annotated[str, Parameter(name="--from")],
+    end: Annotated[str, Parameter(name="--to")],
+    by: Grouping = Grouping.COUNTY,
+    csv: Path | None = None,
+    html: Path | None = None,
+    checkpoint: Path | None = None,
+    publish: Annotated[bool, Parameter(negative="")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Assess counties by what was verified online, deferred, slow, unavailable or not logged; names no person.
+
+    Reads every leaf of the log and the statistics beside it, recomputes the root and holds it against the gateway's
+    signature, and counts for itself. Where statistics and log disagree, each row is named and the exit code is 1; a log
+    that does not hold at all gives no report. Days are Beijing days; the day of --to is not included.
+
+    Examples: `heyan audit report --dir run --auditor auditor --from 2027-06-01 --to 2027-07-01 --html june.html`,
+    `heyan audit report --dir run --auditor auditor --from 2027-06-01 --to 2027-07-01 --by department --json`
+
+    Parameters
+    ----------
+    folder
+        A running federation's folder.
+    auditor
+        Who reads, an auditor's id of endpoints.json.
+    first
+        First day, YYYY-MM-DD.
+    end
+        Day after the last one, YYYY-MM-DD.
+    by
+        What a line stands for. Outcomes are not kept by requester.
+    csv
+        Write every figure with numerator and denominator, for a spreadsheet.
+    html
+        Write one page to read and print, which loads nothing.
+    checkpoint
+        Remembers how far the log was verified; a log that is no longer the same is refused the next time.
+    publish
+        For publication: counts below 5 are not shown, others are rounded to the nearest 5.
+    """
+    usage = Reason.CONFIGURATION_INVALID
+    days = window_of(read_day(first, "--from", usage), read_day(end, "--to", usage))
+    for file, option in ((csv, "--csv"), (html, "--html"), (checkpoint, "--checkpoint")):
+        if file is not None:
+            require_writable(file, option)
+    reader = open_auditor(folder, auditor)
+    audited = asyncio.run(_read(reader, days, checkpoint))
+    assessment = audited.assess(by)
+    document = document_of(assessment, _frame(reader, audited, first, end, publish=publish))
+    if csv is not None:
+        csv.write_text(write_csv(document), encoding="utf-8", newline="")
+    if html is not None:
+        html.write_text(render_assessment(document), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _print(document, assessment)
+    return EXIT_REFUSED if assessment.differences or audited.unreadable_count else 0
+
+
+async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None) -> AuditedLog:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("leaves 日志", total=None)
+
+        def tell(done: int, whole: int) -> None:
+            bar.update(task, completed=done, total=whole)
+
+        async with auditor.reader as reader:
+            audit = LogAudit(reader, auditor.registry(), auditor.gateway.uri, tell)
+            is_remembered = file is not None and _remember(audit, file)
+            try:
+                audited = await audit.read(days)
+            except BadDataError:
+                if file is not None and is_remembered and audit.shown:
+                    # The two notes together are what convicts a gateway: both bear its signature.
+                    write_atomic(file.with_name(file.name + ".shown"), audit.shown.encode())
+                raise
+    if file is not None:
+        write_atomic(file, audited.note.encode())
+    return audited
+
+
+def _remember(audit: LogAudit, file: Path) -> bool:
+    """Have the log held against the checkpoint in `file`, if there is one; whether there is."""
+    if not file.exists():
+        return False
+    try:
+        audit.remember(read_public(file).decode())
+    except (BadDataError, UnicodeDecodeError):
+        description = f"{file} is not a checkpoint that this gateway signed / 不是该网关签署的检查点"
+        raise MalformedError.at("--checkpoint", description, Reason.CONFIGURATION_INVALID) from None
+    return True
+
+
+def _frame(auditor: Auditor, audited: AuditedLog, first: str, end: str, *, publish: bool) -> Frame:
+    registry, now = auditor.registry(), time.time()
+    return Frame(
+        first_day=first,
+        end_day=end,
+        gateway=auditor.gateway.uri,
+        origin=audited.checkpoint.origin,
+        size=audited.checkpoint.size,
+        root=encode_base64(audited.checkpoint.root),
+        checkpoint=audited.note,
+        registry_version=registry.version,
+        generated=datetime.fromtimestamp(now, BEIJING).isoformat(timespec="seconds"),
+        is_over=end <= beijing_day(int(now)),
+        unreadable=audited.unreadable,
+        unreadable_count=audited.unreadable_count,
+        names={party.id: Text(party.name.zh, party.name.en) for party in registry.document.parties},
+        publish=publish,
+    )
+
+
+def _print(document: Document, assessment: Assessment) -> None:
+    console = Console()
+    table = Table(title=f"Assessment by {assessment.by} 考核", title_justify="left", box=None, pad_edge=False)
+    shown = ("verified_online", "unanswered", "deferred", "availability", "statistics_agree")
+    for column in ("", *(f"{DEFINITIONS[name].name.zh}\n{DEFINITIONS[name].name.en}" for name in shown)):
+        table.add_column(column)
+    lines = document["groups"][:_ROWS]
+    for line in (*lines, {**document["total"], "code": "total", "name": "合计"}):
+        table.add_row(f"{line['code']} {line['name']}", *(_cell(line["figures"][name]) for name in shown))
+    console.print(table)
+    left = len(document["groups"]) - len(lines)
+    if left:
+        console.print(f"… and {left} more: --json, --csv or --html", markup=False)
+    log, differences = document["report"]["log"], document["differences"]
+    console.print(f"log {log['origin']}: {log['size']} leaves, root {log['root']}, as signed", markup=False)
+    for item in differences[:_ROWS]:
+        place = " ".join(filter(None, (item["day"], item["region"], item["department"], item["claim"], item["status"])))
+        told = f"statistics {item['statistics']}, log {item['log']}"
+        console.print(f"disagree 不一致: {place} {item['reason']}: {told}", markup=False, soft_wrap=True)
+    if document["unreadable"]["count"]:
+        console.print(f"{document['unreadable']['count']} leaves cannot be read: update heyan", markup=False)
+    if differences:
+        console.print(f"statistics and log disagree in {len(differences)} rows", markup=False)
+    elif not document["unreadable"]["count"]:
+        console.print("statistics and log agree row by row 统计与日志逐行一致", markup=False)
+
+
+def _cell(figure: Document) -> str:
+    value = "—" if figure["value"] is None else f"{figure['value']:.1%}"
+    counts = ("—" if figure[side] is None else str(figure[side]) for side in ("numerator", "denominator"))
+    return f"{value} ({'/'.join(counts)})"
