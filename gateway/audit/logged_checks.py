@@ -22,7 +22,7 @@ MAX_OPEN = 1_000_000
 MAX_PLACES = 500_000
 """Places, and peers with their reasons: 122 counties, their nodes and requesters stay far below."""
 
-DEFERRED = "DEFERRED"
+DEFERRED = CheckStatus.DEFERRED.name
 """Name of the status of a check that the gateway goes on asking."""
 
 _TAG_BYTES = 8
