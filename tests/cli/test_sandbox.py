@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 from dataclasses import replace
@@ -14,19 +15,22 @@ from rich.console import Console
 
 from gateway.cli import sandbox_make
 from gateway.cli.endpoints import read_endpoints
+from gateway.cli.guardians import Guardians
 from gateway.cli.sandbox import GATEWAY, ISSUER, Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import free_port_base
-from gateway.cli.up import open_sandbox
+from gateway.cli.up import _renew, _summary, open_sandbox
 from gateway.config import GatewayConfig
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.protocol.claims import claim_named
 from gateway.protocol.divisions import counties_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
+from gateway.protocol.matrix import Group
 from gateway.rules.layering import rules_of
 from gateway.rules.shelf import open_shelf
 from gateway.rules.windows import window_at
@@ -92,6 +96,40 @@ def test_continuing_a_sandbox_moves_its_windows_along(folder: Path, tmp_path: Pa
     packs = open_shelf(copied / "rules")
     assert window_at(rules_of("430103", packs).windows, later)
     assert not window_at(rules_of("430182", packs).windows, later)
+
+
+def test_guardians_consent_to_whatever_their_county_may_ask_them_for_the_school(folder: Path) -> None:
+    guardians = Guardians(folder)
+    for truth in read_truth(folder / "truth.jsonl"):
+        application = truth.application
+        details = guardians.details(application)
+        assert {claim for detail in details for claim in detail.claims} == {claim for claim, *_ in truth.outcomes}
+        assert {detail.regions for detail in details} == {(application.region,)}
+        kinds = [{claim_named(claim).department for claim in detail.claims} for detail in details]
+        assert len(set().union(*kinds)) == sum(map(len, kinds)) == len(details)  # no department is shown another's
+
+
+def test_families_of_4301_consent_to_insurance_and_to_fields_whatever_their_group(folder: Path) -> None:
+    guardians = Guardians(folder)
+    public = [truth.application for truth in read_truth(folder / "truth.jsonl") if truth.application.school.is_public]
+    assert {application.group for application in public} > {Group.HOME_AND_HUKOU, Group.NEITHER}
+    for application in public:
+        claims = {claim for detail in guardians.details(application) for claim in detail.claims}
+        assert claims >= {"insurance.paid_months@1", "hukou.guardian_registered@1", "enrolment.field_on_file@1"}
+
+
+async def test_pack_that_is_being_edited_stops_no_running_federation(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(folder, copied)
+    with (copied / "rules/430103.toml").open("a", encoding="utf-8") as pack:
+        pack.write("[[windows]]\nname = half a sent")
+    said = io.StringIO()
+    await _renew(sandbox_of(copied), Console(file=said, width=200))
+    assert "not renewed: RULES_INVALID" in said.getvalue()
+
+
+def test_summary_names_the_county_that_is_closed(folder: Path) -> None:
+    assert "enrolment is open everywhere but in 430182 (宁乡市)" in _summary(sandbox_of(folder))
 
 
 def test_sandbox_goes_on_with_what_it_was_made_with(folder: Path) -> None:
