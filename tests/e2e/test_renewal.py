@@ -1,4 +1,4 @@
-"""Keys and certificates are renewed while everything runs; a stop finishes what is under way."""
+"""Keys, certificates and windows are renewed while everything runs; a stop finishes what is under way."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from consent.selection import presentations_for
 from gateway.cli.correctness import is_right
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
+from gateway.cli.rehearsals import write_rules
 from gateway.cli.sandbox import GATEWAY
+from gateway.cli.sandbox_renew import renew
 from gateway.cli.verify import ask
+from gateway.client import Client
 from gateway.departments.port import Ask
+from gateway.party.keyfiles import write_atomic
 from gateway.party.tls import check_server, open_channel, watch_tls
 from gateway.protocol.attestation import Refusal, read_statement
-from gateway.protocol.errors import UnreachableError
+from gateway.protocol.errors import NotCurrentError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.jws import read_jws
 from gateway.protocol.outcomes import Outcome
@@ -30,6 +34,7 @@ from gateway.protocol.presentation import write_presentation, write_presented_pa
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2
+from sandbox_departments.truth import Truth
 from tests.e2e.channels import channel_as, tls_of
 from tests.e2e.conftest import Running
 
@@ -197,3 +202,33 @@ async def test_stopping_gateway_finishes_what_is_under_way(running: Running) -> 
     log = (running.folder / "gateway" / "process.log").read_text()
     lines = [line for line in log.splitlines() if line.startswith("{")]  # gRPC's core writes lines of its own
     assert any(json.loads(line).get("message") == "gateway_stopped" for line in lines)
+
+
+async def test_enrolment_window_that_has_ended_is_moved_along_while_everything_runs(
+    running: Running, tmp_path: Path
+) -> None:
+    """A sandbox left running for a month: refused once the window is over, and open again after the renewal."""
+    made, rules = running.sandbox.made, running.sandbox.rules_folder
+    truth = next(truth for truth in running.families if truth.application.region == "430111")
+    write_rules(tmp_path / "rules", made.prefectures, made.closed, time.time() - 60 * 86_400)
+    async with open_client(running.folder, running.requester) as client, Guardians(running.folder) as guardians:
+        consent = await guardians.consent(truth.application, running.requester)
+        write_atomic(rules / "430111.toml", (tmp_path / "rules/430111.toml").read_bytes())
+        await until_planned_as(client, truth, is_open=False)
+        with pytest.raises(NotCurrentError) as caught:
+            await ask(client, truth.application, consent)
+        assert caught.value.reason is Reason.WINDOW_CLOSED
+        assert "rehearsal window of 430111" in renew(running.sandbox, time.time())
+        await until_planned_as(client, truth, is_open=True)
+        assert is_right(await ask(client, truth.application, consent), truth)
+
+
+async def until_planned_as(client: Client, truth: Truth, *, is_open: bool) -> None:
+    """Wait until the gateway has taken up the county's rules."""
+    application, began = truth.application, time.monotonic()
+    while True:
+        plan = await client.plan(application.region, application.school, application.group)
+        if plan.message.HasField("window_end_time") == is_open:
+            return
+        assert time.monotonic() - began < 30, "the gateway did not take the rules up"
+        await asyncio.sleep(0.2)
