@@ -97,6 +97,19 @@ async def test_nothing_more_than_there_is_room_for_is_kept(gateway: Gateway, lan
     assert steps(await gateway.verify(deferrable(gateway)))[2] == DEFERRED  # there is room again
 
 
+async def test_room_is_given_back_when_a_deferral_could_not_be_recorded(gateway: Gateway, land: FakeDepartment) -> None:
+    gateway.room._limits = replace(gateway.room._limits, requests_each=1)
+    gateway.store.fail_before = True
+    for _ in range(3):
+        with pytest.raises(LogUnavailableError):
+            await gateway.verify(deferrable(gateway))
+    gateway.store.fail_before = False
+    submission = deferrable(gateway)
+    assert steps(await gateway.verify(submission))[2] == DEFERRED
+    assert steps(await gateway.verify(submission))[2] == DEFERRED  # asked again by its requester: it has its room
+    assert gateway.room._reserved == {}
+
+
 async def test_deferral_past_the_end_of_a_sealing_key_is_refused(gateway: Gateway) -> None:
     """By the client, and by the gateway, which does not trust it."""
     ends = min(key.not_after for uri in gateway.departments for key in gateway.federation.registry.sealing_keys_of(uri))
