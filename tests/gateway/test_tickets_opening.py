@@ -15,7 +15,6 @@ from gateway.protocol.offline import Ground, Subject, ticket_id_of
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from gateway.requests import Requests
 from gateway.stores.port import Committed, Entry, RequestKey
 from heyan.v1 import offline_service_pb2 as pb
 from tests import federation as fed
@@ -202,12 +201,16 @@ async def test_clock_set_back_opens_nothing_early_and_writes_nothing_backwards(d
     assert (await desk.opened(undetermined)).opened.open_time == began  # the receipt holds, so it runs forward
 
 
-async def test_deferred_check_waits_for_its_answer(desk: OfflineDesk) -> None:
-    request_id, _ = await desk.asked(Outcome.UNAVAILABLE)
-    defer(desk.gateway.requests)
+async def test_deferred_check_waits_for_its_answer_and_gets_a_ticket_only_past_the_time(desk: OfflineDesk) -> None:
+    clock = desk.gateway.clock
+    request_id, _ = await desk.asked(Outcome.UNAVAILABLE, answer_until=clock.now + 2 * PATIENCE)
     with pytest.raises(NotCurrentError) as caught:
         await desk.open(request_id)
-    assert caught.value.reason is Reason.OFFLINE_DEFERRED
+    assert (caught.value.reason, caught.value.retry_after) == (Reason.OFFLINE_DEFERRED, PATIENCE)
+    clock.now += PATIENCE
+    verified = await desk.open(request_id)
+    assert verified.answers[-1].next_step is NextStep.DEFERRED
+    assert verified.tickets[0].ground is Ground.UNAVAILABLE
 
 
 async def test_answer_committed_while_the_ticket_is_judged_is_judged_anew(desk: OfflineDesk) -> None:
@@ -274,17 +277,3 @@ async def test_ticket_outlives_the_process_and_nothing_of_it_is_readable_in_the_
         assert await OfflineDesk(gateway).opened(request_id) == ticket
         (row,) = gateway.store._reader.execute("SELECT state FROM tickets").fetchall()
         assert HOME.check_id.encode() not in row[0]
-
-
-def defer(requests: Requests) -> None:
-    """From now on stored requests say that the gateway goes on asking."""
-    find = requests.find
-
-    def deferred(key: RequestKey) -> object:
-        resumed = find(key)
-        assert resumed is not None
-        for gap in resumed.receipt.unavailable:
-            gap.next_step = NextStep.DEFERRED.value  # type: ignore[assignment]
-        return resumed
-
-    requests.find = deferred  # type: ignore[method-assign, assignment]

@@ -25,6 +25,7 @@ from tests.protocol.casework import (
     HRSS,
     LAND,
     LOGGED_AT,
+    NOW,
     OPERATOR,
     POLICE,
     Case,
@@ -108,6 +109,16 @@ def test_contradicted_check_is_a_ground() -> None:
     pieces.unavailable = [gap("months", HRSS, reason=contradicted, next_step=int(NextStep.OFFLINE))]
     pieces.rows[3] = pieces.case.row(HRSS, "months", CheckStatus.CONTRADICTED, reason=contradicted)
     assert verify(receipt_with(ticket_of(MONTHS), pieces=pieces)).tickets[0].ground is Ground.UNDETERMINED
+
+
+def test_deferred_check_is_a_ground() -> None:
+    query = make_query(answer_until_time=NOW + 7200)
+    pieces = genuine(Case(signed=sign_query(query), query=query))
+    pieces.unavailable = [gap("months", HRSS, next_step=int(NextStep.DEFERRED))]
+    pieces.rows[3] = pieces.case.row(HRSS, "months", CheckStatus.DEFERRED, reason=Reason.DEPARTMENT_TIMED_OUT.value)
+    ticket = ticket_of(MONTHS, UNAVAILABLE, pieces.case)
+    assert verify(receipt_with(ticket, pieces=pieces)).tickets[0].ground is UNAVAILABLE
+    refuse(receipt_with(ticket_of(MONTHS, Ground.UNDETERMINED, pieces.case), pieces=pieces))
 
 
 # -- the ground -----------------------------------------------------------------------------------------------
