@@ -41,23 +41,22 @@ from gateway.stores.port import (
     Waiting,
     Withdrawal,
 )
+from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_statistics import add_tallies, read_page
 
 T = TypeVar("T")
-
-_BUSY_TIMEOUT_MS = 5_000
 
 
 class SqliteStore:
     """A `gateway.stores.port.Store` in one SQLite file, mode 0600."""
 
     def __init__(self, path: Path) -> None:
-        with _as_unavailable():
+        with as_unavailable():
             path.touch(mode=0o600, exist_ok=True)
-            self._writer = _connect(path)
+            self._writer = connect(path)
             migrations.apply(Database(self._writer))
-            self._reader = _connect(path)
+            self._reader = connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         self._reading = threading.Lock()
         self._frontier: Frontier | None = None
@@ -68,7 +67,7 @@ class SqliteStore:
     def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
         """See the port. Any failure forgets what was known of the tree, so that the next commit reads it anew."""
         try:
-            with _as_unavailable(), self._transaction():
+            with as_unavailable(), self._transaction():
                 return self._append(entries, sign)
         except BaseException:
             self._frontier = None
@@ -76,7 +75,7 @@ class SqliteStore:
 
     def probe(self) -> None:
         """See the port: looks at the tree as a commit would, and writes the file's header again."""
-        with _as_unavailable(), self._transaction():
+        with as_unavailable(), self._transaction():
             self._current_frontier()
             self._writer.execute("PRAGMA user_version = 0")
 
@@ -318,8 +317,7 @@ class SqliteStore:
 
     def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
         """See the port."""
-        with self._reading, _as_unavailable():
-            return read_page(self._reader, day, after, count)
+        return self._read(lambda reader: read_page(reader, day, after, count))
 
     def node(self, level: int, index: int) -> bytes:
         """See the port."""
@@ -336,12 +334,12 @@ class SqliteStore:
 
     def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
         """See the port."""
-        with self._reading, _as_unavailable():
+        with self._reading, as_unavailable():
             return sqlite_deferrals.waiting_after(self._reader, after, count)
 
     def deferred_message(self, key: RequestKey) -> bytes | None:
         """See the port."""
-        with self._reading, _as_unavailable():
+        with self._reading, as_unavailable():
             return sqlite_deferrals.message_of(self._reader, key)
 
     def close(self) -> None:
@@ -350,7 +348,7 @@ class SqliteStore:
         self._writer.close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self._reading, _as_unavailable():
+        with self._reading, as_unavailable():
             return work(self._reader)
 
     def _one(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
@@ -393,20 +391,3 @@ def _spent(connection: sqlite3.Connection, grant_digest: bytes, authorization: i
         "SELECT spent FROM uses WHERE grant_digest = ? AND authorization = ?", (grant_digest, authorization)
     ).fetchone()
     return int(row[0]) if row else 0
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-@contextmanager
-def _as_unavailable() -> Iterator[None]:
-    """Every failure of SQLite, or of the file itself, is one thing to the caller: the log cannot record now."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__, retry_after=1.0) from error

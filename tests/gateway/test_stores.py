@@ -264,7 +264,7 @@ def test_root_that_does_not_fit_the_nodes_is_refused(tmp_path: Path) -> None:
 
 
 def test_locked_database_is_unavailable_and_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.stores.sqlite._BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("gateway.stores.sqlite_connection.BUSY_TIMEOUT_MS", 1)
     store = SqliteStore(tmp_path / "store.db")
     other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

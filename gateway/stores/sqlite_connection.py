@@ -1,0 +1,32 @@
+"""Connections to the SQLite store: how one is opened, and what its failures are to whoever uses it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.protocol.errors import LogUnavailableError
+from gateway.protocol.reasons import Reason
+
+BUSY_TIMEOUT_MS = 5_000
+"""For how long one replica waits for another's commit."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that commits durably (WAL, synchronous=FULL), and only where it is told to."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextmanager
+def as_unavailable() -> Iterator[None]:
+    """Every failure of SQLite, or of the file itself, is one thing to the caller: the log cannot record now."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__, retry_after=1.0) from error
