@@ -7,13 +7,13 @@ too, so that no difference of published numbers gives a small one; shares are of
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.audit.assessment import DEFINITIONS, Assessment, Figure, Latency, Line
+from gateway.audit.assessment import Assessment, Line
+from gateway.audit.figures import DEFINITIONS, Figure, Latency
+from gateway.audit.logged_checks import DEFERRED, OFFLINE_ALLOWED, OFFLINE_REFUSED, REFUSED_BY_GATEWAY
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.reasons import Reason, Text, text_of
@@ -23,8 +23,16 @@ LEAST_PUBLISHED = 5
 
 SUPPRESSED = f"<{LEAST_PUBLISHED}"
 _PROVINCE = {"43": "湖南省"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters that a spreadsheet takes for a formula (OWASP: CSV injection)."""
+_STATUSES = {
+    CheckStatus.REFUSED.name: "部门拒绝",
+    CheckStatus.UNAVAILABLE.name: "无应答",
+    CheckStatus.WITHHELD.name: "未放行",
+    CheckStatus.CONTRADICTED.name: "答复矛盾",
+    DEFERRED: "延后",
+    OFFLINE_ALLOWED: "准予线下核验",
+    OFFLINE_REFUSED: "拒绝线下核验",
+    REFUSED_BY_GATEWAY: "网关拒绝",
+}
 
 Count = int | str | None
 """A number as shown; SUPPRESSED; or None where it cannot be known."""
@@ -134,7 +142,12 @@ class _Shown:
             "figures": {figure.name: self._figure(figure) for figure in line.figures},
             "latencies": {latency.name: self._latency(latency) for latency in line.latencies},
             "reasons": [
-                {"status": status, **_reason(reason), "count": self.count(count)}
+                {
+                    "status": status,
+                    "status_zh": _STATUSES.get(status, ""),
+                    **_reason(reason),
+                    "count": self.count(count),
+                }
                 for (status, reason), count in line.reasons.items()
             ],
         }
@@ -168,116 +181,6 @@ def _reason(reason: str) -> dict[str, str]:
 def _plain(text: str) -> str:
     """A text of the log's without what a terminal would obey: the log is not believed, nor what it has printed."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-# -- CSV ------------------------------------------------------------------------------------------------------
-
-_HEAD = (
-    "表 table",
-    "代码 code",
-    "名称 name",
-    "部门 department",
-    "部门名称 department name",
-    "日期 day",
-    "指标 figure",
-    "指标名称 figure name",
-    "原因 reason",
-    "分子 numerator",
-    "分母 denominator",
-    "值 value",
-)
-
-
-def write_csv(document: Document) -> str:
-    """One figure on each line, for a spreadsheet: with a byte order mark, and no cell that begins a formula."""
-    out = io.StringIO()
-    out.write("\ufeff")
-    writer = csv.writer(out)
-    writer.writerow(_HEAD)
-    for row in _rows(document):
-        writer.writerow([_safe(cell) for cell in row])
-    return out.getvalue()
-
-
-def _rows(document: Document) -> Iterator[tuple[object, ...]]:
-    report = document["report"]
-    for name in ("from", "to", "by", "generated", "gateway"):
-        yield _row("report", figure=name, value=report[name])
-    for name in ("origin", "size", "root"):
-        yield _row("report", figure=f"log {name}", value=report["log"][name])
-    for table, lines in (
-        ("total", [document["total"]]),
-        ("group", document["groups"]),
-        ("department", document["departments"]),
-    ):
-        for line in lines:
-            yield from _rows_of_line(table, line, document["definitions"])
-    for item in document["refusals"]:
-        yield _row(
-            "refusal", item["peer"], item["name"], figure=item["method"], reason=item["reason"], top=item["count"]
-        )
-    for item in document["differences"]:
-        yield _row(
-            "difference",
-            item["region"],
-            item["name"],
-            item["department"],
-            day=item["day"],
-            figure=f"{item['claim']} {item['status']}".strip(),
-            reason=item["reason"],
-            top=item["statistics"],
-            bottom=item["log"],
-        )
-    yield _row("unreadable", figure="leaves", top=document["unreadable"]["count"])
-
-
-def _rows_of_line(table: str, line: Document, definitions: Document) -> Iterator[tuple[object, ...]]:
-    who = (table, line["code"], line["name"], line["department"], line["department_name"])
-    for name, figure in line["figures"].items():
-        names = f"{definitions[name]['zh']} {definitions[name]['en']}"
-        yield _row(
-            *who,
-            figure=name,
-            names=names,
-            top=figure["numerator"],
-            bottom=figure["denominator"],
-            value=figure["value"],
-        )
-    for name, latency in line["latencies"].items():
-        for share in ("p50", "p95"):
-            names = f"{definitions[name]['zh']} {definitions[name]['en']}"
-            yield _row(*who, figure=f"{name} {share}", names=names, bottom=latency["count"], value=latency[share])
-    for item in line["reasons"]:
-        yield _row(*who, figure=item["status"], reason=item["reason"], top=item["count"])
-
-
-def _row(  # noqa: PLR0913 - the columns
-    table: str,
-    code: object = "",
-    name: object = "",
-    department: object = "",
-    department_name: object = "",
-    *,
-    day: object = "",
-    figure: object = "",
-    names: object = "",
-    reason: object = "",
-    top: object = "",
-    bottom: object = "",
-    value: object = "",
-) -> tuple[object, ...]:
-    return (table, code, name, department, department_name, day, figure, names, reason, top, bottom, value)
-
-
-def _safe(cell: object) -> object:
-    """What a spreadsheet shows and does not run; None is empty."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float):
-        return f"{cell:.4f}"
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
-        return "'" + cell
-    return cell
 
 
 def _rounded(seconds: float | None) -> float | None:

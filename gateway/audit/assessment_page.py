@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gateway.audit.assessment import DEFINITIONS
 from gateway.audit.assessment_document import Document
+from gateway.audit.figures import DEFINITIONS
 
 DIFFERENCES_SHOWN = 500
 """Rows of a page; CSV and JSON have all."""

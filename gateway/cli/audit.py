@@ -15,9 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gateway.audit.assessment import DEFINITIONS, Assessment, Grouping
-from gateway.audit.assessment_document import Document, Frame, document_of, write_csv
+from gateway.audit.assessment import Assessment, Grouping
+from gateway.audit.assessment_csv import write_csv
+from gateway.audit.assessment_document import Document, Frame, document_of
 from gateway.audit.assessment_page import render_assessment
+from gateway.audit.figures import DEFINITIONS
 from gateway.auditing import AuditedLog, LogAudit, window_of
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED

@@ -14,6 +14,7 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import CheckStatus, write_leaf
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.note import SignerKey
+from gateway.protocol.offline import Ground
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, beijing_day
 from heyan.v1 import log_pb2
 from tests import federation as fed
@@ -98,6 +99,41 @@ class Books:
             self.counts[day][StatisticKey(rows[0].region, "", bucket=bucket)] += 1
         return self.append(log_pb2.LogLeaf(verification=event), at)
 
+    def open_ticket(self, ticket: str, ground: Ground, at: float = MIDNIGHT, region: str = FURONG) -> int:
+        """Log an offline ticket, of a check or, if the rules name no claim, of a material."""
+        event = log_pb2.OfflineTicketEvent(
+            requester=fed.REQUESTER,
+            query_tag=bytes(32),
+            region=region,
+            ground=ground.value,  # type: ignore[arg-type]
+            ticket_tag=sha256(ticket.encode()).digest(),
+        )
+        if ground is Ground.OFFLINE_ONLY:
+            event.material = "physical_examination"
+        else:
+            event.check_tag, event.department, event.claim = bytes(32), LAND, HOME
+        return self.append(log_pb2.LogLeaf(offline_ticket=event), at)
+
+    def resolve_ticket(self, ticket: str, at: float = MIDNIGHT) -> int:
+        event = log_pb2.OfflineResultEvent(
+            requester=fed.REQUESTER,
+            ticket_tag=sha256(ticket.encode()).digest(),
+            result_digest=bytes(32),
+            region=FURONG,
+        )
+        return self.append(log_pb2.LogLeaf(offline_result=event), at)
+
+    def refuse(self, reason: str, method: str = "GatewayService/Verify", at: float = MIDNIGHT, **more: str) -> int:
+        """Log a refusal of a requester, or of `peer`."""
+        event = log_pb2.RefusalEvent(
+            peer=more.get("peer", fed.REQUESTER),
+            method=f"/heyan.v1.{method}",
+            reason=reason,
+            message_digest=bytes(32),
+            region=more.get("region", ""),
+        )
+        return self.append(log_pb2.LogLeaf(refusal=event), at)
+
     def append(self, leaf: log_pb2.LogLeaf, at: float = MIDNIGHT) -> int:
         leaf.gateway = fed.GATEWAY
         leaf.log_time.CopyFrom(to_timestamp(at))
@@ -148,12 +184,8 @@ def little_log() -> Books:
     books.record(
         Asked(region=YUELU), refused, silent("never", region=YUELU), at=MIDNIGHT + 86_399, requester=fed.OTHER_REQUESTER
     )
-    for reason, count in (("GRANT_REVOKED", 2), ("QUERY_EXPIRED", 1)):
-        event = log_pb2.RefusalEvent(
-            peer=fed.REQUESTER, method="/heyan.v1.GatewayService/Verify", reason=reason, message_digest=bytes(32)
-        )
-        for _ in range(count):
-            books.append(log_pb2.LogLeaf(refusal=event), MIDNIGHT + 50)
+    for reason in ("GRANT_REVOKED", "GRANT_REVOKED", "QUERY_EXPIRED"):
+        books.refuse(reason, at=MIDNIGHT + 50)
     summary = log_pb2.RefusalSummaryEvent(
         peer=fed.REQUESTER, counts=[log_pb2.ReasonCount(reason="OVERLOADED", count=40)], digests_root=bytes(32)
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.assessment import DEFINITIONS, Assessment, Grouping, Line
+from gateway.audit.assessment import Assessment, Grouping, Line
+from gateway.audit.figures import DEFINITIONS
 from gateway.auditing import window_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.leaf import CheckStatus
@@ -59,6 +60,9 @@ async def test_counties_are_as_counted_by_hand() -> None:
         "unanswered": (0, 4),
         "deferred": (0, 4),
         "deferred_answered": (0, 0),
+        "offline_allowed": (0, 0),
+        "offline_refused": (0, 0),
+        "offline_resolved": (0, 0),
         "availability": (4, 5),  # the late check was asked twice
         "statistics_agree": (9, 9),  # six rows on the first day, three on the second
         "logged_with_query": (None, None),
@@ -71,6 +75,9 @@ async def test_counties_are_as_counted_by_hand() -> None:
         "unanswered": (1, 3),  # answered after the window
         "deferred": (0, 3),
         "deferred_answered": (0, 0),
+        "offline_allowed": (0, 0),
+        "offline_refused": (0, 0),
+        "offline_resolved": (0, 0),
         "availability": (2, 3),
         "statistics_agree": (6, 6),
         "logged_with_query": (None, None),
@@ -120,9 +127,12 @@ async def test_refusals_of_requesters_are_counted_with_those_in_summaries() -> N
     }
 
 
-async def test_reasons_for_missing_answers_are_counted_by_asking() -> None:
+async def test_reasons_are_counted_by_asking_and_by_request() -> None:
     assert (await assessed(little_log())).total.reasons == {
         ("REFUSED", "BUDGET_EXHAUSTED"): 1,
+        ("REFUSED_BY_GATEWAY", "GRANT_REVOKED"): 2,
+        ("REFUSED_BY_GATEWAY", "OVERLOADED"): 40,
+        ("REFUSED_BY_GATEWAY", "QUERY_EXPIRED"): 1,
         ("UNAVAILABLE", UNREACHABLE): 2,
     }
 

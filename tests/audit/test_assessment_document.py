@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from gateway.audit.assessment import DEFINITIONS, Grouping
-from gateway.audit.assessment_document import Frame, document_of, published, write_csv
+from gateway.audit.assessment import Grouping
+from gateway.audit.assessment_csv import write_csv
+from gateway.audit.assessment_document import Frame, document_of, published
 from gateway.audit.assessment_page import render_assessment
+from gateway.audit.figures import DEFINITIONS
 from gateway.protocol.reasons import Text
 from gateway.protocol.statistics import StatisticKey
 from tests import federation as fed
@@ -182,7 +184,7 @@ async def test_csv_opens_in_a_spreadsheet_as_chinese_and_holds_what_json_holds()
     lines = len(made["groups"]) + len(made["departments"]) + 1
     assert (
         sum(row["表 table"] in ("group", "department", "total") and not row["原因 reason"] for row in rows)
-        == lines * 14
+        == lines * 17
     )
 
 
