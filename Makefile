@@ -14,7 +14,7 @@ BUF := protos/node_modules/.bin/buf
 BUF_STAMP := protos/node_modules/.stamp
 BASELINE := protos/baseline.binpb
 GEN := protos/gen
-PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=protos --proto_path=protos/third_party
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -110,12 +110,15 @@ class Pipeline:
         self._waiting = waiting
         self._under_way: UnderWay[receipt_pb2.Receipt] = UnderWay()
 
-    async def verify(self, message: bytes, peer: Identity, time_left: float | None) -> receipt_pb2.Receipt:
+    async def verify(
+        self, message: bytes, peer: Identity, time_left: float | None, place: Place | None = None
+    ) -> receipt_pb2.Receipt:
         """Carry one `VerifyRequest` through; the receipt of all that is known of its query.
 
-        Two calls with the same request_id and bytes share one piece of work, which outlives its callers.
+        Two calls with the same request_id and bytes share one piece of work, which outlives its callers. A `place`
+        that was taken for the message before is given back with it.
         """
-        place = self._admission.take(peer, len(message))  # before anything is done for the peer
+        place = place or self._admission.take(peer, len(message))  # before anything is done for the peer
         began = False
         try:
             task, began = self._join(message, peer, time_left, place, self._carry)

@@ -48,6 +48,7 @@ from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handle
 from gateway.stores.sqlite import SqliteStore
 from gateway.tickets import Tickets
 from gateway.vault import Vault
+from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import Limits, WaitingRoom
 from gateway.watching import Watchers
 
@@ -158,25 +159,29 @@ class GatewayProcess:
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(options=SERVER_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+        methods = GatewayMethods(
+            pipeline=self._pipeline,
+            events=self._events,
+            registry=keeper.current,
+            rulebook=self._rulebook,
+            applications=applications,
+            admission=self._admission,
+            clock=clock,
+            watch=self._watchers.watch,
+            on_withdrawal=self._deferral.withdrawn,
+        )
+        guard, counts = Guard(keeper.current, self._refusals.record), Metrics(metrics, self._admission, self._links)
+        self._streams = VerifyStreams(Desk(methods.carry, self._admission, guard, counts.item))
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
                 {
-                    "heyan.v1.GatewayService": GatewayMethods(
-                        pipeline=self._pipeline,
-                        events=self._events,
-                        registry=keeper.current,
-                        rulebook=self._rulebook,
-                        applications=applications,
-                        admission=self._admission,
-                        clock=clock,
-                        watch=self._watchers.watch,
-                        on_withdrawal=self._deferral.withdrawn,
-                    ).methods(),
+                    "heyan.v1.GatewayService": methods.methods(),
                     "heyan.v1.LogService": LogMethods(self._log, self._store).methods(),
                     "heyan.v1.OfflineService": OfflineMethods(tickets, self._admission).methods(),
                 },
-                Guard(keeper.current, self._refusals.record),
-                Metrics(metrics, self._admission, self._links),
+                self._streams,
+                guard,
+                counts,
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -208,6 +213,7 @@ class GatewayProcess:
     async def drain(self) -> None:
         """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
         self._draining = True
+        self._streams.stop()
         self._admission.close()
         self._watchers.close()
         async with AsyncExitStack() as steps:  # run in the opposite order

@@ -9,13 +9,13 @@ import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from consent.revocation import open_revocation
-from gateway.admission import Admission
+from gateway.admission import Admission, Place
 from gateway.applications import Applications
 from gateway.departments.links import DepartmentLinks
 from gateway.events import Events
 from gateway.log import Log
 from gateway.party.process import Clock
-from gateway.party.service import Context, Guard, Method, unary_handlers
+from gateway.party.service import Context, Guard, Method, StreamMethod, stream_handlers, unary_handlers
 from gateway.pipeline import Pipeline
 from gateway.plans import make_plan
 from gateway.protocol.codec import parse, to_timestamp
@@ -27,6 +27,7 @@ from gateway.protocol.registry import Registry
 from gateway.rulebook import Rulebook
 from gateway.statistics import Statistics
 from gateway.stores.port import Store
+from gateway.verify_stream import VerifyStreams
 from heyan.v1 import gateway_service_pb2, log_service_pb2
 
 REQUESTERS = frozenset({PartyRole.REQUESTER})
@@ -54,6 +55,11 @@ class Metrics:
         taken.set_function(lambda: admission.taken)
         connected = Gauge("heyan_departments_connected", "Department nodes whose stream is open", registry=registry)
         connected.set_function(links.connected)
+
+    def item(self, reason: str, seconds: float) -> None:
+        """Count one item of a VerifyStream, as a call of its own."""
+        self.calls.labels("VerifyStream/item", reason).inc()
+        self.seconds.labels("VerifyStream/item").observe(seconds)
 
 
 class GatewayMethods:
@@ -100,9 +106,15 @@ class GatewayMethods:
 
     async def verify(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
-        receipt = await self._pipeline.verify(message, peer, context.time_remaining())
+        return (await self.carry(message, peer, context.time_remaining())).SerializeToString()
+
+    async def carry(
+        self, message: bytes, peer: Identity, time_left: float | None, place: Place | None = None
+    ) -> gateway_service_pb2.VerifyResponse:
+        """Answer one serialized VerifyRequest; see `Pipeline.verify`."""
+        receipt = await self._pipeline.verify(message, peer, time_left, place)
         verdict = self._applications.verdict(receipt)
-        return gateway_service_pb2.VerifyResponse(receipt=receipt, verdict=verdict).SerializeToString()
+        return gateway_service_pb2.VerifyResponse(receipt=receipt, verdict=verdict)
 
     async def get_verification(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
@@ -178,13 +190,34 @@ class LogMethods:
 
 
 def gateway_handlers(
-    services: Mapping[str, Sequence[Method]], guard: Guard, metrics: Metrics
+    services: Mapping[str, Sequence[Method]], streams: VerifyStreams, guard: Guard, metrics: Metrics
 ) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
-    """The generic handlers of services, by their full names, counted and timed."""
-    return tuple(
-        unary_handlers(service, [_measured(method, metrics) for method in methods], guard)
-        for service, methods in services.items()
+    """The generic handlers of services, by their full names, and of `VerifyStream`, counted and timed."""
+    stream = _counted(streams.method(REQUESTERS), metrics)
+    return (
+        stream_handlers("heyan.v1.GatewayService", [stream], guard),
+        *(
+            unary_handlers(service, [_measured(method, metrics) for method in methods], guard)
+            for service, methods in services.items()
+        ),
     )
+
+
+def _counted(method: StreamMethod, metrics: Metrics) -> StreamMethod:
+    """A stream is counted by how it ends; its items are timed, each for itself."""
+
+    async def call(peer: Identity, context: Context) -> None:
+        reason = Reason.INTERNAL.value  # also of a stream that is cancelled
+        try:
+            await method.handler(peer, context)
+            reason = "OK"
+        except HeyanError as error:
+            reason = error.reason.value
+            raise
+        finally:
+            metrics.calls.labels(method.name, reason).inc()
+
+    return StreamMethod(method.name, method.roles, call)
 
 
 def _measured(method: Method, metrics: Metrics) -> Method:

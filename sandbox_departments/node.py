@@ -14,7 +14,7 @@ from itertools import count
 
 import grpc
 
-from gateway.party.service import Context, Guard, Method, internal_error, unary_handlers
+from gateway.party.service import Context, Guard, Method, StreamMethod, stream_handlers, unary_handlers
 from gateway.protocol.codec import encode, parse, to_timestamp
 from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnreachableError
 from gateway.protocol.identities import Identity, PartyRole
@@ -31,7 +31,6 @@ from sandbox_departments.worker import Worker
 SERVICE = "heyan.v1.DepartmentService"
 GATEWAYS = frozenset({PartyRole.GATEWAY})
 
-_ANSWER = f"/{SERVICE}/Answer"
 _RETRY = 1.0
 
 
@@ -73,11 +72,8 @@ class Node:
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
         """What a `grpc.aio.Server` serves."""
         methods = (Method("AnswerOne", GATEWAYS, self._answer_one), Method("Describe", GATEWAYS, self._describe))
-        stream = grpc.stream_stream_rpc_method_handler(self._answer)
-        return (
-            unary_handlers(SERVICE, methods, self._guard),
-            grpc.method_handlers_generic_handler(SERVICE, {"Answer": stream}),
-        )
+        streams = (StreamMethod("Answer", GATEWAYS, self._answer),)
+        return unary_handlers(SERVICE, methods, self._guard), stream_handlers(SERVICE, streams, self._guard)
 
     @property
     def stopping(self) -> bool:
@@ -89,23 +85,9 @@ class Node:
         self._stopping.set()
         await self._worker.drain()
 
-    async def _answer(self, _requests: object, context: Context) -> None:
-        try:
-            peer = self._guard.admit(context, GATEWAYS)
-            if self.stopping:
-                raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=_RETRY)
-            await self._serve_stream(peer, context)
-        except HeyanError as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - the last line before the peer: nothing internal may leave
-            if context.done():
-                return  # the gateway has gone; what it was not told is sent again when it comes back
-            failure = internal_error(_ANSWER, error)
-        else:
-            return
-        await self._guard.refuse(context, _ANSWER, failure, b"")
-
-    async def _serve_stream(self, peer: Identity, context: Context) -> None:
+    async def _answer(self, peer: Identity, context: Context) -> None:
+        if self.stopping:
+            raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=_RETRY)
         stream = AnswerStream(
             peer.uri,
             origin=next(self._origins),

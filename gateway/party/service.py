@@ -1,8 +1,9 @@
 """Serving gRPC as raw bytes: every call of an authenticated peer reaches a handler, malformed ones too.
 
-A `Method` is one unary call: who may call it, and a handler of bytes. `Guard` is what stands before every
-handler, in this order: the peer has a certificate of this federation; the registry knows it in an allowed
-role; the message is within its size. A domain error becomes a rich status; any other exception becomes
+A `Method` is one unary call: who may call it, and a handler of bytes; a `StreamMethod` is a bidirectional stream,
+whose handler reads and writes bytes through gRPC's context. `Guard` is what stands before every handler, in this
+order: the peer has a certificate of this federation; the registry knows it in an allowed role; the message is within
+its size (a stream's handler bounds its own). A domain error becomes a rich status; any other exception becomes
 INTERNAL with nothing of it in the text. `on_refusal` is told of every refusal of an authenticated peer and
 awaited before the refusal is sent, so that none goes unrecorded.
 """
@@ -30,6 +31,7 @@ _log = structlog.get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Handler = Callable[[bytes, Identity, Context], Awaitable[bytes]]
+StreamHandler = Callable[[Identity, Context], Awaitable[None]]
 OnRefusal = Callable[[Identity, str, HeyanError, bytes], Awaitable[None]]
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -60,6 +62,18 @@ class Method:
     handler: Handler
 
 
+@dataclass(frozen=True, slots=True)
+class StreamMethod:
+    """One bidirectional stream: its name in the service, the roles that may open it, and its handler.
+
+    The handler returns when the stream may end well, and raises the HeyanError with which it ends otherwise.
+    """
+
+    name: str
+    roles: frozenset[PartyRole]
+    handler: StreamHandler
+
+
 async def _record_nothing(peer: Identity, method: str, error: HeyanError, message: bytes) -> None:
     """For services without a log of their own refusals."""
 
@@ -79,16 +93,21 @@ class Guard:
             raise UnknownPeerError(Reason.PEER_ROLE_NOT_ALLOWED, f"{peer.role.value} may not call this")
         return peer
 
-    async def refuse(self, context: Context, method: str, error: HeyanError, message: bytes) -> NoReturn:
-        """Record the refusal of an authenticated peer, then end the call with its status."""
+    async def record(self, peer: Identity | None, method: str, error: HeyanError, message: bytes) -> HeyanError:
+        """Record the refusal of an authenticated peer; what it is to be told: `error`, or why it is not recorded."""
         outgoing = error
         try:
-            if is_refusal(error) and error.reason is not Reason.PEER_UNAUTHENTICATED:
-                await self.on_refusal(peer_identity(context), method, error, message)
+            if peer is not None and is_refusal(error):
+                await self.on_refusal(peer, method, error, message)
         except HeyanError as failure:
             outgoing = failure
         _log.info("refused", method=method, reason=outgoing.reason.value, detail=outgoing.detail)
-        await abort(context, outgoing)
+        return outgoing
+
+    async def refuse(self, context: Context, method: str, error: HeyanError, message: bytes) -> NoReturn:
+        """Record the refusal of an authenticated peer, then end the call with its status."""
+        peer = None if error.reason is Reason.PEER_UNAUTHENTICATED else peer_identity(context)
+        await abort(context, await self.record(peer, method, error, message))
         raise AssertionError("abort raises")
 
 
@@ -112,6 +131,32 @@ def unary_handlers(service: str, methods: Sequence[Method], guard: Guard) -> grp
         for method in methods
     }
     return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def stream_handlers(service: str, methods: Sequence[StreamMethod], guard: Guard) -> grpc.GenericRpcHandler:  # type: ignore[type-arg]
+    """A generic handler for the bidirectional streams of one service."""
+    handlers = {
+        method.name: grpc.stream_stream_rpc_method_handler(_guarded_stream(f"/{service}/{method.name}", method, guard))
+        for method in methods
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _guarded_stream(path: str, method: StreamMethod, guard: Guard) -> Callable[[object, Context], Awaitable[None]]:
+    async def call(_requests: object, context: Context) -> None:
+        try:
+            await method.handler(guard.admit(context, method.roles), context)
+        except HeyanError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - the last line before the peer: nothing internal may leave
+            if context.done():
+                return  # the peer has gone
+            failure = internal_error(path, error)
+        else:
+            return
+        await guard.refuse(context, path, failure, b"")
+
+    return call
 
 
 def _guarded(path: str, method: Method, guard: Guard) -> Callable[[bytes, Context], Awaitable[bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
@@ -102,3 +103,74 @@ def test_work_of_the_gateways_own_takes_no_place_even_in_a_full_house() -> None:
     with admission.aside(OTHER):
         assert admission.taken == taken
     assert admission.taken == taken
+
+
+# -- waiting ------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_comes_in_by_turns_and_before_who_only_tries() -> None:
+    admission = Admission(8)
+    held = [admission.take(ONE) for _ in range(4)]
+    order: list[int] = []
+
+    async def enter(number: int) -> None:
+        await admission.enter(ONE)
+        order.append(number)
+
+    waiting = [asyncio.create_task(enter(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    held.pop().release()
+    with pytest.raises(OverloadedError):
+        admission.take(ONE)
+    for place in held[:2]:
+        place.release()
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2]
+
+
+async def test_large_request_that_waits_is_not_overtaken_by_its_peers_small_ones() -> None:
+    admission = Admission(8)
+    held = [admission.take(ONE) for _ in range(4)]
+    large = asyncio.create_task(admission.enter(ONE, 2 * PLACE_BYTES))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(admission.enter(ONE))
+    await asyncio.sleep(0)
+    held.pop().release()
+    await asyncio.sleep(0)
+    assert not small.done()
+    other = await admission.enter(OTHER)
+    other.release()
+    for place in held:
+        place.release()
+    assert (await large).count == 3
+    assert (await small).count == 1
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_who_waits_no_longer_holds_nothing_and_keeps_nobody_out(given: bool) -> None:
+    admission = Admission(2)
+    held = admission.take(ONE)
+    waiting = asyncio.create_task(admission.enter(ONE))
+    await asyncio.sleep(0)
+    if given:
+        held.release()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    held.release()
+    assert admission.taken == 0
+    admission.take(ONE).release()
+    (await admission.enter(ONE)).release()
+
+
+async def test_nobody_waits_for_a_gateway_that_drains() -> None:
+    admission = Admission(2)
+    held = admission.take(ONE)
+    waiting = asyncio.create_task(admission.enter(ONE))
+    await asyncio.sleep(0)
+    admission.close()
+    for late in (waiting, admission.enter(ONE)):
+        with pytest.raises(UnreachableError) as caught:
+            await late
+        assert caught.value.reason is Reason.SHUTTING_DOWN
+    held.release()
+    assert admission.taken == 0

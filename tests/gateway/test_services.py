@@ -13,12 +13,13 @@ from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoun
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.reasons import Reason
 from gateway.rulebook import Rulebook
-from gateway.services import GatewayMethods, LogMethods
+from gateway.services import REQUESTERS, GatewayMethods, LogMethods
 from gateway.stores.port import Entry
 from gateway.vault import Vault
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2
 from tests import federation as fed
+from tests.backlog import Backlogs
 from tests.gateway.conftest import PEER, Gateway
 from tests.gateway.offline_desk import OfflineDesk
 
@@ -89,11 +90,17 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
     )
     table = {
         method.name: {role.value for role in method.roles}
-        for method in (*gateway_methods.methods(), *methods.methods(), *OfflineDesk(gateway).methods.methods())
+        for method in (
+            *gateway_methods.methods(),
+            Backlogs(gateway).streams.method(REQUESTERS),
+            *methods.methods(),
+            *OfflineDesk(gateway).methods.methods(),
+        )
     }
     assert table == {
         "GetPlan": {"requester"},
         "Verify": {"requester"},
+        "VerifyStream": {"requester"},
         "GetVerification": {"requester"},
         "ReportRevocation": {"issuer"},
         "GetCheckpoint": {"auditor", "requester", "department"},

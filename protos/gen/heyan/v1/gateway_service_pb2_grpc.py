@@ -48,6 +48,11 @@ class GatewayServiceStub:
                 request_serializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.VerifyStream = channel.stream_stream(
+                '/heyan.v1.GatewayService/VerifyStream',
+                request_serializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamRequest.SerializeToString,
+                response_deserializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamResponse.FromString,
+                _registered_method=True)
         self.GetVerification = channel.unary_unary(
                 '/heyan.v1.GatewayService/GetVerification',
                 request_serializer=heyan_dot_v1_dot_gateway__service__pb2.GetVerificationRequest.SerializeToString,
@@ -84,6 +89,16 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyStream(self, request_iterator, context):
+        """Verify for a backlog: each item is one VerifyRequest, answered as Verify would answer it, in the order in which
+        answers are ready. The gateway reads on only while it has a place for what it reads, so a full gateway makes the
+        stream wait. A refused item ends nothing but itself. Closing the requester's side ends the stream once all is
+        answered; what an ended stream left unanswered is sent again, the same bytes, over another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetVerification(self, request, context):
         """The stored result of a query, for the requester whose request_id it is; at once, or once more is known.
         """
@@ -110,6 +125,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyRequest.FromString,
                     response_serializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyResponse.SerializeToString,
+            ),
+            'VerifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.VerifyStream,
+                    request_deserializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamRequest.FromString,
+                    response_serializer=heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamResponse.SerializeToString,
             ),
             'GetVerification': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVerification,
@@ -180,6 +200,33 @@ class GatewayService:
             '/heyan.v1.GatewayService/Verify',
             heyan_dot_v1_dot_gateway__service__pb2.VerifyRequest.SerializeToString,
             heyan_dot_v1_dot_gateway__service__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/heyan.v1.GatewayService/VerifyStream',
+            heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamRequest.SerializeToString,
+            heyan_dot_v1_dot_gateway__service__pb2.VerifyStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

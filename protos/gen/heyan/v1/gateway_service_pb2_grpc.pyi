@@ -45,6 +45,12 @@ class GatewayServiceStub:
     no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
     not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
     """
+    VerifyStream: _grpc.StreamStreamMultiCallable[_gateway_service_pb2.VerifyStreamRequest, _gateway_service_pb2.VerifyStreamResponse]
+    """Verify for a backlog: each item is one VerifyRequest, answered as Verify would answer it, in the order in which
+    answers are ready. The gateway reads on only while it has a place for what it reads, so a full gateway makes the
+    stream wait. A refused item ends nothing but itself. Closing the requester's side ends the stream once all is
+    answered; what an ended stream left unanswered is sent again, the same bytes, over another one.
+    """
     GetVerification: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.GetVerificationRequest, _gateway_service_pb2.GetVerificationResponse]
     """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
     ReportRevocation: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ReportRevocationRequest, _gateway_service_pb2.ReportRevocationResponse]
@@ -66,6 +72,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
     no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
     not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
+    """
+    VerifyStream: _aio.StreamStreamMultiCallable[_gateway_service_pb2.VerifyStreamRequest, _gateway_service_pb2.VerifyStreamResponse]  # type: ignore[assignment]
+    """Verify for a backlog: each item is one VerifyRequest, answered as Verify would answer it, in the order in which
+    answers are ready. The gateway reads on only while it has a place for what it reads, so a full gateway makes the
+    stream wait. A refused item ends nothing but itself. Closing the requester's side ends the stream once all is
+    answered; what an ended stream left unanswered is sent again, the same bytes, over another one.
     """
     GetVerification: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.GetVerificationRequest, _gateway_service_pb2.GetVerificationResponse]  # type: ignore[assignment]
     """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
@@ -97,6 +109,18 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         Repeating the same bytes returns what was answered and asks again for the rest until answer_until_time;
         no use of a grant is spent twice. Where answer_until_time is later than expire_time, checks whose department could
         not be had are DEFERRED: the gateway keeps the request, encrypted, and asks again by itself.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_service_pb2.VerifyStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_service_pb2.VerifyStreamResponse], _abc.AsyncIterator[_gateway_service_pb2.VerifyStreamResponse]]:
+        """Verify for a backlog: each item is one VerifyRequest, answered as Verify would answer it, in the order in which
+        answers are ready. The gateway reads on only while it has a place for what it reads, so a full gateway makes the
+        stream wait. A refused item ends nothing but itself. Closing the requester's side ends the stream once all is
+        answered; what an ended stream left unanswered is sent again, the same bytes, over another one.
         """
 
     @_abc_1.abstractmethod
