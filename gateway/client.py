@@ -292,8 +292,9 @@ class Client:
         needed = max((read_leaf(leaf).registry_version for leaf in recorded), default=0)
         if self._registry().version < needed:
             self._refresh_registry()
-        receipt.registry = self._registry().token
-        verified = verify_receipt(receipt, self._settings.operator)
+        registry = self._registry()
+        receipt.registry = registry.token
+        verified = verify_receipt(receipt, self._settings.operator, registry)
         if verified.query.requester != self._settings.requester:
             raise ForgedError(Reason.RECEIPT_INVALID, "a receipt of another requester")
         application = verified.application
@@ -303,17 +304,25 @@ class Client:
         receipt.rules = bundle
         return Verification(verified, receipt, verdict_of(verified, bundle))
 
+    def open_stream(self, method: str) -> grpc.aio.StreamStreamCall[bytes, bytes]:
+        """A bidirectional stream of raw messages, without a deadline; for `gateway.bulk`."""
+        call = self._open_connection().channel.stream_stream(_SERVICE + method)  # type: ignore[call-arg]
+        return call()  # type: ignore[call-arg] # the stubs know only streams with an iterator
+
     async def call(self, method: str, message: bytes, service: str = _SERVICE, deadline: float = DEADLINE) -> bytes:
         """Call a method of the gateway; the domain error that its status stands for. For modules of this SDK."""
-        if self._connection is None:
-            raise UnreachableError(Reason.INTERNAL, "the client is not open")
-        self._connection.renew()
-        call = self._connection.channel.unary_unary(service + method)  # type: ignore[call-arg]
+        call = self._open_connection().channel.unary_unary(service + method)  # type: ignore[call-arg]
         try:
             data = await call(message, timeout=deadline)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)
+
+    def _open_connection(self) -> RenewingChannel:
+        if self._connection is None:
+            raise UnreachableError(Reason.INTERNAL, "the client is not open")
+        self._connection.renew()
+        return self._connection
 
 
 def _require_received(submission: Submission, verified: VerifiedReceipt) -> None:

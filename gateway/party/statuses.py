@@ -69,6 +69,7 @@ _CLASS_OF_STATUS: dict[grpc.StatusCode, type[HeyanError]] = {
     grpc.StatusCode.UNAUTHENTICATED: UnknownPeerError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
 }
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 _TOO_LARGE = "message larger than max"
 """How gRPC's core tells that limit from others of the same status."""
 
@@ -110,11 +111,17 @@ def to_status(error: HeyanError) -> status_pb2.Status:
 def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
     """The domain error that a peer's status stands for; what is not ours is UnreachableError (PEER_UNREACHABLE)."""
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    return from_status(status if status is not None else status_pb2.Status(), error.code(), error.details() or "")
+
+
+def from_status(status: status_pb2.Status, code: grpc.StatusCode | None = None, details: str = "") -> HeyanError:
+    """The domain error that a rich status stands for; `code` and `details` are the call's, where it is one's own."""
+    code = code or _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     reason: Reason | None = None
     retry_after: float | None = None
     violations: tuple[FieldViolation, ...] = ()
     texts: dict[str, str] = {}
-    for holder in status.details if status is not None else ():
+    for holder in status.details:
         info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         said = error_details_pb2.LocalizedMessage()
         if holder.Unpack(info) and info.domain == DOMAIN and info.reason in Reason.__members__:
@@ -126,22 +133,18 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:
         elif holder.Unpack(said):
             texts[said.locale] = said.message
     if reason is None:
-        return _transport_error(error)
-    kind = (
-        LogUnavailableError
-        if reason is Reason.LOG_UNAVAILABLE
-        else _CLASS_OF_STATUS.get(error.code(), UnreachableError)
-    )
+        return _transport_error(code, details)
+    kind = LogUnavailableError if reason is Reason.LOG_UNAVAILABLE else _CLASS_OF_STATUS.get(code, UnreachableError)
     if retry_after is None and issubclass(kind, UnreachableError):
         retry_after = RETRY_AFTER
     return kind(reason, violations=violations, retry_after=retry_after, text=_said_otherwise(reason, texts))
 
 
-def _transport_error(error: grpc.aio.AioRpcError) -> HeyanError:
+def _transport_error(code: grpc.StatusCode, details: str) -> HeyanError:
     """What gRPC itself says, at either end: a status without details of ours."""
-    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return UnreachableError(Reason.PEER_UNREACHABLE, f"gRPC {error.code().name}", retry_after=RETRY_AFTER)
-    if _TOO_LARGE in (error.details() or ""):
+    if code is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return UnreachableError(Reason.PEER_UNREACHABLE, f"gRPC {code.name}", retry_after=RETRY_AFTER)
+    if _TOO_LARGE in details:
         return MalformedError(Reason.MESSAGE_TOO_LARGE, "the transport's limit")  # as large when it is sent again
     return OverloadedError(Reason.OVERLOADED, "the peer's transport", retry_after=RETRY_AFTER)
 

@@ -69,25 +69,31 @@ class VerifiedReceipt:
     tickets: tuple[Ticket, ...] = ()
 
 
-def verify_receipt(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceipt:
+def verify_receipt(
+    receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None = None
+) -> VerifiedReceipt:
     """Check a whole receipt; any failure is a BadDataError that says which step failed.
 
-    `operator` is the pinned key of the federation operator. Nothing else is trusted.
+    `operator` is the pinned key of the federation operator. Nothing else is trusted. `opened` is a registry that the
+    caller has verified by that key; if it is the receipt's very own, that need not be done again.
     """
     try:
-        return _verify(receipt, operator)
+        return _verify(receipt, operator, opened)
     except BadDataError:
         raise
     except (HeyanError, ValueError) as error:
         raise ForgedError(Reason.RECEIPT_INVALID, str(error)) from error
 
 
-def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey) -> VerifiedReceipt:
+def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None) -> VerifiedReceipt:
     if receipt.version != VERSION or len(receipt.leaf_key) != LEAF_KEY_BYTES:
         raise MalformedError.at("receipt", "must be of a known version, with a leaf key", Reason.RECEIPT_INVALID)
     if not 1 <= len(receipt.leaves) <= MAX_LEAVES:
         raise MalformedError.at("receipt.leaves", f"must be 1 to {MAX_LEAVES}", Reason.RECEIPT_INVALID)
-    registry = open_registry(receipt.registry, operator)
+    if opened is not None and opened.token == receipt.registry:
+        registry = opened
+    else:
+        registry = open_registry(receipt.registry, operator)
     signed = read_signed_query(receipt.query)
     query = read_query(signed.query)
     application = open_application(receipt.application, query.application_digest)

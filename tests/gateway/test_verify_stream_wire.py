@@ -111,7 +111,7 @@ async def test_message_over_the_transports_limit_ends_the_stream_and_one_below_i
         assert (first.item, first.HasField("error"), backlogs.refused[0][1]) == (1, True, "MESSAGE_TOO_LARGE")
         with contextlib.suppress(grpc.aio.AioRpcError):
             await call.write(bytes(TRANSPORT_MAX_MESSAGE + 1))
-        assert await failure(call) is Reason.OVERLOADED
+        assert await failure(call) is Reason.MESSAGE_TOO_LARGE
 
 
 async def test_requester_that_hangs_up_leaves_nothing_behind(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
