@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -55,6 +55,9 @@ class Pace:
     """Pause before an item is tried again whose error does not say how long."""
 
 
+DEFAULT_PACE = Pace()
+
+
 @dataclass(slots=True)
 class _Item:
     number: int
@@ -67,8 +70,8 @@ class _Item:
 
 
 async def verify_stream(
-    client: Client, submissions: AsyncIterable[Submission], pace: Pace = Pace()
-) -> AsyncIterator[Ended]:
+    client: Client, submissions: AsyncIterable[Submission], pace: Pace = DEFAULT_PACE
+) -> AsyncGenerator[Ended]:
     """Each submission with what became of it, in the order in which that is known.
 
     Raises what `submissions` raises, and the BadDataError with which the gateway refuses the stream as such

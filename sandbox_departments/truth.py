@@ -21,6 +21,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from gateway.protocol.claims import FIELD_ON_FILE, Role, check_parameters, claim_named
 from gateway.protocol.divisions import prefecture_of
 from gateway.protocol.errors import MalformedError, NotFoundError
@@ -120,6 +122,25 @@ def find_truth(path: Path, family: str) -> Truth:
                 if truth.application.family == family:
                     return truth
     raise NotFoundError(Reason.NOT_FOUND, "the truth file has no such family")
+
+
+def places_in_truth(path: Path) -> Iterator[tuple[str, int]]:
+    """Each family of the file with the place (byte) of its line, for `truth_at`; MalformedError names a bad line."""
+    place = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield _family_decoder.decode(line).family, place
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise MalformedError.at(f"line {number}", "must be a line written by write_truth") from None
+            place += len(line)
+
+
+def truth_at(path: Path, place: int) -> Truth:
+    """The truth whose line begins at `place`; MalformedError if none does."""
+    with path.open("rb") as file:
+        file.seek(place)
+        return _from_line(file.readline(), 0)
 
 
 # -- answers ------------------------------------------------------------------------------------------------
@@ -232,6 +253,15 @@ _IS_TRUE: Mapping[str, _Sentence] = MappingProxyType(
         "enrolment.field_on_file@1": _field_is_on_file,
     }
 )
+
+
+class _FamilyOnly(msgspec.Struct, frozen=True):
+    """A line of which only the family is wanted, a tenth of the work."""
+
+    family: str
+
+
+_family_decoder: msgspec.json.Decoder[_FamilyOnly] = msgspec.json.Decoder(_FamilyOnly)
 
 
 # -- lines --------------------------------------------------------------------------------------------------

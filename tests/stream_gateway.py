@@ -11,10 +11,23 @@ import grpc
 
 from gateway.client import Client, ClientSettings
 from gateway.party.statuses import DETAILS_KEY, code_of, to_status
+from gateway.plans import make_plan
 from gateway.protocol.errors import HeyanError
+from gateway.rulebook import Rulebook
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
 from tests.gateway.conftest import PEER, Gateway
+
+RULEBOOK = Rulebook(None)
+"""The packs that are shipped."""
+
+
+def rpc_error(error: HeyanError) -> grpc.aio.AioRpcError:
+    """What a client's call raises for a status of ours."""
+    status = to_status(error)
+    trailing = grpc.aio.Metadata((DETAILS_KEY, status.SerializeToString()))
+    return grpc.aio.AioRpcError(code_of(error), grpc.aio.Metadata(), trailing, status.message)
+
 
 Script = Callable[["StreamCall"], Awaitable[None]]
 
@@ -32,11 +45,7 @@ class StreamCall:
         try:
             await script(self)
         except HeyanError as error:
-            details = to_status(error).SerializeToString()
-            trailing = grpc.aio.Metadata((DETAILS_KEY, details))
-            self._outgoing.put_nowait(
-                grpc.aio.AioRpcError(code_of(error), grpc.aio.Metadata(), trailing, to_status(error).message)
-            )
+            self._outgoing.put_nowait(rpc_error(error))
         else:
             self._outgoing.put_nowait(None)
 
@@ -80,6 +89,7 @@ class StreamGateway:
         self.calls: list[StreamCall] = []
         self.received: Counter[bytes] = Counter()
         """How often each request came, over all streams."""
+        self.looked_up = 0
 
     def renew(self) -> None:
         """It is the connection of its client."""
@@ -93,6 +103,24 @@ class StreamGateway:
             script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
             self.calls.append(StreamCall(script))
             return self.calls[-1]
+
+        return call
+
+    def unary_unary(self, path: str) -> Callable[..., Awaitable[bytes]]:
+        """`GetPlan` by the packs that are shipped, and `GetVerification`."""
+
+        async def call(message: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
+            try:
+                if path.endswith("GetPlan"):
+                    request = pb.GetPlanRequest.FromString(message)
+                    return make_plan(
+                        request, RULEBOOK, self.gateway.federation.registry, self.gateway.clock.now
+                    ).SerializeToString()
+                self.looked_up += 1
+                receipt = self.gateway.pipeline.get(pb.GetVerificationRequest.FromString(message).request_id, PEER)
+                return pb.GetVerificationResponse(receipt=receipt).SerializeToString()
+            except HeyanError as error:
+                raise rpc_error(error) from None
 
         return call
 

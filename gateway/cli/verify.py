@@ -15,10 +15,15 @@ from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 from gateway.cli.verdicts import print_verdict, verdict_row
+from gateway.cli.verify_batch import Paths, verify_batch
 from gateway.client import Client, Verification
 from gateway.party.keyfiles import write_private
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.people import Application
+
+_USAGE = Reason.CONFIGURATION_INVALID
 
 
 def verify(  # noqa: PLR0913 - each is an option of the command
@@ -32,9 +37,11 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     defer: float | None = None,
     request_id: str | None = None,
     wait: float = 0.0,
+    batch: Path | None = None,
+    results: Path | None = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Verify one family's application as a requester, and check the receipt.
+    """Verify one family's application as a requester, or a whole batch of them, and check the receipts.
 
     Plans, has the family consent (unless --consent brings its consent), seals, signs, asks, and verifies every
     signature and the log's proof before it prints anything: the answers, the verdict on each material, and what of the
@@ -42,10 +49,16 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     department refused one, else 3 if one is unavailable for now. With --request-id it asks nothing, but fetches what
     became of an earlier request.
 
+    A batch is a CSV file with the columns `family` and, where wanted, `consent` (a consent file) and `group`; or
+    truth.jsonl itself. Its results are a CSV file without any name or number of a person. What is asked is kept beside
+    it first (.state), so that the same command goes on after any interruption and spends no use twice. Exit code 3 if
+    another run may bring more, else 1 if any application was refused.
+
     Examples: `heyan verify --dir run --requester edu-4301 --family F000001`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --defer 86400`,
-    `heyan verify --dir run --requester edu-4301 --request-id 00112233445566778899aabbccddeeff --wait 600`
+    `heyan verify --dir run --requester edu-4301 --request-id 00112233445566778899aabbccddeeff --wait 600`,
+    `heyan verify --dir run --requester edu-4301 --batch applications.csv --results results.csv`
 
     Parameters
     ----------
@@ -67,7 +80,17 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         An earlier request of the requester's, in hexadecimal, as this command printed it.
     wait
         For how many seconds to wait for deferred answers of --request-id.
+    batch
+        File with the families to verify, instead of --family.
+    results
+        File to write a batch's results to.
     """
+    if batch is not None:
+        if results is None or open_group or any(each is not None for each in (family, consent, receipt, request_id)):
+            raise MalformedError.at("--batch", "goes with --results, and with no option of one family", _USAGE)
+        return verify_batch(Paths(folder, batch, results), requester, defer=defer, as_json=as_json)
+    if results is not None:
+        raise MalformedError.at("--results", "goes with --batch", _USAGE)
     if receipt is not None:
         require_writable(receipt, "--receipt")
     require_one_of(family, request_id)

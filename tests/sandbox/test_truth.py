@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -19,7 +20,17 @@ from gateway.protocol.outcomes import Outcome
 from gateway.rules.region_rules import plan_checks
 from sandbox_departments.people import Case, Circumstance, Family
 from sandbox_departments.population import generate_families
-from sandbox_departments.truth import Truth, answer_of, asking, find_truth, read_truth, truth_of, write_truth
+from sandbox_departments.truth import (
+    Truth,
+    answer_of,
+    asking,
+    find_truth,
+    places_in_truth,
+    read_truth,
+    truth_at,
+    truth_of,
+    write_truth,
+)
 from tests.county_rules import SHIPPED_RULES
 
 TODAY = date(2027, 6, 1)
@@ -273,3 +284,13 @@ def test_what_no_node_would_be_asked_has_no_answer(
     assert Role.CO_RESIDENT not in families[0].application.subjects
     with pytest.raises(MalformedError):
         answer_of(families[0], claim, region, parameters)
+
+
+def test_family_is_read_at_its_place_as_it_is_in_the_whole_file(file: Path) -> None:
+    places = dict(places_in_truth(file))
+    assert len(places) == 1500
+    for truth in islice(read_truth(file), 0, None, 100):
+        assert truth_at(file, places[truth.application.family]) == truth
+    for nowhere in (1, places["F000003"] - 1, file.stat().st_size):
+        with pytest.raises(MalformedError):
+            truth_at(file, nowhere)
