@@ -237,8 +237,11 @@ class _Backlog:
         try:
             await asyncio.wait({writing, reading}, return_when=asyncio.FIRST_COMPLETED)
             if writing.done():
-                writing.result()
+                if not writing.cancelled():
+                    writing.result()
                 await asyncio.wait({reading}, timeout=LAST_WORD if self._all_is_answered() else None)
+            if reading.cancelled():  # by gRPC: our certificate was renewed, and the old channel has closed
+                raise UnreachableError(Reason.PEER_UNREACHABLE, "the channel was closed")
             if reading.done():
                 reading.result()
         finally:

@@ -179,7 +179,7 @@ class _Stream:
                 return  # the requester closed its side
             began = time.perf_counter()
             admit()
-            number, request, error = _open(data)
+            number, request, error = open_item(data)
             item = _Item(number, data, request, began)
             if error is None:
                 item.place = await self._desk.admission.enter(self._peer, len(data))
@@ -219,8 +219,8 @@ class _Stream:
             await self._wire.write(message)
 
 
-def _open(data: bytes) -> tuple[int, bytes, HeyanError | None]:
-    """The item's number, its VerifyRequest, and why that is refused at once, if so."""
+def open_item(data: bytes) -> tuple[int, bytes, HeyanError | None]:
+    """An item's number (0 if it cannot be read), its VerifyRequest, and why that is refused at once, if so."""
     try:
         message = parse(pb.VerifyStreamRequest, data, TRANSPORT_MAX_MESSAGE)
     except MalformedError as error:

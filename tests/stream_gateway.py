@@ -37,7 +37,7 @@ class StreamCall:
 
     def __init__(self, script: Script) -> None:
         self.incoming: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._outgoing: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
         self._serving = asyncio.create_task(self._serve(script))
         self.cancelled = False
 
@@ -61,6 +61,10 @@ class StreamCall:
     def send(self, data: bytes) -> None:
         self._outgoing.put_nowait(data)
 
+    def close_channel(self) -> None:
+        """What the client sees of a channel that is closed under it."""
+        self._outgoing.put_nowait(asyncio.CancelledError())
+
     # -- the client's side --------------------------------------------------------------------------------------
 
     async def write(self, message: bytes) -> None:
@@ -71,7 +75,7 @@ class StreamCall:
 
     async def read(self) -> object:
         found = await self._outgoing.get()
-        if isinstance(found, Exception):
+        if isinstance(found, BaseException):
             raise found
         return grpc.aio.EOF if found is None else found
 

@@ -79,6 +79,8 @@ def _line(folder: Path, number: int, record: _Record) -> Line | FieldViolation:
     group = record.group or ""
     if group not in {"", OPEN, *Group}:
         return _at(number, f"group must be empty, {OPEN} or one of " + ", ".join(Group))
+    if not (record.consent or "").isprintable():
+        return _at(number, "consent must be the path of a file")
     return Line(number, record.family, folder / record.consent if record.consent else None, group)
 
 

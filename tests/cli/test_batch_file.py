@@ -55,6 +55,8 @@ def test_identity_number_is_no_key_and_is_not_repeated(tmp_path: Path, number: s
 def test_every_bad_line_is_told(tmp_path: Path) -> None:
     found = lines_of(tmp_path, "family,group\n=1,\nF1,nowhere\nF2\nF3,neither,x\nF4,neither\n")
     assert [item.field for item in found if isinstance(item, FieldViolation)] == [f"line {n}" for n in (2, 3, 4, 5)]
+    found = lines_of(tmp_path, '{"family":"F1","consent":"a\\u0000b"}\n{"family":"F2","consent":"a\\nb"}\n')
+    assert [item.field for item in found if isinstance(item, FieldViolation)] == ["line 1", "line 2"]
     found = lines_of(tmp_path, '{"family":"F1"}\n{"family":1}\n[]\n{"family":"F2"\n{}\n\xff\n')
     assert [item.field for item in found if isinstance(item, FieldViolation)] == [f"line {n}" for n in (2, 3, 4, 5, 6)]
 

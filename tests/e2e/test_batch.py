@@ -1,5 +1,5 @@
-"""`heyan verify --batch` against real processes: killed midway with -9 and run again, every answer is the truth, and no
-use of any consent is spent twice, at the gateway or at a node.
+"""`heyan verify --batch` against real processes: killed midway with -9 and run again, with a gateway that is restarted
+meanwhile, every answer is the truth, and no use of any consent is spent twice, at the gateway or at a node.
 
 A small batch by default; the long one: `HEYAN_BATCH=10000 pytest -m e2e tests/e2e/test_batch.py -s`, which tells rates
 and memory.
@@ -129,6 +129,8 @@ async def test_batch_killed_midway_and_run_again_agrees_with_truth_and_spends_no
     assert APPLICATIONS // 3 <= len(before) < APPLICATIONS
 
     second = await run_batch(where, file, results, "--json")
+    await second.until(2 * APPLICATIONS // 3, store)
+    os.kill(where.supervisor.pid("gateway"), signal.SIGTERM)  # it drains, is started again, and the stream is resumed
     code, out, error = await second.end()
     summary = json.loads(out)
     assert (code, summary["answered"], summary["others"]) == (0, APPLICATIONS, {}), error

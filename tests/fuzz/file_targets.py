@@ -12,6 +12,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from consent.issuer.config import IssuerConfig
+from gateway.cli.batch_file import read_batch
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.settings_files import write_settings
 from gateway.config import GatewayConfig
@@ -37,6 +38,7 @@ from tests.protocol.casework import FEDERATION, NOW
 _FOLDER = tempfile.TemporaryDirectory(prefix="heyan-fuzz-")  # removed when the process ends
 _AT = Path(_FOLDER.name)
 _REQUESTER = parse_identity(REQUESTER)
+_BATCH = '\ufefffamily,group,consent\r\nF1,,\r\nF2,open,"a, b.json"\r\n'.encode()
 
 
 def _from_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
@@ -118,6 +120,7 @@ def targets() -> tuple[Target, ...]:
             "rule pack", lambda data: read_pack("x.toml", data), tuple(file.read_bytes() for file in SHIPPED.iterdir())
         ),
         Target("truth", _from_file("truth.jsonl", lambda path: list(read_truth(path))), (truth, b"{}\n", *DEEP)),
+        Target("batch", _from_file("batch", lambda path: list(read_batch(path))), (_BATCH, truth, b'family\n"', *DEEP)),
         Target("fault.json", _from_file(FILE, read_fault), (slow, *DEEP), _is_settable),
         Target("private key", load_private, (pem, private_pem(FEDERATION.operator.private))),
         Target("signing key", _from_file("signing.pem", load_signing_key), (pem,)),

@@ -31,6 +31,7 @@ from gateway.rulebook import Rulebook
 from gateway.services import LogMethods
 from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
+from gateway.verify_stream import open_item
 from heyan.v1 import department_service_pb2, gateway_service_pb2, log_service_pb2
 from sandbox_departments.answering import Situation, admit, open_subjects
 from sandbox_departments.asks import read_ask, received_of
@@ -169,6 +170,8 @@ def targets() -> tuple[Target, ...]:
     ask = _WORLD.ask()
     owed = acknowledgement(folder)
     plan = encode(gateway_service_pb2.GetPlanRequest(region=REGION, school="public_primary", group="home_and_hukou"))
+    item = gateway_service_pb2.VerifyStreamRequest(item=1)
+    item.request.ParseFromString(_submission())
     report = gateway_service_pb2.ReportRevocationRequest(statement=withdrawal().samples[0].decode())
     first, *_ = genuine().receipt().statements
     response = department_service_pb2.AnswerResponse(batch=first.batch)
@@ -190,6 +193,7 @@ def targets() -> tuple[Target, ...]:
     numbers = log_service_pb2.GetConsistencyProofRequest(old_size=2, new_size=5)
     return (
         Target("Verify", _verify_request, (_submission(),)),
+        Target("VerifyStream", open_item, (encode(item),)),
         Target("GetPlan", _plan_request, (plan,)),
         Target(
             "ReportRevocation",

@@ -187,6 +187,20 @@ async def test_stream_that_ends_early_is_resumed_with_the_same_bytes_and_no_use_
     assert [max(gateway.used(consent)) for consent in consents] == [1] * 6
 
 
+async def test_stream_whose_channel_is_renewed_under_it_is_resumed(gateway: Gateway) -> None:
+    async def renewed(call: StreamCall) -> None:
+        first = await served.take(call)
+        assert first is not None
+        call.answer(await served.answered(first))
+        call.close_channel()
+        await asyncio.Event().wait()
+
+    served = StreamGateway(gateway)
+    served._scripts = [renewed, served.honest]
+    assert reasons(await ask(served, [gateway.submission() for _ in range(5)])) == ["OK"] * 5
+    assert len(served.calls) == 2
+
+
 async def test_gateway_that_is_gone_for_good_ends_each_item_and_not_the_program(gateway: Gateway) -> None:
     async def gone(_call: StreamCall) -> None:
         raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=0.001)

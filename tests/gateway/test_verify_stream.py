@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from gateway.party.statuses import to_status
 from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnknownPeerError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.reasons import Reason
+from gateway.services import Metrics
 from gateway.verify_stream import MAX_STREAMS, PATH, WINDOW
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
@@ -141,6 +144,23 @@ async def test_item_sent_twice_spends_one_use(gateway: Gateway, backlogs: Backlo
     assert len(wire.answers) == 3
     assert max(gateway.used(consent)) == 1
     assert len(gateway.leaves()) == 1
+
+
+async def test_items_are_counted_and_timed_by_reason(gateway: Gateway, backlogs: Backlogs) -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, gateway.admission, SimpleNamespace(connected=lambda: 0))  # type: ignore[arg-type]
+    backlogs.streams._desk = replace(backlogs.streams._desk, measure=metrics.item)
+    wire, stream = backlogs.open()
+    wire.send(1, gateway.submission())
+    wire.send(2, gateway.submission(gateway.federation.issue(requester=fed.OTHER_REQUESTER)))
+    wire.close()
+    await stream
+    counts = {
+        reason: registry.get_sample_value("heyan_calls_total", {"method": "VerifyStream/item", "reason": reason})
+        for reason in ("OK", "GRANT_OTHER_REQUESTER", "INTERNAL")
+    }
+    assert counts == {"OK": 1.0, "GRANT_OTHER_REQUESTER": 1.0, "INTERNAL": None}
+    assert registry.get_sample_value("heyan_call_seconds_count", {"method": "VerifyStream/item"}) == 2.0
 
 
 # -- bounds -------------------------------------------------------------------------------------------------
