@@ -28,8 +28,8 @@ from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from heyan.v1 import gateway_service_pb2 as pb
 
-_OF_THE_RUN = frozenset({Reason.REGISTRY_EXPIRED, Reason.KEY_UNKNOWN})
-"""What would befall every application alike."""
+_OF_THE_RUN = frozenset({Reason.REGISTRY_EXPIRED, Reason.KEY_UNKNOWN, Reason.CONFIGURATION_INVALID})
+"""What would befall every application alike, or is a file's fault: mended, and the run is begun again."""
 
 T = TypeVar("T")
 

@@ -28,8 +28,9 @@ from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
 from gateway.cli.guardians import Guardians
 from gateway.cli.options import require_writable
 from gateway.client import Client
-from gateway.protocol.errors import FieldViolation, HeyanError
+from gateway.protocol.errors import FieldViolation, HeyanError, MalformedError
 from gateway.protocol.matrix import Group
+from gateway.protocol.reasons import Reason
 from sandbox_departments.people import Application
 from sandbox_departments.truth import places_in_truth, truth_at
 
@@ -60,6 +61,8 @@ def verify_batch(paths: Paths, requester: str, *, defer: float | None, as_json: 
     was reached until then is in the results.
     """
     require_writable(paths.results, "--results")
+    if paths.results.resolve() == paths.file.resolve():
+        raise MalformedError.at("--results", "must be another file than the batch", Reason.CONFIGURATION_INVALID)
     endpoints = read_endpoints(paths.folder)
     client = open_client(paths.folder, requester)
     identity = _identity(paths, endpoints, requester)
@@ -99,6 +102,10 @@ class Families:
 
     def _application(self, item: Item) -> Application:
         application = truth_at(self._truth, item.place).application
+        if application.family != item.family:
+            raise MalformedError.at(
+                str(self._truth), "was changed since the batch began: begin a new one", Reason.CONFIGURATION_INVALID
+            )
         return replace(application, group=Group(item.group)) if item.group not in ("", OPEN) else application
 
 

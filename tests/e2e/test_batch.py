@@ -222,6 +222,7 @@ def test_batch_goes_with_its_own_options_only(running: Running, tmp_path: Path) 
     write_batch(file, running.families[-3:])
     words = words_of(running.folder, running.requester, file, results)
     for wrong_words in (
+        words_of(running.folder, running.requester, file, file),
         [*words, "--family", "F000001"],
         words[:-2],
         [word for word in words if word != "--batch"][:-2],
