@@ -65,6 +65,8 @@ class Backlogs:
             applications=gateway.pipeline._applications,
             admission=gateway.admission,
             clock=gateway.clock,
+            watch=gateway.watchers.watch,
+            on_withdrawal=gateway.deferral.withdrawn,
         )
 
         async def record(_peer: Identity, method: str, error: Exception, message: bytes) -> None:

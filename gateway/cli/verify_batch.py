@@ -109,7 +109,7 @@ class Families:
         return replace(application, group=Group(item.group)) if item.group not in ("", OPEN) else application
 
 
-async def _run(  # noqa: PLR0913 - what a run is made of
+async def _run(
     state: BatchState,
     client: Client,
     paths: Paths,

@@ -77,6 +77,7 @@ class Batch:
     served: StreamGateway
     consents: dict[str, list[ConsentFile]] = field(default_factory=dict)
     plan_for: Group | None = Group.HOME_AND_HUKOU
+    defer: float | None = None
 
     async def run(self, steps: Steps | None = None) -> dict[str, str]:
         """One run; how each application stands then. Raises KilledError where `steps` says so."""
@@ -92,7 +93,7 @@ class Batch:
             state.steps = steps
             if not state.is_filled:
                 fill(state)
-            sources = Sources(lambda _: Asked(fed.REGION, School.PUBLIC_PRIMARY, self.plan_for), consent)
+            sources = Sources(lambda _: Asked(fed.REGION, School.PUBLIC_PRIMARY, self.plan_for), consent, self.defer)
             client, clock = self.served.client(), self.gateway.clock
             run = BatchRun(state, client, sources, clock=clock, on_outcome=lambda _: steps.step(), pace=QUICK)
             await until_killed(run.run(), steps)
@@ -280,6 +281,19 @@ async def test_unavailable_check_is_asked_again_by_the_next_run_in_the_same_byte
     assert batch.uses() == [1] * FAMILIES
     assert set(batch.served.received.values()) == {2}
     assert {row["property.owns_home@1"] for row in batch.rows()} == {"YES"}
+
+
+async def test_deferred_batch_is_finished_by_another_run_long_after_its_queries_expired(batch: Batch) -> None:
+    batch.defer = 36_000.0
+    land = department_of(batch.gateway, "property.owns_home@1")
+    land.failure = UnreachableError(Reason.DEPARTMENT_UNREACHABLE)
+    assert await batch.run() == dict.fromkeys(ALL, "DEFERRED")
+    assert {row["run_again"] for row in batch.rows()} == {"yes"}
+    land.failure = None
+    batch.gateway.clock.now += 3_600
+    assert await batch.run() == ALL_OK
+    assert batch.uses() == [1] * FAMILIES
+    assert len(batch.served.received) == FAMILIES
 
 
 @pytest.mark.parametrize("reason", [Reason.QUERY_EXPIRED, Reason.RULES_CHANGED])
