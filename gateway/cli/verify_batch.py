@@ -72,7 +72,8 @@ def verify_batch(paths: Paths, requester: str, *, defer: float | None, as_json: 
         began, before = time.monotonic(), _done(state)
         try:
             with _progress(state) as on_outcome:
-                asyncio.run(_run(state, client, paths, requester, defer, on_outcome))
+                if any(is_open for _, is_open in state.statuses()):  # else there is nothing to connect for
+                    asyncio.run(_run(state, client, paths, requester, defer, on_outcome))
         finally:
             write_results(paths.results, state.rows())
             seconds = time.monotonic() - began
