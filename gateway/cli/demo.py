@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.correctness import is_right
+from gateway.cli.demo_cases import Cases
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
 from gateway.cli.options import FolderOption
@@ -20,7 +21,7 @@ from gateway.cli.sandbox import MADE_FILE, Asked, Sandbox
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start
 from gateway.cli.verify import ask
-from gateway.client import Verification
+from gateway.client import Client, Verification
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
@@ -39,6 +40,9 @@ families that are not."""
 IN_ORDER = 16
 MOST_FAMILIES = 40
 """Among POPULATION families there are always so many of interest."""
+_HEADINGS = ("family", "school", "group", "YES", "NO", "UNDET.", "exempt", "supported", "right", "ms")
+_WORDS = 3
+"""Columns that hold words, not figures."""
 _SCHOOLS = {
     School.PUBLIC_PRIMARY: "公办小学",
     School.PUBLIC_JUNIOR: "公办初中",
@@ -56,7 +60,10 @@ _GROUPS = {
 
 
 def demo(*, folder: FolderOption = None, families: int = FAMILIES) -> int:
-    """Start a federation, send applications of every group of annex 2, check every answer and every receipt.
+    """Start a federation, send applications of every group of annex 2, check every answer, verdict and receipt.
+
+    Then a family that leaves its group open, a department that is away while a family applies, paper where nothing can
+    be told online, and a county outside its window.
 
     Everything runs on loopback with fictional people, in a temporary folder unless --dir keeps it, and stops at
     the end. Exit code 0 if every answer is right and every receipt verifies offline, 1 otherwise.
@@ -90,49 +97,74 @@ async def _run(folder: Path, families: int) -> int:
             f"{len(tuple(sandbox.processes()))} parties are up after {time.perf_counter() - began:.1f} s: "
             f"a gateway, a consent issuer and {len(sandbox.nodes)} department nodes, each a process of its own.\n"
         )
-        wrong = await _send_all(sandbox, folder, families, console)
+        wrong = await _show(sandbox, folder, families, console)
     finally:
         await supervisor.stop()
     console.print(f"\nDone in {time.perf_counter() - began:.1f} s.")
     return 1 if wrong else 0
 
 
-async def _send_all(sandbox: Sandbox, folder: Path, families: int, console: Console) -> int:
-    """Send the applications; how many went wrong."""
-    operator = operator_key(read_endpoints(folder).operator_vkey)
-    table = Table(title="Applications 入学申请", title_justify="left", box=None, pad_edge=False)
-    for heading in ("family", "school", "group", "YES", "NO", "UNDET.", "exempt", "correct", "receipt", "ms"):
-        table.add_column(heading, no_wrap=True, justify="left" if heading in ("family", "school", "group") else "right")
-    wrong = 0
+async def _show(sandbox: Sandbox, folder: Path, families: int, console: Console) -> int:
+    """Send the applications, then show what else there is; how many things went wrong."""
     requester = sandbox.requesters[0].name
     async with open_client(folder, requester) as client, Guardians(folder) as guardians:
-        for truth in _chosen(folder, families):
-            application = truth.application
-            consent = await guardians.consent(application, requester)
-            began = time.perf_counter()
-            result = await ask(client, application, consent)
-            elapsed = (time.perf_counter() - began) * 1000
-            materials = _materials(result)
-            right = is_right(result, truth)
-            verified = _verifies_offline(result, operator)
-            wrong += not (right and verified)
-            outcomes = Counter(answer.outcome for answer in result.verified.answers)
-            table.add_row(
-                application.family,
-                _SCHOOLS[application.school],
-                _GROUPS[application.group],
-                *(str(outcomes[kind] or "·") for kind in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED)),
-                f"{sum(each.standing is Standing.EXEMPT for each in materials)} of {len(materials)}",
-                "[green]yes[/]" if right else "[red]NO[/]",
-                "[green]holds[/]" if verified else "[red]FAILS[/]",
-                f"{elapsed:.0f}",
-            )
+        sent, wrong = await _send_all(folder, requester, families, client, guardians, console)
+        cases = Cases(folder, requester, client, guardians, console)
+        first = next(iter(sent))[0]
+        doubtful = [each for each in sent if _has(each[1], Outcome.YES) and _has(each[1], Outcome.UNDETERMINED)]
+        done = [
+            await cases.open_group(first),
+            await cases.deferred(first),
+            *[await cases.offline(*each) for each in doubtful[:1]],
+            await cases.closed(first),
+        ]
+    return wrong + done.count(False)
+
+
+def _has(result: Verification, outcome: Outcome) -> bool:
+    return any(answer.outcome is outcome for answer in result.verified.answers)
+
+
+async def _send_all(
+    folder: Path, requester: str, families: int, client: Client, guardians: Guardians, console: Console
+) -> tuple[list[tuple[Truth, Verification]], int]:
+    """Send the applications; what came back, and how many went wrong."""
+    operator = operator_key(read_endpoints(folder).operator_vkey)
+    sent: list[tuple[Truth, Verification]] = []
+    table = Table(title="Applications 入学申请", title_justify="left", box=None, pad_edge=False)
+    for number, heading in enumerate(_HEADINGS):
+        table.add_column(heading, no_wrap=True, justify="left" if number < _WORDS else "right")
+    wrong = 0
+    for truth in _chosen(folder, families):
+        application = truth.application
+        consent = await guardians.consent(application, requester)
+        began = time.perf_counter()
+        result = await ask(client, application, consent)
+        elapsed = (time.perf_counter() - began) * 1000
+        sent.append((truth, result))
+        materials = _materials(result)
+        right = is_right(result, truth)
+        verified = _verifies_offline(result, operator)
+        wrong += not (right and verified)
+        outcomes = Counter(answer.outcome for answer in result.verified.answers)
+        supported = result.verdict is not None and application.group in result.verdict.supported
+        table.add_row(
+            application.family,
+            _SCHOOLS[application.school],
+            _GROUPS[application.group],
+            *(str(outcomes[kind] or "·") for kind in (Outcome.YES, Outcome.NO, Outcome.UNDETERMINED)),
+            f"{sum(each.standing is Standing.EXEMPT for each in materials)}/{len(materials)}",
+            "[green]yes[/]" if supported else "·",
+            "[green]yes[/]" if right and verified else "[red]NO[/]",
+            f"{elapsed:.0f}",
+        )
     console.print(table)
     console.print(
-        f"\n{table.row_count} applications, {wrong} wrong. Exempt: materials that the answers replace. "
-        "Every receipt was verified offline, from its file and the operator's key alone."
+        f"\n{table.row_count} applications, {wrong} wrong. Exempt: materials that need not be handed in; supported: all of "
+        "them are. Right: answers and verdict are the truth, and the receipt holds offline, from its file and the "
+        "operator's key alone."
     )
-    return wrong
+    return sent, wrong
 
 
 def _chosen(folder: Path, families: int) -> Iterator[Truth]:

@@ -90,21 +90,21 @@ def switch(
     after
         How many messages still pass before the fault sets in (default 0).
     """
-    switches = _switches(folder)
-    if node is not None and node not in switches:
-        raise MalformedError.at("NODE", f"must be one of {', '.join(switches)}", Reason.CONFIGURATION_INVALID)
+    found = switches(folder)
+    if node is not None and node not in found:
+        raise MalformedError.at("NODE", f"must be one of {', '.join(found)}", Reason.CONFIGURATION_INVALID)
     if node is None or fault is None:
         _refuse_options(seconds, days, after)
-        asked = switches if node is None else {node: switches[node]}
-        _show({name: found for name, file in asked.items() if (found := read_fault(file)) is not None}, as_json)
+        asked = found if node is None else {node: found[node]}
+        _show({name: fault_set for name, file in asked.items() if (fault_set := read_fault(file)) is not None}, as_json)
         return
     if fault == OFF:
         _refuse_options(seconds, days, after)
-        lifted = lift_fault(switches[node])
+        lifted = lift_fault(found[node])
         line = f"{node}: fault lifted\n" if lifted else f"{node}: no fault was set\n"
     else:
         chosen = make_fault(fault, seconds=seconds, days=days, after=after)
-        set_fault(switches[node], chosen)
+        set_fault(found[node], chosen)
         line = f"{node}: {KINDS[chosen.kind].text}; lift it with heyan department fault --dir {folder} {node} {OFF}\n"
     sys.stdout.write(line)
 
@@ -140,7 +140,7 @@ def _is_node(process: Process) -> bool:
     return process.words[0] == app.name[0]
 
 
-def _switches(folder: Path) -> Mapping[str, Path]:
+def switches(folder: Path) -> Mapping[str, Path]:
     """The switch of each node of the sandbox in `folder`, by the node's name."""
     if held(folder) is None:
         raise MalformedError.at(

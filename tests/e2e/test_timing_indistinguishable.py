@@ -27,9 +27,11 @@ from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
-from gateway.client import Client
+from gateway.cli.sandbox_rules import SandboxRules
+from gateway.client import Client, Plan
 from gateway.protocol.claims import CLAIMS, DepartmentKind
 from gateway.protocol.divisions import prefecture_of
+from gateway.protocol.matrix import School
 from gateway.protocol.outcomes import ATTESTABLE, Outcome
 from sandbox_departments.people import Application
 from sandbox_departments.register import Question as RegisterQuestion
@@ -71,6 +73,7 @@ class Person:
     """Whom one claim may be asked about, and what the right answer must be."""
 
     claim: str
+    parameters: Mapping[str, str]
     application: Application
     standing: Standing
 
@@ -87,21 +90,21 @@ def persons(running: Running) -> Persons:
         for kind in DepartmentKind
         for prefecture in prefectures
     }
+    rules = SandboxRules(running.folder / running.endpoints.rules)
     for truth in running.families[OTHERS:]:
         application = truth.application
-        for name in ASKED:
-            claim = CLAIMS[name]
+        for check in rules.asked(application.case).plan:
+            if check.claim not in ASKED:
+                continue
+            claim = CLAIMS[check.claim]
             about = {role: application.subjects[role] for role in claim.roles}
-            asked = RegisterQuestion(name, application.region, parameters_of(name), about)
+            asked = RegisterQuestion(claim.name, application.region, check.parameters, about)
             (finding,) = registers[claim.department, prefecture_of(application.region)].find([asked])
-            found[name, finding.standing].append(Person(name, application, finding.standing))
+            person = Person(claim.name, check.parameters, application, finding.standing)
+            found[claim.name, finding.standing].append(person)
     for register in registers.values():
         register.close()
     return found
-
-
-def parameters_of(name: str) -> dict[str, str]:
-    return {parameter: values[0] for parameter, values in CLAIMS[name].parameters.items()}
 
 
 class Asker:
@@ -113,18 +116,25 @@ class Asker:
         self._guardians = guardians
         self._requester = requester
         self._consents: dict[tuple[str, str], ConsentFile] = {}
+        self._plans: dict[tuple[str, School], Plan] = {}
 
     async def ask(self, person: Person) -> None:
         application, name = person.application, person.claim
         consent = await self._consent(person)
-        question = Question("c1", name, application.region, parameters_of(name))
-        submission = self._client.prepare([question], consent, "enrolment")
+        plan = await self._plan(application)
+        submission = self._client.prepare([Question("c1", name, application.region, person.parameters)], consent, plan)
         began = time.perf_counter()
         result = await self._client.send(submission)
         self.times[person.standing].append(time.perf_counter() - began)
         (answer,) = result.verified.answers
         known = person.standing is Standing.KNOWN
         assert (answer.outcome in (Outcome.YES, Outcome.NO)) if known else (answer.outcome is Outcome.UNDETERMINED)
+
+    async def _plan(self, application: Application) -> Plan:
+        key = application.region, application.school
+        if key not in self._plans:
+            self._plans[key] = await self._client.plan(*key, None)
+        return self._plans[key]
 
     async def _consent(self, person: Person) -> ConsentFile:
         key = person.claim, person.application.family
