@@ -160,8 +160,8 @@ async def _send_all(
         )
     console.print(table)
     console.print(
-        f"\n{table.row_count} applications, {wrong} wrong. Exempt: materials that need not be handed in; supported: all of "
-        "them are. Right: answers and verdict are the truth, and the receipt holds offline, from its file and the "
+        f"\n{table.row_count} applications, {wrong} wrong. Exempt: materials that need not be handed in; supported: if "
+        "that are all. Right: answers and verdict are the truth, and the receipt holds offline, from its file and the "
         "operator's key alone."
     )
     return sent, wrong
