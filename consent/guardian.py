@@ -21,11 +21,13 @@ import aiohttp
 from consent.authenticator import SoftwareAuthenticator
 from consent.consent_file import ConsentFile, GrantConsent, consent_from_json
 from consent.disclosures import Detail, disclosure_digest, read_disclosure, share_of
+from consent.dispute import challenge_of as challenge_of_dispute
 from consent.grant import challenge_of, read_payload
 from consent.passkey import assertion_to_json
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import b64url, parse_json_object, unb64url
 from gateway.protocol.digests import Kind, digest
+from gateway.protocol.disputes import Dispute
 from gateway.protocol.errors import (
     ForgedError,
     HeyanError,
@@ -119,6 +121,27 @@ class GuardianApp:
         if not isinstance(statement, str):
             raise MalformedError.at("statement", "must be text")
         return statement
+
+    async def dispute(self, person: Person, dispute: Dispute, *, rp_id: str | None = None) -> str:
+        """Dispute an answer that rests on a grant of this person's; the issuer's signed report.
+
+        `opener` and `issue_time` of the dispute are the issuer's to say, and mean nothing here.
+        """
+        assertion = person.authenticator.approve(
+            challenge_of_dispute(dispute), rp_id=rp_id or urlsplit(self._origin).hostname or "", origin=self._origin
+        )
+        body = {
+            "grant": b64url(dispute.grant_digest or b""),
+            "request_id": b64url(dispute.request_id),
+            "department": dispute.department,
+            "statement": b64url(dispute.statement_digest),
+            "ground": dispute.ground.name,
+            "assertion": assertion_to_json(assertion),
+        }
+        report = (await self._post("/v1/disputes", body)).get("report")
+        if not isinstance(report, str):
+            raise MalformedError.at("report", "must be text")
+        return report
 
     async def _consent(
         self,

@@ -30,11 +30,13 @@ from gateway.allowance import Allowance
 from gateway.applications import Applications
 from gateway.deadlines import deadline_of
 from gateway.deferring import deferral_of, deferred, ended, is_for_good
+from gateway.disputes import Disputes
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.party.process import Clock
 from gateway.protocol.application import open_application
 from gateway.protocol.codec import parse
+from gateway.protocol.disputes import spending
 from gateway.protocol.errors import (
     BadDataError,
     ConflictError,
@@ -95,6 +97,7 @@ class Pipeline:
         admission: Admission,
         unanswered: Allowance,
         waiting: WaitingRoom,
+        disputes: Disputes,
     ) -> None:
         self._identity = identity
         self._registry = registry
@@ -109,6 +112,7 @@ class Pipeline:
         self._unanswered = unanswered
         self._waiting = waiting
         self._under_way: UnderWay[receipt_pb2.Receipt] = UnderWay()
+        self._disputes = disputes
 
     async def verify(
         self, message: bytes, peer: Identity, time_left: float | None, place: Place | None = None
@@ -225,7 +229,7 @@ class Pipeline:
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
         application = granted.work.application
-        if granted.work.resumed is None:  # what was accepted in time is carried on
+        if granted.work.resumed is None and spending(granted.checks):  # what was accepted in time is carried on
             self._applications.require_allowed(application, query, granted.checks, granted.grants)
             self._applications.require_open(application, self._clock())
         require_single_questions(granted.checks)
@@ -236,6 +240,7 @@ class Pipeline:
             check_policy(query, part.part, registry)
             for check in part.part.checks:
                 authorize(check, query=query, grants=granted.grants, registry=registry)
+                self._disputes.require_reverifiable(check, part.part.department, granted.work.key)
         for use in granted.uses(granted.checks):
             if not self._requests.has_use_left(granted.work.resumed, use):
                 raise NotGrantedError(Reason.GRANT_USED_UP)
@@ -290,6 +295,7 @@ class Pipeline:
             receipt=receipt,
             earlier=work.resumed,
             uses=granted.uses(row.check for row in settlement.answered),
+            reverifies=tuple(row.check.dispute_id for row in settlement.answered if row.check.dispute_id),
             statement_digests=settlement.statement_digests,
             leaf=leaf,
             withheld=withheld.reason if withheld else None,

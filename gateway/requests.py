@@ -79,6 +79,8 @@ class Record:
     """What the request waits for from now on, its message still in the clear."""
     ended: Reason | None = None
     """Why it waits no longer, if that is not because it was answered."""
+    reverifies: tuple[bytes, ...] = ()
+    """Corrected disputes that the settlement answers after."""
 
 
 OnCommit = Callable[[RequestKey, Waiting | None, Reason | None], None]
@@ -176,6 +178,14 @@ class Requests:
         presented = parse(query_pb2.GrantPresentation, data, MAX_STATE)
         return Tags(derive_leaf_key(key)) if peek(presented.grant).iss == issuer else None
 
+    def encrypt(self, grant_digest: bytes, data: bytes, bound_to: bytes) -> bytes:
+        """`data` under the evidence key of a grant that was used here; LogUnavailableError if there is none."""
+        return self._vault.encrypt(self._key_of(grant_digest), data, bound_to)
+
+    def decrypt(self, grant_digest: bytes, ciphertext: bytes, bound_to: bytes) -> bytes:
+        """What `encrypt` made; LogUnavailableError if it was changed or moved, or its key is gone."""
+        return self._vault.decrypt(self._key_of(grant_digest), ciphertext, bound_to)
+
     async def commit(self, record: Record) -> tuple[Committed, Resumed]:
         """Log one settlement: leaf, uses, evidence and request in one transaction."""
         receipt = record.receipt
@@ -200,6 +210,7 @@ class Requests:
                     standing=record.standing,
                     deferral=self._encrypted(record, evidence_key),
                     earlier_leaves=len(record.earlier.leaf_indexes) if record.earlier else 0,
+                    reverifies=record.reverifies,
                 )
             committed = await self._log.append(entry)
             if committed.overtaken:
@@ -242,6 +253,12 @@ class Requests:
         key = self._vault.new_key()
         ciphertext = self._vault.encrypt(key, encode(write_presentation(grant)), _grant_bound(grant.digest))
         return Evidence(grant.digest, self._vault.wrap(key, grant.digest), ciphertext)
+
+    def _key_of(self, grant_digest: bytes) -> bytes:
+        key = self._held_key(grant_digest)
+        if key is None:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no evidence key of that grant")
+        return key
 
     def _held_key(self, grant_digest: bytes) -> bytes | None:
         held = self._store.evidence(grant_digest)

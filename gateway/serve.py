@@ -12,7 +12,7 @@ from random import SystemRandom
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from consent.status_follower import StatusFollower
 from consent.verified import GenuineGrants
@@ -23,7 +23,10 @@ from gateway.config import GatewayConfig
 from gateway.deferral import DeferralTraffic, DeferralWorker
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.links import DepartmentLinks
+from gateway.departments.node_calls import NodeCalls
 from gateway.departments.traffic import Traffic, Unanswered
+from gateway.dispute_relay import DisputeRelay
+from gateway.disputes import Disputes, dispute_allowance
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
@@ -121,6 +124,18 @@ class GatewayProcess:
         stamp = LeafStamp(config.identity, keeper.current, clock)
         withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
         self._events = Events(self._log, requests, self._acknowledgements, stamp, withdrawals)
+        self._relay = DisputeRelay(self._store, requests, NodeCalls(keeper.current, self._tls).open_dispute)
+        unconfirmed = Gauge("heyan_disputes_unconfirmed", "Disputes that no department confirmed", registry=metrics)
+        unconfirmed.set_function(lambda: self._relay.waiting)
+        self._disputes = Disputes(
+            log=self._log,
+            store=self._store,
+            requests=requests,
+            events=self._events,
+            stamp=stamp,
+            relay=self._relay,
+            allowance=dispute_allowance(),
+        )
         self._admission = Admission(config.max_requests)
         self._rulebook = Rulebook(config.rules)
         applications = Applications(self._rulebook)
@@ -136,6 +151,7 @@ class GatewayProcess:
             events=self._events,
             admission=self._admission,
             unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),
+            disputes=self._disputes,
             waiting=room,
         )
         self._deferral = DeferralWorker(
@@ -169,6 +185,7 @@ class GatewayProcess:
             clock=clock,
             watch=self._watchers.watch,
             on_withdrawal=self._deferral.withdrawn,
+            disputes=self._disputes,
         )
         guard, counts = Guard(keeper.current, self._refusals.record), Metrics(metrics, self._admission, self._links)
         self._streams = VerifyStreams(Desk(methods.carry, self._admission, guard, counts.item))
@@ -206,6 +223,7 @@ class GatewayProcess:
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
             asyncio.create_task(repeat(60.0, self._deferral.load, "look for deferred requests")),
             asyncio.create_task(repeat(1.0, self._deferral.run, "ask again for what was deferred")),
+            asyncio.create_task(repeat(1.0, self._relay.run_once, "bring disputes to departments")),
         ]
         _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port)
         return Ports(port, probe_port)
@@ -273,7 +291,7 @@ class GatewayProcess:
         """Log the adoption of each version, and keep the links in step."""
         current = self._keeper.current()
         await self._events.adopt(current)
-        self._links.reconcile(current, self._acknowledgements.expect, self._events.take_orphans)
+        self._links.reconcile(current, self._acknowledgements.expect, self._disputes.take_orphans)
 
     def _signer(self) -> SignerKey:
         registry, now = self._keeper.current(), self._clock()

@@ -12,6 +12,7 @@ from consent.revocation import open_revocation
 from gateway.admission import Admission, Place
 from gateway.applications import Applications
 from gateway.departments.links import DepartmentLinks
+from gateway.disputes import Disputes
 from gateway.events import Events
 from gateway.log import Log
 from gateway.party.process import Clock
@@ -77,6 +78,7 @@ class GatewayMethods:
         clock: Clock,
         watch: Watch,
         on_withdrawal: Callable[[bytes], None],
+        disputes: Disputes,
     ) -> None:
         self._pipeline = pipeline
         self._events = events
@@ -87,6 +89,7 @@ class GatewayMethods:
         self._clock = clock
         self._watch = watch
         self._on_withdrawal = on_withdrawal
+        self._disputes = disputes
 
     def methods(self) -> tuple[Method, ...]:
         """Every method with the roles that may call it."""
@@ -95,6 +98,7 @@ class GatewayMethods:
             Method("Verify", REQUESTERS, self.verify),
             Method("GetVerification", REQUESTERS, self.get_verification),
             Method("ReportRevocation", ISSUERS, self.report_revocation),
+            Method("DisputeAnswer", REQUESTERS | ISSUERS, self.dispute_answer),
         )
 
     async def get_plan(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
@@ -123,6 +127,7 @@ class GatewayMethods:
             await self._watch(request, peer, context.time_remaining())
         with self._admission.take(peer):
             receipt = self._pipeline.get(request.request_id, peer)
+            self._disputes.attach(receipt)
         verdict = self._applications.verdict(receipt)
         return gateway_service_pb2.GetVerificationResponse(receipt=receipt, verdict=verdict).SerializeToString()
 
@@ -136,6 +141,12 @@ class GatewayMethods:
             log_time = await self._events.withdraw(revocation)
         self._on_withdrawal(revocation.grant_digest)
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
+
+    async def dispute_answer(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+        """See the contract."""
+        with self._admission.take(peer):
+            response = await self._disputes.open(message, peer)
+        return response.SerializeToString()
 
 
 class LogMethods:

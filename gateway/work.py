@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from consent.verified import VerifiedGrant
 from gateway.protocol.application import Application
+from gateway.protocol.disputes import spending
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import Check, OpenedPart, Query
 from gateway.requests import Resumed
@@ -44,8 +45,9 @@ class Granted:
         return [check for part in self.parts for check in part.part.checks]
 
     def uses(self, checks: Iterable[Check]) -> tuple[Use, ...]:
-        """The authorizations that `checks` spend, each once."""
-        uses = dict.fromkeys((use.grant_digest, use.authorization) for check in checks for use in check.authorizations)
+        """The authorizations that `checks` spend, each once; what is asked after a correction spends none."""
+        spent = (use for check in spending(checks) for use in check.authorizations)
+        uses = dict.fromkeys((use.grant_digest, use.authorization) for use in spent)
         return tuple(
             Use(
                 digest,

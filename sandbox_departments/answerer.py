@@ -137,6 +137,10 @@ class Answerer:
         until = self._clock() - age
         return await self._on_thread(lambda: self._journal.unacknowledged(gateway, until))
 
+    async def unasked(self, gateway: str) -> tuple[bytes, ...]:
+        """Digests of the batches of resolutions that a gateway owes, oldest first."""
+        return await self._on_thread(lambda: self._journal.unasked(gateway))
+
     async def owed_batch(self, batch: bytes) -> OwedBatch | None:
         """A batch as it is sent again; None if it was acknowledged meanwhile."""
         return await self._on_thread(lambda: self._journal.owed_batch(batch))

@@ -15,6 +15,7 @@ A node trusts no gateway. For one ask that came over the connection of a gateway
                     10  the guardians' passkeys approved these very grants, where the registry asks for it
     spend           11  each authorization has a use left, counted in distinct request_ids
                     12  the requester has not asked about these subjects too often (counted found or not found)
+                        (both but for checks asked once more after a correction, which must ask just what was disputed)
     (outside)       13  the register is asked
     attest          14  each finding becomes an outcome; every outcome has one size
 
@@ -31,7 +32,7 @@ folder, and nothing raised here holds an identifier or a name.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -41,6 +42,7 @@ from consent.verification import authorize, open_grant, require_evidence
 from consent.verified import GenuineGrants, VerifiedGrant
 from gateway.protocol.attestation import Asked, Attestation, Refusal, sealed_digest
 from gateway.protocol.claims import Claim, Role, claim_named
+from gateway.protocol.disputes import require_reverifiable, spending
 from gateway.protocol.errors import (
     BadDataError,
     ConflictError,
@@ -185,20 +187,32 @@ def open_subjects(admitted: Admitted, keys: Mapping[str, OpeningKey], situation:
 def spend(opened: Opened, past: Past, budget: Budget, secret: bytes, now: float) -> Spent:
     """Rules 11 and 12: count the request_id against uses and budget, or against neither.
 
-    Raises NotGrantedError (GRANT_USED_UP, BUDGET_EXHAUSTED). `secret` is the node's own, 32 bytes.
+    Raises NotGrantedError (GRANT_USED_UP, BUDGET_EXHAUSTED, or what `require_reverifiable` raises). `secret` is the
+    node's own, 32 bytes.
     """
-    query, grants = opened.admitted.query, opened.admitted.grants
-    uses = frozenset(use for check in opened.admitted.part.part.checks for use in check.authorizations)
+    query, grants, part = opened.admitted.query, opened.admitted.grants, opened.admitted.part.part
+    corrections = tuple(check.dispute_id for check in part.checks if check.dispute_id)
+    for check in part.checks:
+        if check.dispute_id:
+            require_reverifiable(
+                check,
+                past.disputed(check.dispute_id, part.department),
+                department=part.department,
+                requester=query.requester,
+                request_id=query.request_id,
+            )
+    charged = spending(part.checks)
+    uses = frozenset(use for check in charged for use in check.authorizations)
     for use in uses:
         if past.uses_of(use.grant_digest, use.authorization) >= _max_uses(grants[use.grant_digest], use):
             raise NotGrantedError(Reason.GRANT_USED_UP)
-    subjects = tuple(sorted({pseudonym(subject, secret) for subject in opened.subjects.values()}))
+    subjects = pseudonyms(opened, {role for check in charged for role, _ in check.subjects}, secret)
     for subject in subjects:
         if past.probes_of(subject, query.requester, now - budget.window) >= budget.requests:
             raise NotGrantedError(Reason.BUDGET_EXHAUSTED)
     keep_until = max(query.answer_until_time, *(grant.expires for grant in grants.values())) + EARLY_TOLERANCE
     answer_until = query.answer_until_time + EARLY_TOLERANCE
-    spent = Spent(query.requester, query.request_id, uses, subjects, now, answer_until, keep_until)
+    spent = Spent(query.requester, query.request_id, uses, subjects, now, answer_until, keep_until, corrections)
     past.spend(spent)
     return spent
 
@@ -268,6 +282,11 @@ def refuse(received: Received, error: BadDataError, situation: Situation, nonce:
 def pseudonym(subject: Subject, secret: bytes) -> bytes:
     """How the journal names a subject: HMAC-SHA-256 under the node's secret over the canonical record."""
     return hmac.digest(secret, _PSEUDONYM_PREFIX + canonical_record(subject), sha256)
+
+
+def pseudonyms(opened: Opened, roles: Collection[Role], secret: bytes) -> tuple[bytes, ...]:
+    """The pseudonyms of the subjects of `roles`, each once, sorted."""
+    return tuple(sorted({pseudonym(opened.subjects[role], secret) for role in roles}))
 
 
 def _subject(opening: query_pb2.SubjectOpening) -> Subject:

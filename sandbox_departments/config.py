@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from pydantic import Field
 
 from gateway.party.config import PartyConfig
+from sandbox_departments.working_days import Calendar
 
 
 class NodeConfig(PartyConfig):
@@ -22,4 +24,13 @@ class NodeConfig(PartyConfig):
     max_owed: int = Field(10_000, ge=1, description="statements that a gateway may leave unacknowledged")
     max_owed_age: float = Field(86_400.0, gt=0, description="seconds for which it may leave one unacknowledged")
     status_wait: float = Field(1.0, gt=0, le=30, description="seconds to wait for an issuer's status list")
+    holidays: tuple[date, ...] = Field(
+        (), description="public holidays (YYYY-MM-DD): days on which disputes do not come nearer to being overdue"
+    )
+    makeup_days: tuple[date, ...] = Field((), description="Saturdays and Sundays that are worked instead")
     stop_grace: float = Field(5.0, gt=0, description="seconds for what is under way when the node stops")
+
+    @property
+    def calendar(self) -> Calendar:
+        """The days in which the department works."""
+        return Calendar(frozenset(self.holidays), frozenset(self.makeup_days))

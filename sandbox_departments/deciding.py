@@ -28,10 +28,12 @@ from sandbox_departments.answering import (
     Situation,
     attest,
     open_subjects,
+    pseudonyms,
     questions_of,
     repeat_of,
     spend,
 )
+from sandbox_departments.cases import CaseFile, case_of
 from sandbox_departments.journal_entries import Answered, Repeated
 from sandbox_departments.ledger import Ledger
 from sandbox_departments.past import Answers, Spent
@@ -135,13 +137,17 @@ class Deciding:
         attestations = attest(item, findings, self.register.snapshot_date, self.situation, self.randomness)
         statements = tuple(map(write_statement, attestations))
         query, part, sealed = item.admitted.digests
-        self.ledger.keep_answers(spent, Answers(query, part, sealed, statements))
+        digests = tuple(map(statement_digest, statements))
+        cases = [case_of(question, self.secret) for question in questions_of(item)]
+        issuers = {name: grant.issuer for name, grant in item.admitted.grants.items()}
+        file = CaseFile(dict(zip(digests, cases, strict=True)), issuers)
+        self.ledger.keep_answers(spent, Answers(query, part, sealed, statements), file)
         entry = Answered(
             query=query,
             part=part,
             requester=spent.requester,
-            subjects=spent.subjects,
-            statements=tuple(map(statement_digest, statements)),
+            subjects=pseudonyms(item, item.subjects, self.secret),
+            statements=digests,
             standings=tuple(finding.standing for finding in findings),
         )
         return Stated(statements, entry)

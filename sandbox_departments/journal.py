@@ -24,9 +24,9 @@ from pathlib import Path
 from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.reasons import Reason
 from sandbox_departments.journal_entries import Entry, read_entry
-from sandbox_departments.ledger import GENESIS, SCHEMA, Ledger, OwedBatch, faults_as_log_unavailable, link
+from sandbox_departments.ledger import GENESIS, SCHEMAS, Ledger, OwedBatch, faults_as_log_unavailable, link
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = len(SCHEMAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,10 @@ class Journal:
     def _make_schema(self) -> None:
         with faults_as_log_unavailable():
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
+            if version < SCHEMA_VERSION:
+                missing = " ".join(SCHEMAS[version:])
+                self._connection.executescript(f"BEGIN; {missing} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            elif version > SCHEMA_VERSION:
                 raise LogUnavailableError(Reason.LOG_UNAVAILABLE, f"journal: schema {version}, not {SCHEMA_VERSION}")
 
     @contextmanager
@@ -104,6 +105,16 @@ class Journal:
                 "SELECT digest FROM batches WHERE gateway = ? AND message IS NOT NULL AND sign_time <= ?"
                 " ORDER BY sign_time, rowid",
                 (gateway, until),
+            ).fetchall()
+        return tuple(row[0] for row in rows)
+
+    def unasked(self, gateway: str) -> tuple[bytes, ...]:
+        """Digests of the batches of resolutions that a gateway owes: nobody asked for them."""
+        with faults_as_log_unavailable():
+            rows = self._connection.execute(
+                "SELECT digest FROM batches WHERE gateway = ? AND message IS NOT NULL"
+                " AND digest IN (SELECT batch FROM disputes WHERE batch IS NOT NULL) ORDER BY sign_time, rowid",
+                (gateway,),
             ).fetchall()
         return tuple(row[0] for row in rows)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from gateway.protocol.codec import decode_json
+from gateway.protocol.disputes import Ground
 from gateway.protocol.reasons import Reason
+from gateway.protocol.resolutions import ResolutionReason
 from sandbox_departments.register import Standing
 
 
@@ -48,13 +50,21 @@ class Refused(_Entry, frozen=True, tag="refused"):
     reason: Reason
 
 
+class Resolved(_Entry, frozen=True, tag="resolved"):
+    """A resolution of a dispute; `dispute` is the digest of the disputed statement, made to `requester`."""
+
+    dispute: bytes
+    requester: str
+    statement: bytes
+
+
 class BatchSigned(_Entry, frozen=True, tag="batch_signed"):
     """A reply batch for one gateway, with every part that it speaks of. `batch` is the signed batch's digest."""
 
     time: float
     gateway: str
     batch: bytes
-    parts: tuple[Answered | Repeated | Refused, ...]
+    parts: tuple[Answered | Repeated | Refused | Resolved, ...]
 
 
 class BatchAcknowledged(_Entry, frozen=True, tag="batch_acknowledged"):
@@ -77,7 +87,26 @@ class AcknowledgementRefused(_Entry, frozen=True, tag="acknowledgement_refused")
     reason: Reason
 
 
-Entry = BatchSigned | BatchAcknowledged | AcknowledgementRefused
+class DisputeReceived(_Entry, frozen=True, tag="dispute_received"):
+    """An answer was disputed; `dispute` is its digest, `proof` that of the opener's signed word."""
+
+    time: float
+    gateway: str
+    dispute: bytes
+    opener: str
+    ground: Ground
+    proof: bytes
+
+
+class DisputeDecided(_Entry, frozen=True, tag="dispute_decided"):
+    """What staff decided of a dispute."""
+
+    time: float
+    dispute: bytes
+    reason: ResolutionReason
+
+
+Entry = BatchSigned | BatchAcknowledged | AcknowledgementRefused | DisputeReceived | DisputeDecided
 PartEntry = Answered | Repeated | Refused
 
 _encoder = msgspec.json.Encoder()

@@ -15,8 +15,11 @@ from typing import Any
 import msgspec
 
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
+from gateway.protocol.disputes import Disputed
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.reasons import Reason
+from sandbox_departments.cases import CaseFile, read_case_file, write_case_file
+from sandbox_departments.dispute_ledger import DISPUTES_SCHEMA, DisputeLedger
 from sandbox_departments.journal_entries import Entry, write_entry
 from sandbox_departments.past import Answers, Spent
 
@@ -26,7 +29,7 @@ GENESIS = bytes(DIGEST_BYTES)
 CLOCK_MARGIN = 7 * 86_400.0
 """Seconds by which a clock may be ahead before uses and budgets are forgotten that still bind once it is right."""
 
-SCHEMA = """
+_FIRST_SCHEMA = """
     CREATE TABLE entries (sequence INTEGER PRIMARY KEY, hash BLOB NOT NULL, entry BLOB NOT NULL) STRICT;
     CREATE TABLE batches (
         digest BLOB PRIMARY KEY, gateway TEXT NOT NULL, sign_time REAL NOT NULL, size INTEGER NOT NULL,
@@ -55,6 +58,9 @@ SCHEMA = """
         PRIMARY KEY (origin, size)
     ) STRICT, WITHOUT ROWID;
 """
+
+SCHEMAS = (_FIRST_SCHEMA, DISPUTES_SCHEMA)
+"""Each brings a journal from one version to the next, the first a new file to version 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +94,33 @@ class Ledger:
         kept = () if statements is None else msgspec.msgpack.decode(statements, type=tuple[bytes, ...])
         return Answers(query, part, sealed, kept)
 
-    def keep_answers(self, spent: Spent, answers: Answers) -> None:
-        """Keep the statements of a request_id for repetitions, and the request_id itself as long as its uses."""
+    def keep_answers(self, spent: Spent, answers: Answers, case_file: CaseFile) -> None:
+        """Keep the statements of a request_id for repetitions, and the request_id itself as long as its uses.
+
+        As long, its answers can be disputed: by `case_file` they are found again.
+        """
         statements = msgspec.msgpack.encode(answers.statements)
         digests = (answers.query, answers.part, answers.sealed)
         self._run(
-            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (spent.requester, spent.request_id, *digests, statements, spent.answer_until, spent.keep_until),
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                spent.requester,
+                spent.request_id,
+                *digests,
+                statements,
+                spent.answer_until,
+                spent.keep_until,
+                write_case_file(case_file),
+            ),
         )
+
+    def case_file(self, requester: str, request_id: bytes) -> CaseFile | None:
+        """By what the answers to a request_id of a requester are found again; None if there are none."""
+        row = self._one(
+            "SELECT case_file FROM answers WHERE requester = ? AND request_id = ? AND case_file IS NOT NULL",
+            (requester, request_id),
+        )
+        return None if row is None else read_case_file(row[0])
 
     def uses_of(self, grant_digest: bytes, authorization: int) -> int:
         """How many request_ids have used an authorization."""
@@ -121,6 +146,17 @@ class Ledger:
                 "INSERT OR IGNORE INTO probes VALUES (?, ?, ?, ?)",
                 (subject, spent.requester, spent.request_id, spent.time),
             )
+        for dispute_id in spent.corrections:
+            self.disputes.reverify(dispute_id, spent.request_id)
+
+    @property
+    def disputes(self) -> DisputeLedger:
+        """The node's disputes, in the same transaction."""
+        return DisputeLedger(self._connection)
+
+    def disputed(self, dispute_id: bytes, department: str) -> Disputed | None:
+        """A dispute as far as asking once more depends on it."""
+        return self.disputes.disputed(dispute_id, department)
 
     @contextmanager
     def reservation(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The department node as a gRPC service: `Answer`, `AnswerOne` and `Describe`, for gateways only.
+"""The department node as a gRPC service: `Answer`, `AnswerOne`, `OpenDispute` and `Describe`, for gateways only.
 
 Handlers take raw bytes. Who calls is the certificate of the connection, held against the registry for every call and
 for every message of a stream; whatever is said inside is then answered for that gateway and no other.
@@ -24,6 +24,7 @@ from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2
 from sandbox_departments.acknowledgements import Settlement
 from sandbox_departments.answerer import Answerer
+from sandbox_departments.disputes import DisputeDesk
 from sandbox_departments.replies import Incoming, ReplyBatch
 from sandbox_departments.streams import AnswerStream, Wire
 from sandbox_departments.worker import Worker
@@ -57,12 +58,14 @@ class Node:
         guard: Guard,
         worker: Worker,
         answerer: Answerer,
+        disputes: DisputeDesk,
         open_wire: OpenWire = nullcontext,
     ) -> None:
         self._description = description
         self._guard = guard
         self._worker = worker
         self._answerer = answerer
+        self._disputes = disputes
         self._open_wire = open_wire
         self._origins = count(1)
         self._streams: set[AnswerStream] = set()
@@ -71,7 +74,11 @@ class Node:
     @property
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:  # type: ignore[type-arg]
         """What a `grpc.aio.Server` serves."""
-        methods = (Method("AnswerOne", GATEWAYS, self._answer_one), Method("Describe", GATEWAYS, self._describe))
+        methods = (
+            Method("AnswerOne", GATEWAYS, self._answer_one),
+            Method("Describe", GATEWAYS, self._describe),
+            Method("OpenDispute", GATEWAYS, self._open_dispute),
+        )
         streams = (StreamMethod("Answer", GATEWAYS, self._answer),)
         return unary_handlers(SERVICE, methods, self._guard), stream_handlers(SERVICE, streams, self._guard)
 
@@ -127,6 +134,11 @@ class Node:
         if reply.fault:
             raise _fault(Reason(reply.fault))
         return encode(department_service_pb2.AnswerOneResponse(batch=batch.message.batch, statements=reply.statements))
+
+    async def _open_dispute(self, message: bytes, peer: Identity, _context: Context) -> bytes:
+        if self.stopping:
+            raise UnreachableError(Reason.SHUTTING_DOWN, retry_after=_RETRY)
+        return encode(await self._disputes.receive(message, peer.uri))
 
     async def _describe(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
         parse(department_service_pb2.DescribeRequest, message, MAX_MESSAGE)

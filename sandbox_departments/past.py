@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.protocol.disputes import Disputed
 from gateway.protocol.query import GrantUse
 
 
@@ -20,7 +21,10 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one request_id is counted against. `subjects` are pseudonyms; both times bound how long it is kept."""
+    """What one request_id is counted against. `subjects` are pseudonyms; both times bound how long it is kept.
+
+    `corrections` are the disputes after whose correction it asks once more, which counts against nothing else.
+    """
 
     requester: str
     request_id: bytes
@@ -29,6 +33,7 @@ class Spent:
     time: float
     answer_until: float
     keep_until: float
+    corrections: tuple[bytes, ...] = ()
 
 
 class Past(Protocol):
@@ -46,6 +51,10 @@ class Past(Protocol):
         """How many request_ids of a requester have asked about a subject after `since`."""
         ...
 
+    def disputed(self, dispute_id: bytes, department: str) -> Disputed | None:
+        """A dispute of an answer of this node (its SPIFFE ID), as far as asking once more depends on it."""
+        ...
+
     def spend(self, spent: Spent) -> None:
-        """Count one request_id against the authorizations and the subjects that it rests on."""
+        """Count one request_id against the authorizations, subjects and corrections that it rests on."""
         ...

@@ -36,6 +36,9 @@ from sandbox_departments.register_rows import STALE_AFTER_DAYS, RegisterTable, R
 REGISTER_FILE = "register.db"
 """The register's file in a node's folder."""
 
+CORRECTIONS = "corrections"
+"""The table of what was corrected since (see `corrections`): the name of a case, and the right answer."""
+
 ROWS_PER_STATEMENT = 1000
 """Rows of one INSERT, cut down by sqlite-utils to what SQLite's bound on parameters allows."""
 
@@ -78,18 +81,18 @@ class SqliteRegister:
 
     def __init__(self, path: Path) -> None:
         """Open the register at `path`; UnreachableError if it is not one or cannot be read."""
-        with _faults_as_unreachable():
+        with faults_as_unreachable():
             self._connection = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
             )
         try:
-            with _faults_as_unreachable():
+            with faults_as_unreachable():
                 meta: dict[str, str] = dict(self._connection.execute("SELECT name, value FROM meta"))
             self._department = DepartmentKind(meta["department"])
             self._prefecture = meta["prefecture"]
             self._snapshot_date = date.fromisoformat(meta["snapshot_date"])
             self._fresh_from = (self._snapshot_date - timedelta(days=int(meta["stale_after_days"]))).isoformat()
-            with _faults_as_unreachable():
+            with faults_as_unreachable():
                 windows = {table.name: self._window_of(table) for table in tables_of(self._department)}
             self._person = PERSON_WINDOW.substitute(windows)
             self._facts = {
@@ -126,7 +129,7 @@ class SqliteRegister:
         other roles or parameters than the claim; UnreachableError if the file cannot be read.
         """
         claims = [self._claim_of(question) for question in questions]
-        with _faults_as_unreachable(), self._one_state():
+        with faults_as_unreachable(), self._one_state():
             return tuple(map(self._finding, questions, claims))
 
     def close(self) -> None:
@@ -210,7 +213,8 @@ class SqliteRegister:
 
 
 @contextmanager
-def _faults_as_unreachable() -> Iterator[None]:
+def faults_as_unreachable() -> Iterator[None]:
+    """Turn a fault of SQLite into UnreachableError, which never becomes a "no"."""
     try:
         yield
     except sqlite3.Error as fault:
@@ -235,6 +239,7 @@ def _build(path: Path, department: DepartmentKind, prefecture: str, families: Se
             }
             database.table("meta").create({"name": str, "value": str}, pk="name", strict=True)
             database.table("meta").insert_all({"name": name, "value": value} for name, value in meta.items())
+            database.table(CORRECTIONS).create({"case_name": bytes, "answer": int}, pk="case_name", strict=True)
             for table in tables_of(department):
                 database.table(table.name).create(dict(table.columns), strict=True)
                 database.table(table.name).insert_all(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from consent.status_follower import StatusFollower
 from gateway.party.probes import Probes
@@ -30,11 +30,12 @@ from gateway.protocol.reasons import Reason
 from sandbox_departments.answerer import Answerer, Sources, Terms
 from sandbox_departments.answering import Budget
 from sandbox_departments.config import NodeConfig
+from sandbox_departments.corrections import open_register as open_sandbox_register
+from sandbox_departments.disputes import DisputeDesk
 from sandbox_departments.journal import Journal
 from sandbox_departments.node import SERVICE, Description, Node, OpenWire
 from sandbox_departments.node_keys import NodeKeys, load_secret
 from sandbox_departments.register import Register
-from sandbox_departments.registers import SqliteRegister
 from sandbox_departments.worker import Worker
 
 LOOK_INTERVAL = 1.0
@@ -58,7 +59,7 @@ async def serve(
     config: NodeConfig,
     stop: asyncio.Event,
     *,
-    open_register: OpenRegister = lambda config: SqliteRegister(config.register_file),
+    open_register: OpenRegister = open_sandbox_register,
     open_wire: OpenWire = nullcontext,
     server_options: ServerOptions = SERVER_OPTIONS,
     clock: Clock = time.time,
@@ -118,15 +119,28 @@ class NodeProcess:
             clock=clock,
             randomness=secrets.token_bytes,
         )
+        self._disputes = DisputeDesk(
+            config.spiffe_id,
+            registry=self._keeper.current,
+            keys=self._keys,
+            journal=self._journal,
+            thread=self._thread,
+            clock=clock,
+            randomness=secrets.token_bytes,
+        )
         self._worker = Worker(self._answerer)
         self._node = Node(
             Description(config.spiffe_id, self._keeper.current, clock),
             guard=Guard(self._keeper.current),
             worker=self._worker,
             answerer=self._answerer,
+            disputes=self._disputes,
             open_wire=open_wire,
         )
-        self._probes = Probes(config.probes, self.complaints, CollectorRegistry())
+        metrics = CollectorRegistry()
+        self._open_disputes = Gauge("heyan_disputes_open", "Disputes that staff have not decided", registry=metrics)
+        self._overdue_disputes = Gauge("heyan_disputes_overdue", "Disputes past their due time", registry=metrics)
+        self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._server = grpc.aio.server(options=server_options)
         self._server.add_generic_rpc_handlers(self._node.handlers)
@@ -141,6 +155,7 @@ class NodeProcess:
             asyncio.create_task(self._worker.run()),
             asyncio.create_task(self._keeper.run()),
             asyncio.create_task(repeat(LOOK_INTERVAL, self._look_after, "look after keys and health")),
+            asyncio.create_task(repeat(LOOK_INTERVAL, self._look_at_disputes, "look at disputes")),
             asyncio.create_task(repeat(PURGE_INTERVAL, self._answerer.purge, "purge the journal")),
         ]
         await self._server.start()
@@ -169,6 +184,13 @@ class NodeProcess:
     async def _stop_answering(self) -> None:
         if self._tasks:
             await self._node.stop()
+
+    async def _look_at_disputes(self) -> None:
+        """Sign what staff decided, and count what they have not."""
+        await self._disputes.sign_decided()
+        undecided, overdue = await self._disputes.count(self._config.calendar)
+        self._open_disputes.set(undecided)
+        self._overdue_disputes.set(overdue)
 
     async def _look_after(self) -> None:
         """What a second brings: renewed keys and certificates, ended sealing keys, health."""

@@ -2,6 +2,7 @@
 
 - On opening, what the gateway never acknowledged is sent again (recovered = true) before anything new, one batch a
   message; what another open stream of it has just been sent is not owed yet.
+- A resolution of a dispute, which nobody asked for, is sent in the same way as soon as it is signed.
 - What stays unacknowledged for REMIND_AGE is sent again on the open stream too: an acknowledgement may be lost, or the
   gateway's log may have failed, while both streams stay up for weeks.
 - Whatever is read takes one of IN_FLIGHT places until its reply is written, so that a gateway that does not read
@@ -160,6 +161,11 @@ class AnswerStream:
         if not self._done.empty():
             return
         now = asyncio.get_running_loop().time()
+        for batch in await self._answerer.unasked(self.gateway):
+            owed = None if batch in self.sent else await self._answerer.owed_batch(batch)
+            if owed is not None:
+                self.sent.add(batch)
+                self._done.put_nowait(_Done(owed.message, 0))
         overdue = await self._answerer.overdue(self.gateway, REMIND_AGE)
         self._reminded = {batch: time for batch, time in self._reminded.items() if batch in set(overdue)}
         waiting = [batch for batch in overdue if now - self._reminded.get(batch, -REMIND_AGE) >= REMIND_AGE]

@@ -10,5 +10,7 @@ lists           status indexes and the signed lists
 service         the rules: drafts, approvals, withdrawals
 app             the same over HTTPS
 reports         withdrawals brought to gateways at once
+disputes        disputes of guardians, signed and kept
+dispute_reports and brought to gateways until they have them
 server          wiring, start and stop
 """

@@ -5,6 +5,7 @@
     POST /v1/consents                      a draft to show and approve
     POST /v1/consents/{draft}/approval     the grant, and what its holder needs to use it
     POST /v1/revocations                   the signed statement of a withdrawal
+    POST /v1/disputes                      the signed report of a dispute, which goes to the gateway
     GET  /healthz
 
 A problem is `{"reason", "zh", "en"}`, with `violations` for located ones, as application/problem+json (RFC 9457).
@@ -27,7 +28,8 @@ import structlog
 from aiohttp import web
 
 from consent.consent_file import consent_to_json
-from consent.issuer.requests import MAX_BODY, ApprovalBody, DraftBody, RevocationBody, read_body
+from consent.issuer.disputes import GuardianDisputes
+from consent.issuer.requests import MAX_BODY, ApprovalBody, DisputeBody, DraftBody, RevocationBody, read_body
 from consent.issuer.service import ConsentIssuer, Draft
 from consent.passkey import assertion_from_json
 from consent.status_list import MEDIA_TYPE, TTL
@@ -75,14 +77,20 @@ class IssuerApp:
     """The handlers. `keys` gives the public keys to publish; `close` after the server has stopped."""
 
     def __init__(
-        self, issuer: ConsentIssuer, keys: Callable[[], tuple[PublicKey, ...]], on_withdrawn: OnWithdrawn
+        self,
+        issuer: ConsentIssuer,
+        disputes: GuardianDisputes,
+        keys: Callable[[], tuple[PublicKey, ...]],
+        on_withdrawn: OnWithdrawn,
     ) -> None:
         self._issuer = issuer
+        self._disputes = disputes
         self._keys = keys
         self._on_withdrawn = on_withdrawn
         self._drafting = ThreadPoolExecutor(1, "consent-drafts")
         self._withdrawing = ThreadPoolExecutor(1, "consent-withdrawals")
         self._drafts, self._approvals, self._withdrawals = _Bound("drafts"), _Bound("approvals"), _Bound("withdrawals")
+        self._disputed = _Bound("disputes")
 
     def application(self) -> web.Application:
         """The aiohttp application; further pages may be added to it."""
@@ -92,6 +100,7 @@ class IssuerApp:
         app.router.add_post("/v1/consents", self._draft)
         app.router.add_post("/v1/consents/{draft}/approval", self._approve)
         app.router.add_post("/v1/revocations", self._revoke)
+        app.router.add_post("/v1/disputes", self._dispute)
         app.router.add_get("/healthz", self._healthz)
         return app
 
@@ -128,6 +137,12 @@ class IssuerApp:
             withdrawn = await self._run_urgent(lambda: self._issuer.revoke(body.jti, assertion))
         self._on_withdrawn(withdrawn.statement, withdrawn.gateway)
         return _json({"statement": withdrawn.statement})
+
+    async def _dispute(self, request: web.Request) -> web.Response:
+        body = read_body(DisputeBody, await request.read())
+        with self._disputed.one():
+            report = await self.run(lambda: self._disputes.dispute(body))
+        return _json({"report": report}, status=201)
 
     async def _status_list(self, request: web.Request) -> web.Response:
         number = int(request.match_info["number"])

@@ -65,6 +65,20 @@ class RevocationBody(_Body, frozen=True):
     assertion: dict[str, Any]
 
 
+class DisputeBody(_Body, frozen=True):
+    """POST /v1/disputes: a grant and an answer that rests on it, by their digests, and what is said to be wrong.
+
+    The assertion's challenge is `consent.dispute.challenge_of`. Bytes are base64url.
+    """
+
+    grant: Annotated[str, msgspec.Meta(max_length=64)]
+    request_id: Annotated[str, msgspec.Meta(max_length=64)]
+    department: _Uri
+    statement: Annotated[str, msgspec.Meta(max_length=64)]
+    ground: Annotated[str, msgspec.Meta(max_length=32)]
+    assertion: dict[str, Any]
+
+
 def read_body(kind: type[T], data: bytes) -> T:
     """The body of a request; MalformedError that quotes nothing of it."""
     if len(data) > MAX_BODY:

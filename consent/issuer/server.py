@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from consent.issuer.app import IssuerApp
 from consent.issuer.config import IssuerConfig
+from consent.issuer.dispute_reports import DisputeReporter
+from consent.issuer.disputes import GuardianDisputes
 from consent.issuer.reports import RevocationReporter
 from consent.issuer.service import ConsentIssuer, IssuerSettings
 from consent.issuer.store import IssuerStore
@@ -63,7 +65,16 @@ class IssuerServer:
             random_bytes=secrets.token_bytes,
         )
         self._issuer = issuer
-        self._app = IssuerApp(issuer, self._public_keys, self._reporter.report)
+        disputes = GuardianDisputes(
+            issuer,
+            spiffe_id=config.spiffe_id,
+            store=self._store,
+            signing_key=self._signing_key,
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+        )
+        self._dispute_reporter = DisputeReporter(self._store, registry=self._keeper.current, tls=self._tls, clock=clock)
+        self._app = IssuerApp(issuer, disputes, self._public_keys, self._reporter.report)
         self._probes = Probes(config.probes, self._complaints, CollectorRegistry())
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,6 +95,7 @@ class IssuerServer:
             loop.create_task(self._keeper.run()),
             loop.create_task(repeat(PURGE_SECONDS, lambda: self._app.run(self._issuer.purge), "purge")),
             loop.create_task(repeat(LOOK_SECONDS, self._look_at_keys, "keys")),
+            loop.create_task(repeat(LOOK_SECONDS, self._dispute_reporter.run_once, "report disputes")),
             loop.create_task(repeat(LOOK_SECONDS, lambda: self._app.run(self._store.probe), "probe the store")),
         ]
         bound: int = self._runner.addresses[0][1]

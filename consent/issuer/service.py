@@ -217,6 +217,10 @@ class ConsentIssuer:
         self._lists.changed(grant.status_list)
         return Withdrawn(statement, grant.gateway)
 
+    def require_approved(self, account_id: str, challenge: bytes, assertion: Assertion) -> None:
+        """Hold an assertion over `challenge` against the passkey of an account; ForgedError (EVIDENCE_INVALID)."""
+        self._verify(assertion, self._account(account_id), challenge, self._registry())
+
     def status_list(self, number: int) -> str:
         """The token of a status list, signed within the last second; NotFoundError."""
         return self._lists.token(number)

@@ -66,6 +66,32 @@ def create_store(db: Database) -> None:
         db.execute(statement)
 
 
+_DISPUTES = """
+CREATE TABLE reports (statement BLOB PRIMARY KEY, jti TEXT NOT NULL, gateway TEXT NOT NULL, report TEXT NOT NULL,
+    made REAL NOT NULL, ended REAL, refusal TEXT) STRICT, WITHOUT ROWID;
+CREATE INDEX reports_by_grant ON reports (jti);
+CREATE INDEX reports_unended ON reports (made) WHERE ended IS NULL;
+CREATE INDEX grants_by_digest ON grants (digest)
+"""
+
+
+@migrations()
+def create_reports(db: Database) -> None:
+    """Disputes of guardians, as they are reported to gateways; `ended` is NULL until one has taken or refused it."""
+    for statement in _DISPUTES.split(";"):
+        db.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """A guardian's dispute: the digest of the disputed statement, and the signed report for the gateway."""
+
+    statement: bytes
+    jti: str
+    gateway: str
+    report: str
+
+
 @dataclass(frozen=True, slots=True)
 class StoredGrant:
     """What is kept of a grant. `guardian` tells a guardian's from a co-resident's; `statement` is its revocation."""
@@ -245,6 +271,12 @@ class IssuerStore:
         return None if row is None else StoredGrant(**{**dict(row), "guardian": bool(row["guardian"])})
 
     @_alone
+    def grant_of(self, grant_digest: bytes) -> StoredGrant | None:
+        """The grant of a digest."""
+        row = self._row("SELECT * FROM grants WHERE digest = ?", grant_digest)
+        return None if row is None else StoredGrant(**{**dict(row), "guardian": bool(row["guardian"])})
+
+    @_alone
     def revoke(self, jti: str, now: float, statement: str) -> None:
         """Mark a grant withdrawn, with the statement that says so; durable when this returns."""
         with self._durable():
@@ -257,6 +289,39 @@ class IssuerStore:
             "SELECT status_index FROM grants WHERE status_list = ? AND revoked IS NOT NULL", (status_list,)
         )
         return tuple(row["status_index"] for row in rows)
+
+    # -- disputes -------------------------------------------------------------------------------------------
+
+    @_alone
+    def put_report(self, report: StoredReport, now: float) -> None:
+        """Keep a report that was just signed; durable when this returns."""
+        with self._durable():
+            values = (report.statement, report.jti, report.gateway, report.report, now)
+            self._db.execute("INSERT INTO reports VALUES (?, ?, ?, ?, ?, NULL, NULL)", values)
+
+    @_alone
+    def report_of(self, statement: bytes) -> str | None:
+        """The report by which an answer was disputed."""
+        row = self._row("SELECT report FROM reports WHERE statement = ?", statement)
+        return None if row is None else row["report"]
+
+    @_alone
+    def count_reports(self, jti: str) -> int:
+        """How many answers were disputed on the strength of a grant."""
+        return self._count("SELECT count(*) FROM reports WHERE jti = ?", jti)
+
+    @_alone
+    def unreported(self, most: int) -> tuple[StoredReport, ...]:
+        """Reports that no gateway has taken or refused, the oldest first."""
+        query = "SELECT statement, jti, gateway, report FROM reports WHERE ended IS NULL ORDER BY made LIMIT ?"
+        return tuple(StoredReport(*row) for row in self._db.execute(query, (most,)))
+
+    @_alone
+    def end_report(self, statement: bytes, now: float, refusal: str | None) -> None:
+        """The gateway took a report, or refused it for a reason."""
+        with self._durable():
+            values = (now, refusal, statement)
+            self._db.execute("UPDATE reports SET ended = ?, refusal = ? WHERE statement = ?", values)
 
     def _row(self, sql: str, *values: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()

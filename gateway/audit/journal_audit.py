@@ -6,7 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.audit.findings import Disagreement, Finding
-from gateway.audit.journals import BatchAcknowledged, BatchSigned, JournalView, Refused, StatedPart
+from gateway.audit.journals import (
+    BatchAcknowledged,
+    BatchSigned,
+    DisputeDecided,
+    JournalView,
+    Refused,
+    Resolved,
+    StatedPart,
+)
 from gateway.audit.log_view import LoggedStatement, LogIndex, LogView
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.leaf import CheckStatus
@@ -49,7 +57,7 @@ class JournalAudit:
                 for part in entry.parts:
                     for statement in part.statements:
                         self._stated.setdefault(statement, _Stated(entry.time, part))
-            if entry.gateway not in log.gateways:
+            if isinstance(entry, DisputeDecided) or entry.gateway not in log.gateways:
                 continue
             if isinstance(entry, BatchSigned):
                 self._batches.setdefault((entry.gateway, entry.batch), entry)
@@ -101,7 +109,7 @@ class JournalAudit:
         for (department, statement), places in self._index.statements.items():
             if department != self._view.department:
                 continue
-            if all(place.status is None for place in places):
+            if all(place.status is None and not place.is_resolution for place in places):
                 self.recovered += 1
             queries = {place.query_tag for place in places if place.status is not None}
             if len(queries) > 1:
@@ -121,8 +129,10 @@ class JournalAudit:
         wrong_status = (place.status is CheckStatus.REFUSED and not isinstance(part, Refused)) or (
             place.status is CheckStatus.ANSWERED and isinstance(part, Refused)
         )
+        wrong_kind = isinstance(part, Resolved) and place.status is not None
+        wrong_kind |= place.is_resolution and not isinstance(part, Resolved)
         wrong_requester = place.status is not None and part.requester not in ("", place.requester)
-        if wrong_status or wrong_requester:
+        if wrong_status or wrong_kind or wrong_requester:
             yield self._finding(Disagreement.MISREPORTED, statement, place.index)
 
     def of_withdrawals(self) -> Iterator[Finding]:

@@ -57,7 +57,25 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
         return (self.statement,)
 
 
-StatedPart = Answered | Repeated | Refused
+class Resolved(msgspec.Struct, frozen=True, tag="resolved"):
+    """A resolution of a dispute; `dispute` is the digest of the disputed statement, made to `requester`."""
+
+    dispute: bytes
+    requester: str
+    statement: bytes
+
+    @property
+    def query(self) -> bytes:
+        """It answers none."""
+        return b""
+
+    @property
+    def statements(self) -> tuple[bytes, ...]:
+        """The resolution is the only statement."""
+        return (self.statement,)
+
+
+StatedPart = Answered | Repeated | Refused | Resolved
 
 
 class BatchSigned(msgspec.Struct, frozen=True, tag="batch_signed"):
@@ -94,7 +112,23 @@ class AcknowledgementRefused(msgspec.Struct, frozen=True, tag="acknowledgement_r
     reason: str
 
 
-Entry = BatchSigned | BatchAcknowledged | AcknowledgementRefused
+class DisputeReceived(msgspec.Struct, frozen=True, tag="dispute_received"):
+    """An answer was disputed; `dispute` is its digest."""
+
+    time: float
+    gateway: str
+    dispute: bytes
+    opener: str
+
+
+class DisputeDecided(msgspec.Struct, frozen=True, tag="dispute_decided"):
+    """The department's staff decided a dispute."""
+
+    time: float
+    dispute: bytes
+
+
+Entry = BatchSigned | BatchAcknowledged | AcknowledgementRefused | DisputeReceived | DisputeDecided
 
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 

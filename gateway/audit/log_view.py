@@ -49,7 +49,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class LoggedStatement:
-    """One place in the log that names a statement; `status` is None where it was logged as recovered."""
+    """One place in the log that names a statement; `status` is None where it was logged as recovered or resolution."""
 
     index: int
     log_time: float
@@ -57,6 +57,7 @@ class LoggedStatement:
     requester: str = ""
     query_tag: bytes = b""
     grant_tags: tuple[bytes, ...] = ()
+    is_resolution: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,11 @@ def _read_statements(
         for statement in recovery.statement_digests:
             place = LoggedStatement(position, time, None)
             index.statements.setdefault((recovery.department, statement), []).append(place)
+
+    resolution = leaf.resolution
+    if resolution.department in departments:
+        place = LoggedStatement(position, time, None, is_resolution=True)
+        index.statements.setdefault((resolution.department, resolution.statement_digest), []).append(place)
 
 
 def _read_gaps(

@@ -31,10 +31,11 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Orphans:
-    """Statements of verified reply batches that nobody waits for."""
+    """Statements of a verified reply batch that nobody waits for."""
 
     department: str
     proofs: tuple[StatementProof, ...]
+    signed: SignedBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class DepartmentStream:
             for proof in reply.proofs
         ]
         if orphans:
-            task = asyncio.create_task(self._hand_over(Orphans(self.department, tuple(orphans))))
+            task = asyncio.create_task(self._hand_over(Orphans(self.department, tuple(orphans), batch.signed)))
             self._orphans.add(task)
             task.add_done_callback(self._orphans.discard)
 

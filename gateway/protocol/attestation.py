@@ -225,14 +225,17 @@ def write_statement(statement: Statement) -> bytes:
 
 
 def read_statement(data: bytes) -> Statement:
-    """The statement of canonical bytes; MalformedError (ATTESTATION_INVALID or MESSAGE_MALFORMED)."""
+    """The statement of canonical bytes; MalformedError (ATTESTATION_INVALID or MESSAGE_MALFORMED).
+
+    A resolution is none: it answers no query, and is read by `gateway.protocol.resolutions`.
+    """
     message = parse_canonical(attestation_pb2.Statement, data, MAX_MESSAGE)
     kind = message.WhichOneof("kind")
     if kind == "attestation":
         return _read_attestation(message.attestation)
     if kind == "refusal":
         return _read_refusal(message.refusal)
-    raise MalformedError.at("statement.kind", "must be set", _INVALID)
+    raise MalformedError.at("statement.kind", "must be an attestation or a refusal", _INVALID)
 
 
 def _read_attestation(message: attestation_pb2.Attestation) -> Attestation:

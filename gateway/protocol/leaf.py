@@ -98,6 +98,7 @@ def read_leaf(data: bytes) -> log_pb2.LogLeaf:
     from_timestamp(leaf, "log_time")
     if leaf.WhichOneof("event") is None:
         raise MalformedError.at("leaf.event", "must be set")
+    _require_digests(leaf)
     for check in leaf.verification.checks:
         if int(check.status) not in _STATUSES:
             raise MalformedError.at("leaf.verification.checks.status", "must be set, to a status of the contract")
@@ -116,6 +117,18 @@ def _check_offline(leaf: log_pb2.LogLeaf) -> None:
             raise MalformedError.at("leaf.offline_ticket.ticket_tag", f"must be {DIGEST_BYTES} bytes")
     if leaf.HasField("offline_result") and {len(result.ticket_tag), len(result.result_digest)} != {DIGEST_BYTES}:
         raise MalformedError.at("leaf.offline_result", f"must hold a tag and a digest of {DIGEST_BYTES} bytes")
+
+
+def _require_digests(leaf: log_pb2.LogLeaf) -> None:
+    """The digests by which a dispute and its resolution are found; MalformedError."""
+    digests: list[bytes] = []
+    if leaf.HasField("dispute"):
+        event = leaf.dispute
+        digests = [event.statement_digest, event.grant_tag, event.proof_digest]
+    elif leaf.HasField("resolution"):
+        digests = [leaf.resolution.dispute_id, leaf.resolution.statement_digest]
+    if any(len(value) != DIGEST_BYTES for value in digests):
+        raise MalformedError.at("leaf.event", f"must have digests of {DIGEST_BYTES} bytes")
 
 
 def write_leaf(leaf: log_pb2.LogLeaf) -> bytes:

@@ -52,6 +52,8 @@ class Check:
     parameters: tuple[tuple[str, str], ...]
     subjects: tuple[tuple[Role, bytes], ...]
     authorizations: tuple[GrantUse, ...]
+    dispute_id: bytes = b""
+    """The dispute (32 bytes) after whose correction this is asked once more; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +213,10 @@ def read_check(message: check_pb2.Check) -> Check:
     _require_digests("check.authorizations", [use.grant_digest for use in uses], MAX_GRANTS)
     if any(use.authorization > MAX_USES for use in uses):
         raise MalformedError.at("check.authorizations.authorization", "is out of range")
+    if len(message.dispute_id) not in (0, DIGEST_BYTES):
+        raise MalformedError.at("check.dispute_id", f"must be empty, or {DIGEST_BYTES} bytes")
     subjects = tuple((Role(subject.role), subject.commitment) for subject in message.subjects)
-    return Check(message.check_id, message.claim, message.region, parameters, subjects, uses)
+    return Check(message.check_id, message.claim, message.region, parameters, subjects, uses, message.dispute_id)
 
 
 def write_check(check: Check) -> check_pb2.Check:
@@ -227,6 +231,7 @@ def write_check(check: Check) -> check_pb2.Check:
             check_pb2.GrantUse(grant_digest=use.grant_digest, authorization=use.authorization)
             for use in check.authorizations
         ],
+        dispute_id=check.dispute_id,
     )
 
 

@@ -69,6 +69,16 @@ class Reason(StrEnum):
     OVERLOADED = "OVERLOADED"
     TOO_MANY_UNANSWERED = "TOO_MANY_UNANSWERED"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+    # disputes
+    DISPUTE_INVALID = "DISPUTE_INVALID"
+    ANSWER_NOT_DISPUTABLE = "ANSWER_NOT_DISPUTABLE"
+    TOO_MANY_DISPUTES = "TOO_MANY_DISPUTES"
+    DISPUTE_UNKNOWN = "DISPUTE_UNKNOWN"
+    DISPUTE_OTHER_QUESTION = "DISPUTE_OTHER_QUESTION"
+    DISPUTE_OPEN = "DISPUTE_OPEN"
+    DISPUTE_UPHELD = "DISPUTE_UPHELD"
+    DISPUTE_SPENT = "DISPUTE_SPENT"
+    DISPUTE_RESOLVED = "DISPUTE_RESOLVED"
     # subjects
     # paper, where nothing can be told online
     OFFLINE_ANSWERED_YES = "OFFLINE_ANSWERED_YES"
@@ -362,6 +372,44 @@ _TEXTS: dict[Reason, Text] = {
     Reason.OFFLINE_RESULT_CONFLICT: Text(
         "该线下核验单已有不同的核验结果，不能更改。如该结果有误，请联系审计人员。",
         "This ticket has another result already, which stands. If it is wrong, call an auditor.",
+    ),
+    Reason.DISPUTE_INVALID: Text(
+        "异议的签名或内容验证失败。请由请求方或监护人重新提出。",
+        "The dispute does not verify. Have the requester or the guardian open it again.",
+    ),
+    Reason.ANSWER_NOT_DISPUTABLE: Text(
+        "没有可由您提出异议的该项答复。只能对本方已获得的是、否或无法确定的答复提出异议。",
+        "There is no such answer that you may dispute. Only answers of yes, no or undetermined that you were given, or "
+        "that rest on your consent, can be disputed.",
+    ),
+    Reason.TOO_MANY_DISPUTES: Text(
+        "短时间内提出的异议过多。请按提示的时间后重试。",
+        "Too many disputes in a short time. Retry after the stated delay.",
+    ),
+    Reason.DISPUTE_UNKNOWN: Text(
+        "该部门没有此请求方的这项异议。请核对异议编号。",
+        "This department has no such dispute of this requester. Check the dispute's id.",
+    ),
+    Reason.DISPUTE_OTHER_QUESTION: Text(
+        "更正后的重新核验必须与被异议的核验完全相同：同一事项、行政区、参数、人员和授权。",
+        "What is asked again after a correction must be just what was disputed: the same claim, region, parameters, "
+        "subjects and grants. Use the same consent.",
+    ),
+    Reason.DISPUTE_OPEN: Text(
+        "部门尚未处理完该异议。处理完毕后再重新核验。",
+        "The department has not resolved the dispute yet. Verify again once it has.",
+    ),
+    Reason.DISPUTE_UPHELD: Text(
+        "部门核查后维持原答复，不再免次数重新核验。",
+        "The department looked into it and upheld its answer, so it is not asked again without a use.",
+    ),
+    Reason.DISPUTE_SPENT: Text(
+        "该异议更正后的重新核验已经使用过。",
+        "The verification that this dispute allowed was made already.",
+    ),
+    Reason.DISPUTE_RESOLVED: Text(
+        "该异议已经处理完毕，不能更改。",
+        "The dispute is resolved already, and stays so.",
     ),
     Reason.SUBJECT_UNDECIPHERABLE: Text(
         "密封内容无法解开。请用登记册中的现行密钥重新密封。",

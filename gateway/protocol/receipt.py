@@ -11,7 +11,8 @@
    answer, refusal or unavailability, so that no department was skipped;
 6. the leaves record just these answers: the newest row of each check names its statement, says unavailable, or
    says deferred, and then the query allows that;
-7. its offline tickets, which `receipt_tickets` tells more of.
+7. its offline tickets, which `receipt_tickets` tells more of;
+8. every dispute that it brings is of one of its answers, and logged (`receipt_disputes`).
 
 So a changed outcome fails at 5, a skipped department at 4 or 5, a hidden or rewritten record at 2 or 6.
 The keys are judged at the logged time: a receipt stays good when keys rotate or the registry expires.
@@ -36,6 +37,7 @@ from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import OpenedPart, Query, SignedQuery, read_query
 from gateway.protocol.query_rules import match_parts
 from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt_disputes import VerifiedDispute, disputes_of
 from gateway.protocol.receipt_rows import Answer, Row, recorded_in, rows_of
 from gateway.protocol.receipt_tickets import Ticket, TicketContext, verify_tickets
 from gateway.protocol.registry import Registry, open_registry
@@ -67,6 +69,7 @@ class VerifiedReceipt:
     """What the query serves; the verdict follows from it, the answers, and rules of its digest."""
     witnessed: bool = False
     tickets: tuple[Ticket, ...] = ()
+    disputes: tuple[VerifiedDispute, ...] = ()
 
 
 def verify_receipt(
@@ -107,13 +110,15 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry 
     key = registry.key(query.requester, KeyUse.QUERY, signed.key_id, times[0], Reason.QUERY_SIGNATURE_INVALID)
     key.verify(signed.signature, Kind.QUERY, signed.query, Reason.QUERY_SIGNATURE_INVALID)
     parts = match_parts(query, receipt.parts)
-    rows = rows_of(receipt, registry, signed.digest, query, parts, recorded_in(leaves))
+    recorded = recorded_in(leaves)
+    rows = rows_of(receipt, registry, signed.digest, query, parts, recorded)
     _hold_against_leaves(rows, leaves, parts, tags)
     answers = {check.check_id: rows[check.check_id].answer for part in parts for check in part.part.checks}
     tickets = verify_tickets(
         receipt,
         TicketContext(registry, query, signed.digest, application, parts, tags, leaves, answers),
     )
+    disputes = disputes_of(receipt, registry, query, tags, recorded)
     return VerifiedReceipt(
         query=query,
         query_digest=signed.digest,
@@ -123,6 +128,7 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry 
         registry_version=registry.version,
         application=application,
         tickets=tickets,
+        disputes=disputes,
     )
 
 

@@ -7,8 +7,8 @@ Durability contract, held by every adapter and by one contract suite:
 - The tree only grows, under a compare-and-swap on its size and root. The checkpoint is signed while the swap
   is held, and nobody sees it before it is durable. A store that went backwards is refused for good.
 - A use of an authorization is counted once for each request, and never beyond its `max_uses`; a request_id
-  stands for one query; a withdrawn grant releases nothing. An entry that breaks one of these is recorded with its
-  `withheld` leaf instead, and stores no request.
+  stands for one query; a withdrawn grant releases nothing; one request asks after a correction. An entry that breaks
+  one of these is recorded with its `withheld` leaf instead, and stores no request.
 - A request's leaves follow one another: an entry that was made without knowing the newest is not committed.
 - What a request waits for changes in the transaction of its leaf, and in no other.
 - An offline ticket is opened once, by the request's newest leaf, and resolved once. An entry that comes too late is not
@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from gateway.protocol.disputes import Disputed
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
 
@@ -29,7 +30,7 @@ SignCheckpoint = Callable[[int, bytes], str]
 """Signs the checkpoint of (size, root) as a C2SP note."""
 
 
-KEPT_BACK = (Reason.GRANT_REVOKED, Reason.REQUEST_ID_CONFLICT, Reason.GRANT_USED_UP)
+KEPT_BACK = (Reason.GRANT_REVOKED, Reason.REQUEST_ID_CONFLICT, Reason.DISPUTE_SPENT, Reason.GRANT_USED_UP)
 """Why a commit may keep an entry back, in the order in which that is looked at."""
 
 
@@ -141,6 +142,33 @@ class TicketWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredDispute:
+    """A dispute, by the digest of the disputed statement. `relay`, which the department is brought, is encrypted.
+
+    `disputed.corrected` and `disputed.reverified` are what the store makes of it later. Each index is of a leaf.
+    """
+
+    dispute_id: bytes
+    key: RequestKey
+    grant_digest: bytes
+    disputed: Disputed
+    relay: bytes
+    leaf_index: int = -1
+    resolution: bytes | None = None
+    """The department's AttestedStatement, serialized."""
+    resolution_index: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResolution:
+    """What became of a dispute; the first one stands."""
+
+    dispute_id: bytes
+    corrected: bool
+    statement: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One leaf and all that is committed with it."""
 
@@ -159,6 +187,10 @@ class Entry:
     """Grants that must not have been withdrawn when this is committed."""
     withdrawal: Withdrawal | None = None
     ticket: TicketWrite | None = None
+    dispute: StoredDispute | None = None
+    resolution: StoredResolution | None = None
+    reverifies: tuple[bytes, ...] = ()
+    """Corrected disputes that `request` asks after: each allows one request, counted here."""
     registry_version: int | None = None
     """Set on the leaf that records the adoption of a registry."""
     tallies: Tallies | None = None
@@ -224,6 +256,14 @@ class Store(Protocol):
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """Index of the leaf that records this withdrawal, or None if it was not reported."""
+        ...
+
+    def dispute(self, dispute_id: bytes) -> StoredDispute | None:
+        """A dispute, with what became of it."""
+        ...
+
+    def open_disputes(self) -> Mapping[bytes, str]:
+        """The departments (SPIFFE IDs) of all disputes that are not resolved, by id, oldest first."""
         ...
 
     def registry_version(self) -> int:

@@ -27,20 +27,8 @@ from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
-from gateway.stores import sqlite_deferrals, sqlite_tickets
-from gateway.stores.port import (
-    Committed,
-    Entry,
-    Evidence,
-    Head,
-    RequestKey,
-    SignCheckpoint,
-    StoredRequest,
-    StoredTicket,
-    TicketKey,
-    Waiting,
-    Withdrawal,
-)
+from gateway.stores import port, sqlite_deferrals, sqlite_disputes, sqlite_evidence, sqlite_tickets
+from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
 from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_statistics import add_tallies, read_page
@@ -88,7 +76,7 @@ class SqliteStore:
             if self._is_overtaken(entry):
                 left_out[position] = ()
                 continue
-            if clash := self._keep_evidence(entry):
+            if clash := sqlite_evidence.keep(self._writer, entry):
                 left_out[position] = clash
                 continue
             reason = self._kept_back(entry)
@@ -153,23 +141,6 @@ class SqliteStore:
         ).fetchone()
         return bool(count != entry.earlier_leaves)
 
-    def _keep_evidence(self, entry: Entry) -> tuple[Evidence, ...]:
-        """Store the entry's evidence; what is there already under another key is returned and nothing is stored."""
-        held = [self._evidence(self._writer, item.grant_digest) for item in entry.evidence]
-        clash = tuple(
-            other
-            for item, other in zip(entry.evidence, held, strict=True)
-            if other is not None and other.wrapped_key != item.wrapped_key
-        )
-        if not clash:
-            rows = [
-                (item.grant_digest, item.wrapped_key, item.ciphertext)
-                for item, other in zip(entry.evidence, held, strict=True)
-                if other is None
-            ]
-            self._writer.executemany("INSERT INTO evidence VALUES (?, ?, ?)", rows)
-        return clash
-
     def _kept_back(self, entry: Entry) -> Reason | None:
         """Why the entry is withheld, if it is; otherwise its uses are spent."""
         if any(self._withdrawn_at(self._writer, grant) is not None for grant in entry.standing):
@@ -182,7 +153,12 @@ class SqliteStore:
             ).fetchone()
             if row is not None and row[0] != request.query_digest:
                 return Reason.REQUEST_ID_CONFLICT
-        return None if self._spend(entry) else Reason.GRANT_USED_UP
+        if not sqlite_disputes.may_reverify(self._writer, entry):
+            return Reason.DISPUTE_SPENT
+        if not self._spend(entry):
+            return Reason.GRANT_USED_UP
+        sqlite_disputes.reverify(self._writer, entry)
+        return None
 
     def _spend(self, entry: Entry) -> bool:
         """Count the entry's uses that its request has not spent before; False, and none counted, if one is short."""
@@ -222,6 +198,7 @@ class SqliteStore:
                 "INSERT INTO withdrawals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (entry.withdrawal.issuer, entry.withdrawal.grant_digest, index),
             )
+        sqlite_disputes.keep_disputes(self._writer, entry, index)
         if entry.registry_version is not None:
             self._writer.execute(
                 "INSERT INTO registries VALUES (?, ?) ON CONFLICT DO NOTHING", (entry.registry_version, index)
@@ -279,23 +256,31 @@ class SqliteStore:
 
     def evidence(self, grant_digest: bytes) -> Evidence | None:
         """See the port."""
-        return self._read(lambda reader: self._evidence(reader, grant_digest))
+        return self._read(lambda reader: sqlite_evidence.find(reader, grant_digest))
 
-    def ticket(self, key: TicketKey) -> StoredTicket | None:
+    def ticket(self, key: port.TicketKey) -> port.StoredTicket | None:
         """See the port."""
         return self._read(lambda reader: sqlite_tickets.find(reader, key))
 
-    def tickets_of(self, query_digest: bytes) -> Sequence[StoredTicket]:
+    def tickets_of(self, query_digest: bytes) -> Sequence[port.StoredTicket]:
         """See the port."""
         return self._read(lambda reader: sqlite_tickets.of_query(reader, query_digest))
 
-    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[StoredTicket]:
+    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[port.StoredTicket]:
         """See the port."""
         return self._read(lambda reader: sqlite_tickets.open_ones(reader, requester, after_leaf, count))
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """See the port."""
         return self._read(lambda reader: self._withdrawn_at(reader, withdrawal))
+
+    def dispute(self, dispute_id: bytes) -> port.StoredDispute | None:
+        """See the port."""
+        return self._read(lambda reader: sqlite_disputes.find_dispute(reader, dispute_id))
+
+    def open_disputes(self) -> Mapping[bytes, str]:
+        """See the port."""
+        return self._read(sqlite_disputes.find_open)
 
     def registry_version(self) -> int:
         """See the port."""
@@ -332,7 +317,7 @@ class SqliteStore:
                 found[digest] = row[0]
         return found
 
-    def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
+    def waiting(self, after: RequestKey | None, count: int) -> Sequence[port.Waiting]:
         """See the port."""
         with self._reading, as_unavailable():
             return sqlite_deferrals.waiting_after(self._reader, after, count)
@@ -373,13 +358,6 @@ class SqliteStore:
             (withdrawal.issuer, withdrawal.grant_digest),
         ).fetchone()
         return int(row[0]) if row else None
-
-    @staticmethod
-    def _evidence(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:
-        row = connection.execute(
-            "SELECT grant_digest, wrapped_key, ciphertext FROM evidence WHERE grant_digest = ?", (grant_digest,)
-        ).fetchone()
-        return Evidence(*row) if row else None
 
 
 def _left_out(head: Head, foreign: tuple[Evidence, ...]) -> Committed:

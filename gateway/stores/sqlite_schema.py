@@ -72,3 +72,19 @@ def create_statistics(db: Database) -> None:
     for statement in _STATISTICS.split(";"):
         if statement.strip():
             db.execute(statement)
+
+
+_DISPUTES = """
+CREATE TABLE disputes (dispute BLOB PRIMARY KEY, department TEXT NOT NULL, requester TEXT NOT NULL,
+    request_id BLOB NOT NULL, grant_digest BLOB NOT NULL, question BLOB NOT NULL, relay BLOB NOT NULL,
+    leaf_index INTEGER NOT NULL, corrected INTEGER, resolution BLOB, resolution_index INTEGER, reverified BLOB) STRICT;
+CREATE INDEX disputes_open ON disputes (leaf_index) WHERE corrected IS NULL;
+"""
+
+
+@migrations()
+def create_disputes(db: Database) -> None:
+    """Disputes; `corrected` is NULL while one is open."""
+    for statement in _DISPUTES.split(";"):
+        if statement.strip():
+            db.execute(statement)

@@ -15,10 +15,10 @@ import structlog
 from gateway.party.keyfiles import load_signing_keys
 from gateway.protocol.keys import SigningKey
 from sandbox_departments.config import NodeConfig
+from sandbox_departments.corrections import open_register
 from sandbox_departments.faults.register import SwitchedRegister
 from sandbox_departments.faults.switch import Switch
 from sandbox_departments.faults.wire import UNBOUNDED_SENDING, FaultyNode
-from sandbox_departments.registers import SqliteRegister
 from sandbox_departments.serve import serve
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +51,7 @@ async def _serve_until_down(config: NodeConfig, stop: asyncio.Event, switch: Swi
 
     watching = asyncio.create_task(end())
     try:
-        with closing(SqliteRegister(config.register_file)) as register:
+        with closing(open_register(config)) as register:
             await serve(
                 config,
                 ended,

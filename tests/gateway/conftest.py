@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,15 @@ from gateway.client import Plan
 from gateway.deferral import DeferralTraffic, DeferralWorker
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.traffic import Unanswered
+from gateway.dispute_relay import DisputeRelay
+from gateway.disputes import Disputes
 from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
 from gateway.protocol.claims import CLAIMS
-from gateway.protocol.errors import UnreachableError
+from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.matrix import School
@@ -61,6 +63,22 @@ PLAN = Plan(
 """Of rules that nobody holds anything against: what rules refuse is tested in test_applications."""
 
 
+class Brought:
+    """What departments were brought of disputes; `failure` is raised instead if set."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+        self.failure: HeyanError | None = None
+        self.on_bring: Callable[[str, bytes], Awaitable[None]] | None = None
+
+    async def __call__(self, department: str, message: bytes) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.on_bring is not None:
+            await self.on_bring(department, message)
+        self.messages.append((department, message))
+
+
 @dataclass
 class Gateway:
     """The pipeline under test and what is around it."""
@@ -76,6 +94,9 @@ class Gateway:
     departments: dict[str, FakeDepartment]
     standings: FakeStandings
     metrics: CollectorRegistry
+    disputes: Disputes
+    relay: DisputeRelay
+    brought: Brought
     room: WaitingRoom
     deferral: DeferralWorker
     watchers: Watchers
@@ -188,6 +209,17 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         department.on_batch = acknowledgements.expect
     stamp = LeafStamp(parse_identity(fed.GATEWAY), registry, clock)
     events = Events(log, requests, acknowledgements, stamp, Allowance(5, 1.0, Reason.OVERLOADED))
+    brought = Brought()
+    relay = DisputeRelay(store, requests, brought)
+    disputes = Disputes(
+        log=log,
+        store=store,
+        requests=requests,
+        events=events,
+        stamp=stamp,
+        relay=relay,
+        allowance=Allowance(5, 0.1, Reason.TOO_MANY_DISPUTES),
+    )
     admission = Admission(total=64)
     metrics = CollectorRegistry()
     pipeline = Pipeline(
@@ -202,6 +234,7 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         events=events,
         admission=admission,
         unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
+        disputes=disputes,
         waiting=room,
     )
     deferral = DeferralWorker(
@@ -232,6 +265,9 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         steady=steady,
         gone=gone,
         away=away,
+        disputes=disputes,
+        relay=relay,
+        brought=brought,
     )
     log.start()
     await deferral.load()

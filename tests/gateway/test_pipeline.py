@@ -619,7 +619,7 @@ async def test_late_answers_that_nobody_waits_for_are_logged_and_acknowledged(ga
     signed, proofs = sign_batch([b"late"], land.department, land.key, gateway.clock.now)
     for _ in range(2):
         land.on_batch(land.department, signed, proofs)
-        await gateway.events.take_orphans(Orphans(land.department, proofs))
+        await gateway.events.take_orphans(Orphans(land.department, proofs, signed))
     (leaf,) = gateway.leaves()
     assert list(leaf.recovery.statement_digests) == [proofs[0].digest]
     assert [item.leaf_indexes for item in land.acknowledged] == [(0,), (0,)]

@@ -87,6 +87,7 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         clock=gateway.clock,
         watch=gateway.watchers.watch,
         on_withdrawal=gateway.deferral.withdrawn,
+        disputes=gateway.disputes,
     )
     table = {
         method.name: {role.value for role in method.roles}
@@ -103,6 +104,7 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         "VerifyStream": {"requester"},
         "GetVerification": {"requester"},
         "ReportRevocation": {"issuer"},
+        "DisputeAnswer": {"requester", "issuer"},
         "GetCheckpoint": {"auditor", "requester", "department"},
         "ListLeaves": {"auditor"},
         "ListStatistics": {"auditor"},

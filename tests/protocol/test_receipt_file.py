@@ -24,7 +24,8 @@ def test_receipt_survives_its_file():
 
 def test_file_is_the_json_of_the_contract_with_its_field_names():
     value = json.loads(TEXT)
-    assert set(value) == {field.name for field in receipt_pb2.Receipt.DESCRIPTOR.fields}
+    empty = {"disputes"}  # of this receipt
+    assert set(value) == {field.name for field in receipt_pb2.Receipt.DESCRIPTOR.fields} - empty
     assert value["unavailable"][0]["check_id"] == "months"
     assert json_format.ParseDict(value, receipt_pb2.Receipt()) == RECEIPT
 

@@ -68,6 +68,7 @@ from heyan.v1 import department_service_pb2 as pb
 from heyan.v1 import query_pb2
 from sandbox_departments.answerer import Answerer, Sources, Terms
 from sandbox_departments.answering import Budget
+from sandbox_departments.disputes import DisputeDesk
 from sandbox_departments.journal import Journal
 from sandbox_departments.replies import Incoming
 from tests.fakes_register import FakeRegister
@@ -385,6 +386,16 @@ class Desk:
                 register=self.register,
                 standings=self.standings,
             ),
+            journal=self.journal,
+            thread=self.thread,
+            clock=self.world.clock,
+            randomness=secrets.token_bytes,
+        )
+
+        self.disputes = DisputeDesk(
+            self.department.uri,
+            registry=lambda: self.world.registry,
+            keys=FakeKeys({}, self.world.answer_key),
             journal=self.journal,
             thread=self.thread,
             clock=self.world.clock,

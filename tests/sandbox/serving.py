@@ -49,6 +49,7 @@ class Served:
             guard=Guard(lambda: self.world.registry),
             worker=self.worker,
             answerer=self.desk.answerer,
+            disputes=self.desk.disputes,
         )
         self.server = grpc.aio.server(options=SERVER_OPTIONS)
         self.server.add_generic_rpc_handlers(self.node.handlers)

@@ -17,7 +17,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2 as pb
 from sandbox_departments.acknowledgements import OVERTAKING_TIME, read_acknowledgement
-from sandbox_departments.journal import Head, Journal
+from sandbox_departments.cases import CaseFile
+from sandbox_departments.journal import SCHEMA_VERSION, Head, Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged, BatchSigned, read_entry
 from sandbox_departments.ledger import CLOCK_MARGIN, GENESIS, OwedBatch
 from sandbox_departments.past import Answers, Spent
@@ -111,7 +112,7 @@ def test_what_is_raised_inside_a_transaction_undoes_all_of_it(desk):
     def change():
         with desk.journal.transaction() as ledger:
             ledger.spend(spent())
-            ledger.keep_answers(spent(), Answers(b"q" * 32, b"p" * 32, b"c" * 32, (b"statement",)))
+            ledger.keep_answers(spent(), Answers(b"q" * 32, b"p" * 32, b"c" * 32, (b"statement",)), CaseFile({}, {}))
             ledger.keep_batch(OwedBatch(b"b" * 32, GATEWAY.uri, NOW, 1, b""))
             ledger.append([BatchSigned(NOW, GATEWAY.uri, b"b" * 32, ())])
             raise KeyError
@@ -164,9 +165,9 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
     with pytest.raises(LogUnavailableError):
         Journal(tmp_path / "text.db")
     connection = sqlite3.connect(tmp_path / "newer.db")
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(LogUnavailableError, match="schema 2"):
+    with pytest.raises(LogUnavailableError, match=f"schema {SCHEMA_VERSION + 1}"):
         Journal(tmp_path / "newer.db")
 
 

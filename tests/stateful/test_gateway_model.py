@@ -235,7 +235,7 @@ class GatewayMachine(RuleBasedStateMachine):
     def nodes_send_again_what_is_owed(self):
         for digest in self.unlogged():
             department, proof = self.stated[digest]
-            self.wait(self.gateway.events.take_orphans(Orphans(department, (proof,))))
+            self.wait(self.gateway.events.take_orphans(Orphans(department, (proof,), SignedBatch(b"", "", b""))))
         assert not self.unlogged()
 
     def send(self, asked: Asked) -> None:

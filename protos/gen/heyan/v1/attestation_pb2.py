@@ -24,28 +24,29 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from heyan.v1 import check_pb2 as heyan_dot_v1_dot_check__pb2
+from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 from heyan.v1 import signing_pb2 as heyan_dot_v1_dot_signing__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheyan/v1/attestation.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\x1a\x16heyan/v1/signing.proto\"\x90\x03\n\x0b\x41ttestation\x12\x14\n\x0cquery_digest\x18\x01 \x01(\x0c\x12\x13\n\x0bpart_digest\x18\x02 \x01(\x0c\x12\x15\n\rgrant_digests\x18\x03 \x03(\x0c\x12\x15\n\rsealed_digest\x18\x04 \x01(\x0c\x12\x1e\n\x05\x63heck\x18\x05 \x01(\x0b\x32\x0f.heyan.v1.Check\x12\x11\n\trequester\x18\x06 \x01(\t\x12\x12\n\ndepartment\x18\x07 \x01(\t\x12\x0f\n\x07purpose\x18\x08 \x01(\t\x12\"\n\x07outcome\x18\t \x01(\x0e\x32\x11.heyan.v1.Outcome\x12%\n\tnext_step\x18\n \x01(\x0e\x32\x12.heyan.v1.NextStep\x12\x15\n\rsnapshot_date\x18\x0b \x01(\t\x12.\n\nissue_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x0e \x01(\x0c\"\xc1\x01\n\x07Refusal\x12\x14\n\x0cquery_digest\x18\x01 \x01(\x0c\x12\x13\n\x0bpart_digest\x18\x02 \x01(\x0c\x12\x15\n\rsealed_digest\x18\x03 \x01(\x0c\x12\x11\n\trequester\x18\x04 \x01(\t\x12\x12\n\ndepartment\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nissue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x08 \x01(\x0c\"g\n\tStatement\x12,\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x15.heyan.v1.AttestationH\x00\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x11.heyan.v1.RefusalH\x00\x42\x06\n\x04kind\"o\n\x0eStatementBatch\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12-\n\tsign_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x14SignedStatementBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\x12&\n\tsignature\x18\x02 \x01(\x0b\x32\x13.heyan.v1.Signature\"@\n\x0eStatementProof\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"k\n\x11\x41ttestedStatement\x12\'\n\x05proof\x18\x01 \x01(\x0b\x32\x18.heyan.v1.StatementProof\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatchb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheyan/v1/attestation.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\x1a\x16heyan/v1/dispute.proto\x1a\x16heyan/v1/signing.proto\"\x90\x03\n\x0b\x41ttestation\x12\x14\n\x0cquery_digest\x18\x01 \x01(\x0c\x12\x13\n\x0bpart_digest\x18\x02 \x01(\x0c\x12\x15\n\rgrant_digests\x18\x03 \x03(\x0c\x12\x15\n\rsealed_digest\x18\x04 \x01(\x0c\x12\x1e\n\x05\x63heck\x18\x05 \x01(\x0b\x32\x0f.heyan.v1.Check\x12\x11\n\trequester\x18\x06 \x01(\t\x12\x12\n\ndepartment\x18\x07 \x01(\t\x12\x0f\n\x07purpose\x18\x08 \x01(\t\x12\"\n\x07outcome\x18\t \x01(\x0e\x32\x11.heyan.v1.Outcome\x12%\n\tnext_step\x18\n \x01(\x0e\x32\x12.heyan.v1.NextStep\x12\x15\n\rsnapshot_date\x18\x0b \x01(\t\x12.\n\nissue_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x0e \x01(\x0c\"\xc1\x01\n\x07Refusal\x12\x14\n\x0cquery_digest\x18\x01 \x01(\x0c\x12\x13\n\x0bpart_digest\x18\x02 \x01(\x0c\x12\x15\n\rsealed_digest\x18\x03 \x01(\x0c\x12\x11\n\trequester\x18\x04 \x01(\t\x12\x12\n\ndepartment\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12.\n\nissue_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05nonce\x18\x08 \x01(\x0c\"\x93\x01\n\tStatement\x12,\n\x0b\x61ttestation\x18\x01 \x01(\x0b\x32\x15.heyan.v1.AttestationH\x00\x12$\n\x07refusal\x18\x02 \x01(\x0b\x32\x11.heyan.v1.RefusalH\x00\x12*\n\nresolution\x18\x03 \x01(\x0b\x32\x14.heyan.v1.ResolutionH\x00\x42\x06\n\x04kind\"o\n\x0eStatementBatch\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0c\n\x04root\x18\x03 \x01(\x0c\x12-\n\tsign_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"M\n\x14SignedStatementBatch\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x0c\x12&\n\tsignature\x18\x02 \x01(\x0b\x32\x13.heyan.v1.Signature\"@\n\x0eStatementProof\x12\x11\n\tstatement\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04path\x18\x03 \x03(\x0c\"k\n\x11\x41ttestedStatement\x12\'\n\x05proof\x18\x01 \x01(\x0b\x32\x18.heyan.v1.StatementProof\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatchb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.attestation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ATTESTATION']._serialized_start=120
-  _globals['_ATTESTATION']._serialized_end=520
-  _globals['_REFUSAL']._serialized_start=523
-  _globals['_REFUSAL']._serialized_end=716
-  _globals['_STATEMENT']._serialized_start=718
-  _globals['_STATEMENT']._serialized_end=821
-  _globals['_STATEMENTBATCH']._serialized_start=823
-  _globals['_STATEMENTBATCH']._serialized_end=934
-  _globals['_SIGNEDSTATEMENTBATCH']._serialized_start=936
-  _globals['_SIGNEDSTATEMENTBATCH']._serialized_end=1013
-  _globals['_STATEMENTPROOF']._serialized_start=1015
-  _globals['_STATEMENTPROOF']._serialized_end=1079
-  _globals['_ATTESTEDSTATEMENT']._serialized_start=1081
-  _globals['_ATTESTEDSTATEMENT']._serialized_end=1188
+  _globals['_ATTESTATION']._serialized_start=144
+  _globals['_ATTESTATION']._serialized_end=544
+  _globals['_REFUSAL']._serialized_start=547
+  _globals['_REFUSAL']._serialized_end=740
+  _globals['_STATEMENT']._serialized_start=743
+  _globals['_STATEMENT']._serialized_end=890
+  _globals['_STATEMENTBATCH']._serialized_start=892
+  _globals['_STATEMENTBATCH']._serialized_end=1003
+  _globals['_SIGNEDSTATEMENTBATCH']._serialized_start=1005
+  _globals['_SIGNEDSTATEMENTBATCH']._serialized_end=1082
+  _globals['_STATEMENTPROOF']._serialized_start=1084
+  _globals['_STATEMENTPROOF']._serialized_end=1148
+  _globals['_ATTESTEDSTATEMENT']._serialized_start=1150
+  _globals['_ATTESTEDSTATEMENT']._serialized_end=1257
 # @@protoc_insertion_point(module_scope)

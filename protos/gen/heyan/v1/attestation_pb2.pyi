@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from heyan.v1 import check_pb2 as _check_pb2
+from heyan.v1 import dispute_pb2 as _dispute_pb2
 from heyan.v1 import signing_pb2 as _signing_pb2
 import builtins as _builtins
 import sys
@@ -165,6 +166,7 @@ class Statement(_message.Message):
 
     ATTESTATION_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attestation(self) -> Global___Attestation:
         """An answer."""
@@ -173,17 +175,22 @@ class Statement(_message.Message):
     def refusal(self) -> Global___Refusal:
         """A refusal."""
 
+    @_builtins.property
+    def resolution(self) -> _dispute_pb2.Resolution:
+        """What became of a dispute. It answers no query: the node sends it unasked, as it sends again what is owed."""
+
     def __init__(
         self,
         *,
         attestation: Global___Attestation | None = ...,
         refusal: Global___Refusal | None = ...,
+        resolution: _dispute_pb2.Resolution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "kind", b"kind", "refusal", b"refusal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "kind", b"kind", "refusal", b"refusal", "resolution", b"resolution"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "kind", b"kind", "refusal", b"refusal"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attestation", b"attestation", "kind", b"kind", "refusal", b"refusal", "resolution", b"resolution"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["attestation", "refusal"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["attestation", "refusal", "resolution"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

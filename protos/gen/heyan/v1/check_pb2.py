@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14heyan/v1/check.proto\x12\x08heyan.v1\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"4\n\x10\x43ommittedSubject\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x12\n\ncommitment\x18\x02 \x01(\x0c\"7\n\x08GrantUse\x12\x14\n\x0cgrant_digest\x18\x01 \x01(\x0c\x12\x15\n\rauthorization\x18\x02 \x01(\r\"\xbb\x01\n\x05\x43heck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.heyan.v1.Parameter\x12,\n\x08subjects\x18\x05 \x03(\x0b\x32\x1a.heyan.v1.CommittedSubject\x12*\n\x0e\x61uthorizations\x18\x06 \x03(\x0b\x32\x12.heyan.v1.GrantUse\"I\n\x04Part\x12\x0c\n\x04salt\x18\x01 \x01(\x0c\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x1f\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x0f.heyan.v1.Check*\x8b\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOUTCOME_YES\x10\x01\x12\x0e\n\nOUTCOME_NO\x10\x02\x12\x18\n\x14OUTCOME_UNDETERMINED\x10\x03\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x04\x12\x13\n\x0fOUTCOME_REFUSED\x10\x05*}\n\x08NextStep\x12\x19\n\x15NEXT_STEP_UNSPECIFIED\x10\x00\x12\x12\n\x0eNEXT_STEP_NONE\x10\x01\x12\x15\n\x11NEXT_STEP_OFFLINE\x10\x02\x12\x13\n\x0fNEXT_STEP_RETRY\x10\x03\x12\x16\n\x12NEXT_STEP_DEFERRED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14heyan/v1/check.proto\x12\x08heyan.v1\"(\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"4\n\x10\x43ommittedSubject\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x12\n\ncommitment\x18\x02 \x01(\x0c\"7\n\x08GrantUse\x12\x14\n\x0cgrant_digest\x18\x01 \x01(\x0c\x12\x15\n\rauthorization\x18\x02 \x01(\r\"\xcf\x01\n\x05\x43heck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.heyan.v1.Parameter\x12,\n\x08subjects\x18\x05 \x03(\x0b\x32\x1a.heyan.v1.CommittedSubject\x12*\n\x0e\x61uthorizations\x18\x06 \x03(\x0b\x32\x12.heyan.v1.GrantUse\x12\x12\n\ndispute_id\x18\x07 \x01(\x0c\"I\n\x04Part\x12\x0c\n\x04salt\x18\x01 \x01(\x0c\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x1f\n\x06\x63hecks\x18\x03 \x03(\x0b\x32\x0f.heyan.v1.Check*\x8b\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0f\n\x0bOUTCOME_YES\x10\x01\x12\x0e\n\nOUTCOME_NO\x10\x02\x12\x18\n\x14OUTCOME_UNDETERMINED\x10\x03\x12\x17\n\x13OUTCOME_UNAVAILABLE\x10\x04\x12\x13\n\x0fOUTCOME_REFUSED\x10\x05*}\n\x08NextStep\x12\x19\n\x15NEXT_STEP_UNSPECIFIED\x10\x00\x12\x12\n\x0eNEXT_STEP_NONE\x10\x01\x12\x15\n\x11NEXT_STEP_OFFLINE\x10\x02\x12\x13\n\x0fNEXT_STEP_RETRY\x10\x03\x12\x16\n\x12NEXT_STEP_DEFERRED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.check_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=453
-  _globals['_OUTCOME']._serialized_end=592
-  _globals['_NEXTSTEP']._serialized_start=594
-  _globals['_NEXTSTEP']._serialized_end=719
+  _globals['_OUTCOME']._serialized_start=473
+  _globals['_OUTCOME']._serialized_end=612
+  _globals['_NEXTSTEP']._serialized_start=614
+  _globals['_NEXTSTEP']._serialized_end=739
   _globals['_PARAMETER']._serialized_start=34
   _globals['_PARAMETER']._serialized_end=74
   _globals['_COMMITTEDSUBJECT']._serialized_start=76
@@ -42,7 +42,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANTUSE']._serialized_start=130
   _globals['_GRANTUSE']._serialized_end=185
   _globals['_CHECK']._serialized_start=188
-  _globals['_CHECK']._serialized_end=375
-  _globals['_PART']._serialized_start=377
-  _globals['_PART']._serialized_end=450
+  _globals['_CHECK']._serialized_end=395
+  _globals['_PART']._serialized_start=397
+  _globals['_PART']._serialized_end=470
 # @@protoc_insertion_point(module_scope)

@@ -177,12 +177,17 @@ class Check(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     SUBJECTS_FIELD_NUMBER: _builtins.int
     AUTHORIZATIONS_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
     check_id: _builtins.str
     """Unique within the query, 1 to 64 of [a-z0-9_.-]."""
     claim: _builtins.str
     """A claim of the vocabulary, such as "hukou.child_registered@1"."""
     region: _builtins.str
     """GB/T 2260 county code."""
+    dispute_id: _builtins.bytes
+    """The dispute (32 bytes) after whose correction this is asked once more: it then spends neither use nor budget.
+    The check MUST ask just what was disputed; gateway and department check. Empty otherwise.
+    """
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___Parameter]:
         """All parameters of the claim, sorted by name."""
@@ -204,10 +209,11 @@ class Check(_message.Message):
         parameters: _abc.Iterable[Global___Parameter] | None = ...,
         subjects: _abc.Iterable[Global___CommittedSubject] | None = ...,
         authorizations: _abc.Iterable[Global___GrantUse] | None = ...,
+        dispute_id: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorizations", b"authorizations", "check_id", b"check_id", "claim", b"claim", "parameters", b"parameters", "region", b"region", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorizations", b"authorizations", "check_id", b"check_id", "claim", b"claim", "dispute_id", b"dispute_id", "parameters", b"parameters", "region", b"region", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

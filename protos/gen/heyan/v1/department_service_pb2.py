@@ -24,34 +24,35 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from heyan.v1 import attestation_pb2 as heyan_dot_v1_dot_attestation__pb2
+from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 from heyan.v1 import query_pb2 as heyan_dot_v1_dot_query__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!heyan/v1/department_service.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aheyan/v1/attestation.proto\x1a\x14heyan/v1/query.proto\"\x8f\x01\n\x03\x41sk\x12\x0e\n\x06\x61sk_id\x18\x01 \x01(\x04\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12%\n\x04part\x18\x03 \x01(\x0b\x32\x17.heyan.v1.PresentedPart\x12+\n\x06grants\x18\x04 \x03(\x0b\x32\x1b.heyan.v1.GrantPresentation\"a\n\rAnswerRequest\x12\x1b\n\x04\x61sks\x18\x01 \x03(\x0b\x32\r.heyan.v1.Ask\x12\x33\n\x10\x61\x63knowledgements\x18\x02 \x03(\x0b\x32\x19.heyan.v1.Acknowledgement\"Q\n\x0f\x41\x63knowledgement\x12\x14\n\x0c\x62\x61tch_digest\x18\x01 \x01(\x0c\x12\x14\n\x0cleaf_indexes\x18\x02 \x03(\x04\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"t\n\x0e\x41nswerResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatch\x12 \n\x07replies\x18\x02 \x03(\x0b\x32\x0f.heyan.v1.Reply\x12\x11\n\trecovered\x18\x03 \x01(\x08\"T\n\x05Reply\x12\x0e\n\x06\x61sk_id\x18\x01 \x01(\x04\x12,\n\nstatements\x18\x02 \x03(\x0b\x32\x18.heyan.v1.StatementProof\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\".\n\x10\x41nswerOneRequest\x12\x1a\n\x03\x61sk\x18\x01 \x01(\x0b\x32\r.heyan.v1.Ask\"p\n\x11\x41nswerOneResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatch\x12,\n\nstatements\x18\x02 \x03(\x0b\x32\x18.heyan.v1.StatementProof\"\x11\n\x0f\x44\x65scribeRequest\"\xa8\x01\n\x10\x44\x65scribeResponse\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x0e\n\x06\x63laims\x18\x02 \x03(\t\x12\x0f\n\x07regions\x18\x03 \x03(\t\x12\x15\n\rsnapshot_date\x18\x04 \x01(\t\x12.\n\nclock_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10registry_version\x18\x06 \x01(\x04\x32\xdd\x01\n\x11\x44\x65partmentService\x12?\n\x06\x41nswer\x12\x17.heyan.v1.AnswerRequest\x1a\x18.heyan.v1.AnswerResponse(\x01\x30\x01\x12\x44\n\tAnswerOne\x12\x1a.heyan.v1.AnswerOneRequest\x1a\x1b.heyan.v1.AnswerOneResponse\x12\x41\n\x08\x44\x65scribe\x12\x19.heyan.v1.DescribeRequest\x1a\x1a.heyan.v1.DescribeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!heyan/v1/department_service.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aheyan/v1/attestation.proto\x1a\x16heyan/v1/dispute.proto\x1a\x14heyan/v1/query.proto\"\x8f\x01\n\x03\x41sk\x12\x0e\n\x06\x61sk_id\x18\x01 \x01(\x04\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12%\n\x04part\x18\x03 \x01(\x0b\x32\x17.heyan.v1.PresentedPart\x12+\n\x06grants\x18\x04 \x03(\x0b\x32\x1b.heyan.v1.GrantPresentation\"a\n\rAnswerRequest\x12\x1b\n\x04\x61sks\x18\x01 \x03(\x0b\x32\r.heyan.v1.Ask\x12\x33\n\x10\x61\x63knowledgements\x18\x02 \x03(\x0b\x32\x19.heyan.v1.Acknowledgement\"Q\n\x0f\x41\x63knowledgement\x12\x14\n\x0c\x62\x61tch_digest\x18\x01 \x01(\x0c\x12\x14\n\x0cleaf_indexes\x18\x02 \x03(\x04\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\"t\n\x0e\x41nswerResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatch\x12 \n\x07replies\x18\x02 \x03(\x0b\x32\x0f.heyan.v1.Reply\x12\x11\n\trecovered\x18\x03 \x01(\x08\"T\n\x05Reply\x12\x0e\n\x06\x61sk_id\x18\x01 \x01(\x04\x12,\n\nstatements\x18\x02 \x03(\x0b\x32\x18.heyan.v1.StatementProof\x12\r\n\x05\x66\x61ult\x18\x03 \x01(\t\".\n\x10\x41nswerOneRequest\x12\x1a\n\x03\x61sk\x18\x01 \x01(\x0b\x32\r.heyan.v1.Ask\"p\n\x11\x41nswerOneResponse\x12-\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1e.heyan.v1.SignedStatementBatch\x12,\n\nstatements\x18\x02 \x03(\x0b\x32\x18.heyan.v1.StatementProof\"\x11\n\x0f\x44\x65scribeRequest\"\xa8\x01\n\x10\x44\x65scribeResponse\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x0e\n\x06\x63laims\x18\x02 \x03(\t\x12\x0f\n\x07regions\x18\x03 \x03(\t\x12\x15\n\rsnapshot_date\x18\x04 \x01(\t\x12.\n\nclock_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10registry_version\x18\x06 \x01(\x04\x32\xa9\x02\n\x11\x44\x65partmentService\x12?\n\x06\x41nswer\x12\x17.heyan.v1.AnswerRequest\x1a\x18.heyan.v1.AnswerResponse(\x01\x30\x01\x12\x44\n\tAnswerOne\x12\x1a.heyan.v1.AnswerOneRequest\x1a\x1b.heyan.v1.AnswerOneResponse\x12\x41\n\x08\x44\x65scribe\x12\x19.heyan.v1.DescribeRequest\x1a\x1a.heyan.v1.DescribeResponse\x12J\n\x0bOpenDispute\x12\x1c.heyan.v1.OpenDisputeRequest\x1a\x1d.heyan.v1.OpenDisputeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.department_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ASK']._serialized_start=131
-  _globals['_ASK']._serialized_end=274
-  _globals['_ANSWERREQUEST']._serialized_start=276
-  _globals['_ANSWERREQUEST']._serialized_end=373
-  _globals['_ACKNOWLEDGEMENT']._serialized_start=375
-  _globals['_ACKNOWLEDGEMENT']._serialized_end=456
-  _globals['_ANSWERRESPONSE']._serialized_start=458
-  _globals['_ANSWERRESPONSE']._serialized_end=574
-  _globals['_REPLY']._serialized_start=576
-  _globals['_REPLY']._serialized_end=660
-  _globals['_ANSWERONEREQUEST']._serialized_start=662
-  _globals['_ANSWERONEREQUEST']._serialized_end=708
-  _globals['_ANSWERONERESPONSE']._serialized_start=710
-  _globals['_ANSWERONERESPONSE']._serialized_end=822
-  _globals['_DESCRIBEREQUEST']._serialized_start=824
-  _globals['_DESCRIBEREQUEST']._serialized_end=841
-  _globals['_DESCRIBERESPONSE']._serialized_start=844
-  _globals['_DESCRIBERESPONSE']._serialized_end=1012
-  _globals['_DEPARTMENTSERVICE']._serialized_start=1015
-  _globals['_DEPARTMENTSERVICE']._serialized_end=1236
+  _globals['_ASK']._serialized_start=155
+  _globals['_ASK']._serialized_end=298
+  _globals['_ANSWERREQUEST']._serialized_start=300
+  _globals['_ANSWERREQUEST']._serialized_end=397
+  _globals['_ACKNOWLEDGEMENT']._serialized_start=399
+  _globals['_ACKNOWLEDGEMENT']._serialized_end=480
+  _globals['_ANSWERRESPONSE']._serialized_start=482
+  _globals['_ANSWERRESPONSE']._serialized_end=598
+  _globals['_REPLY']._serialized_start=600
+  _globals['_REPLY']._serialized_end=684
+  _globals['_ANSWERONEREQUEST']._serialized_start=686
+  _globals['_ANSWERONEREQUEST']._serialized_end=732
+  _globals['_ANSWERONERESPONSE']._serialized_start=734
+  _globals['_ANSWERONERESPONSE']._serialized_end=846
+  _globals['_DESCRIBEREQUEST']._serialized_start=848
+  _globals['_DESCRIBEREQUEST']._serialized_end=865
+  _globals['_DESCRIBERESPONSE']._serialized_start=868
+  _globals['_DESCRIBERESPONSE']._serialized_end=1036
+  _globals['_DEPARTMENTSERVICE']._serialized_start=1039
+  _globals['_DEPARTMENTSERVICE']._serialized_end=1336
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from heyan.v1 import department_service_pb2 as heyan_dot_v1_dot_department__service__pb2
+from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -51,6 +52,11 @@ class DepartmentServiceStub:
                 request_serializer=heyan_dot_v1_dot_department__service__pb2.DescribeRequest.SerializeToString,
                 response_deserializer=heyan_dot_v1_dot_department__service__pb2.DescribeResponse.FromString,
                 _registered_method=True)
+        self.OpenDispute = channel.unary_unary(
+                '/heyan.v1.DepartmentService/OpenDispute',
+                request_serializer=heyan_dot_v1_dot_dispute__pb2.OpenDisputeRequest.SerializeToString,
+                response_deserializer=heyan_dot_v1_dot_dispute__pb2.OpenDisputeResponse.FromString,
+                _registered_method=True)
 
 
 class DepartmentServiceServicer:
@@ -80,6 +86,14 @@ class DepartmentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenDispute(self, request, context):
+        """Put a disputed answer on the department's list. Repeating it changes nothing. What becomes of it is a Statement of
+        the node's, sent on Answer as one that was never acknowledged (recovered = true).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DepartmentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +111,11 @@ def add_DepartmentServiceServicer_to_server(servicer, server):
                     servicer.Describe,
                     request_deserializer=heyan_dot_v1_dot_department__service__pb2.DescribeRequest.FromString,
                     response_serializer=heyan_dot_v1_dot_department__service__pb2.DescribeResponse.SerializeToString,
+            ),
+            'OpenDispute': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenDispute,
+                    request_deserializer=heyan_dot_v1_dot_dispute__pb2.OpenDisputeRequest.FromString,
+                    response_serializer=heyan_dot_v1_dot_dispute__pb2.OpenDisputeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +201,33 @@ class DepartmentService:
             '/heyan.v1.DepartmentService/Describe',
             heyan_dot_v1_dot_department__service__pb2.DescribeRequest.SerializeToString,
             heyan_dot_v1_dot_department__service__pb2.DescribeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenDispute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heyan.v1.DepartmentService/OpenDispute',
+            heyan_dot_v1_dot_dispute__pb2.OpenDisputeRequest.SerializeToString,
+            heyan_dot_v1_dot_dispute__pb2.OpenDisputeResponse.FromString,
             options,
             channel_credentials,
             insecure,

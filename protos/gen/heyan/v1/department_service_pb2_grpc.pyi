@@ -6,6 +6,7 @@ What a department node serves to gateways."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from heyan.v1 import department_service_pb2 as _department_service_pb2
+from heyan.v1 import dispute_pb2 as _dispute_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -43,6 +44,10 @@ class DepartmentServiceStub:
     """One part, answered alone: for simple integrations and comparisons. Acknowledged like any other on Answer."""
     Describe: _grpc.UnaryUnaryMultiCallable[_department_service_pb2.DescribeRequest, _department_service_pb2.DescribeResponse]
     """What the node is and can answer."""
+    OpenDispute: _grpc.UnaryUnaryMultiCallable[_dispute_pb2.OpenDisputeRequest, _dispute_pb2.OpenDisputeResponse]
+    """Put a disputed answer on the department's list. Repeating it changes nothing. What becomes of it is a Statement of
+    the node's, sent on Answer as one that was never acknowledged (recovered = true).
+    """
 
 @_typing.type_check_only
 class DepartmentServiceAsyncStub(DepartmentServiceStub):
@@ -59,6 +64,10 @@ class DepartmentServiceAsyncStub(DepartmentServiceStub):
     """One part, answered alone: for simple integrations and comparisons. Acknowledged like any other on Answer."""
     Describe: _aio.UnaryUnaryMultiCallable[_department_service_pb2.DescribeRequest, _department_service_pb2.DescribeResponse]  # type: ignore[assignment]
     """What the node is and can answer."""
+    OpenDispute: _aio.UnaryUnaryMultiCallable[_dispute_pb2.OpenDisputeRequest, _dispute_pb2.OpenDisputeResponse]  # type: ignore[assignment]
+    """Put a disputed answer on the department's list. Repeating it changes nothing. What becomes of it is a Statement of
+    the node's, sent on Answer as one that was never acknowledged (recovered = true).
+    """
 
 class DepartmentServiceServicer(metaclass=_abc_1.ABCMeta):
     """A department node. It trusts nothing of a gateway: it verifies requester, grants, evidence, part and
@@ -90,5 +99,15 @@ class DepartmentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_department_service_pb2.DescribeResponse, _abc.Awaitable[_department_service_pb2.DescribeResponse]]:
         """What the node is and can answer."""
+
+    @_abc_1.abstractmethod
+    def OpenDispute(
+        self,
+        request: _dispute_pb2.OpenDisputeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispute_pb2.OpenDisputeResponse, _abc.Awaitable[_dispute_pb2.OpenDisputeResponse]]:
+        """Put a disputed answer on the department's list. Repeating it changes nothing. What becomes of it is a Statement of
+        the node's, sent on Answer as one that was never acknowledged (recovered = true).
+        """
 
 def add_DepartmentServiceServicer_to_server(servicer: DepartmentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

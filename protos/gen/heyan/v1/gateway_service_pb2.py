@@ -26,48 +26,49 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from heyan.v1 import check_pb2 as heyan_dot_v1_dot_check__pb2
+from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 from heyan.v1 import query_pb2 as heyan_dot_v1_dot_query__pb2
 from heyan.v1 import receipt_pb2 as heyan_dot_v1_dot_receipt__pb2
 from heyan.v1 import verdict_pb2 as heyan_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheyan/v1/gateway_service.proto\x12\x08heyan.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14heyan/v1/check.proto\x1a\x14heyan/v1/query.proto\x1a\x16heyan/v1/receipt.proto\x1a\x16heyan/v1/verdict.proto\"N\n\x0eGetPlanRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0e\n\x06school\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\"\xc4\x02\n\x0fGetPlanResponse\x12&\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x16.heyan.v1.PlannedCheck\x12,\n\tmaterials\x18\x02 \x03(\x0b\x32\x19.heyan.v1.PlannedMaterial\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x14\n\x0crules_digest\x18\x04 \x01(\x0c\x12\x33\n\x0fwindow_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x0bnext_window\x18\x06 \x01(\x0b\x32\x10.heyan.v1.Window\x12\x11\n\tassurance\x18\x07 \x01(\t\x12\x0e\n\x06groups\x18\x08 \x03(\t\x12&\n\x06\x66ields\x18\t \x03(\x0b\x32\x16.heyan.v1.PlannedField\x12\r\n\x05rules\x18\n \x01(\x0c\"\x89\x01\n\x06Window\x12\x0f\n\x07name_zh\x18\x01 \x01(\t\x12\x0f\n\x07name_en\x18\x02 \x01(\t\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x0cPlannedField\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07name_zh\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12%\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.heyan.v1.PlannedCheck\"\xb7\x01\n\x0cPlannedCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.heyan.v1.Parameter\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x12\n\ndepartment\x18\x06 \x01(\t\x12\x17\n\x0fsealing_key_ids\x18\x07 \x03(\t\x12\x11\n\tmaterials\x18\x08 \x03(\t\"\xf0\x01\n\x0fPlannedMaterial\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07name_zh\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12+\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x15.heyan.v1.Alternative\x12&\n\texemption\x18\x05 \x01(\x0e\x32\x13.heyan.v1.Exemption\x12\x11\n\tassurance\x18\x06 \x01(\t\x12\x14\n\x0cis_condition\x18\x07 \x01(\x08\x12\x0f\n\x07note_zh\x18\x08 \x01(\t\x12\x0f\n\x07note_en\x18\t \x01(\t\x12\x0e\n\x06groups\x18\n \x03(\t\"0\n\x0b\x41lternative\x12\x0e\n\x06\x63laims\x18\x01 \x03(\t\x12\x11\n\tcheck_ids\x18\x02 \x03(\t\"\x9f\x01\n\rVerifyRequest\x12$\n\x05query\x18\x01 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12+\n\x06grants\x18\x02 \x03(\x0b\x32\x1b.heyan.v1.GrantPresentation\x12&\n\x05parts\x18\x03 \x03(\x0b\x32\x17.heyan.v1.PresentedPart\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\x0c\"X\n\x0eVerifyResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.heyan.v1.Receipt\x12\"\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.heyan.v1.Verdict\"M\n\x13VerifyStreamRequest\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.heyan.v1.VerifyRequest\"\x81\x01\n\x14VerifyStreamResponse\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x18.heyan.v1.VerifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"k\n\x16GetVerificationRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x14\n\x0cknown_leaves\x18\x02 \x01(\r\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"a\n\x17GetVerificationResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.heyan.v1.Receipt\x12\"\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.heyan.v1.Verdict\",\n\x17ReportRevocationRequest\x12\x11\n\tstatement\x18\x01 \x01(\t\"H\n\x18ReportRevocationResponse\x12,\n\x08log_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x93\x03\n\x0eGatewayService\x12>\n\x07GetPlan\x12\x18.heyan.v1.GetPlanRequest\x1a\x19.heyan.v1.GetPlanResponse\x12;\n\x06Verify\x12\x17.heyan.v1.VerifyRequest\x1a\x18.heyan.v1.VerifyResponse\x12Q\n\x0cVerifyStream\x12\x1d.heyan.v1.VerifyStreamRequest\x1a\x1e.heyan.v1.VerifyStreamResponse(\x01\x30\x01\x12V\n\x0fGetVerification\x12 .heyan.v1.GetVerificationRequest\x1a!.heyan.v1.GetVerificationResponse\x12Y\n\x10ReportRevocation\x12!.heyan.v1.ReportRevocationRequest\x1a\".heyan.v1.ReportRevocationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheyan/v1/gateway_service.proto\x12\x08heyan.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x14heyan/v1/check.proto\x1a\x16heyan/v1/dispute.proto\x1a\x14heyan/v1/query.proto\x1a\x16heyan/v1/receipt.proto\x1a\x16heyan/v1/verdict.proto\"N\n\x0eGetPlanRequest\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x0e\n\x06school\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\"\xc4\x02\n\x0fGetPlanResponse\x12&\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x16.heyan.v1.PlannedCheck\x12,\n\tmaterials\x18\x02 \x03(\x0b\x32\x19.heyan.v1.PlannedMaterial\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x14\n\x0crules_digest\x18\x04 \x01(\x0c\x12\x33\n\x0fwindow_end_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x0bnext_window\x18\x06 \x01(\x0b\x32\x10.heyan.v1.Window\x12\x11\n\tassurance\x18\x07 \x01(\t\x12\x0e\n\x06groups\x18\x08 \x03(\t\x12&\n\x06\x66ields\x18\t \x03(\x0b\x32\x16.heyan.v1.PlannedField\x12\r\n\x05rules\x18\n \x01(\x0c\"\x89\x01\n\x06Window\x12\x0f\n\x07name_zh\x18\x01 \x01(\t\x12\x0f\n\x07name_en\x18\x02 \x01(\t\x12-\n\topen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nclose_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x0cPlannedField\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x0f\n\x07name_zh\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12%\n\x05\x63heck\x18\x04 \x01(\x0b\x32\x16.heyan.v1.PlannedCheck\"\xb7\x01\n\x0cPlannedCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.heyan.v1.Parameter\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x12\n\ndepartment\x18\x06 \x01(\t\x12\x17\n\x0fsealing_key_ids\x18\x07 \x03(\t\x12\x11\n\tmaterials\x18\x08 \x03(\t\"\xf0\x01\n\x0fPlannedMaterial\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0f\n\x07name_zh\x18\x02 \x01(\t\x12\x0f\n\x07name_en\x18\x03 \x01(\t\x12+\n\x0c\x61lternatives\x18\x04 \x03(\x0b\x32\x15.heyan.v1.Alternative\x12&\n\texemption\x18\x05 \x01(\x0e\x32\x13.heyan.v1.Exemption\x12\x11\n\tassurance\x18\x06 \x01(\t\x12\x14\n\x0cis_condition\x18\x07 \x01(\x08\x12\x0f\n\x07note_zh\x18\x08 \x01(\t\x12\x0f\n\x07note_en\x18\t \x01(\t\x12\x0e\n\x06groups\x18\n \x03(\t\"0\n\x0b\x41lternative\x12\x0e\n\x06\x63laims\x18\x01 \x03(\t\x12\x11\n\tcheck_ids\x18\x02 \x03(\t\"\x9f\x01\n\rVerifyRequest\x12$\n\x05query\x18\x01 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12+\n\x06grants\x18\x02 \x03(\x0b\x32\x1b.heyan.v1.GrantPresentation\x12&\n\x05parts\x18\x03 \x03(\x0b\x32\x17.heyan.v1.PresentedPart\x12\x13\n\x0b\x61pplication\x18\x04 \x01(\x0c\"X\n\x0eVerifyResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.heyan.v1.Receipt\x12\"\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.heyan.v1.Verdict\"M\n\x13VerifyStreamRequest\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12(\n\x07request\x18\x02 \x01(\x0b\x32\x17.heyan.v1.VerifyRequest\"\x81\x01\n\x14VerifyStreamResponse\x12\x0c\n\x04item\x18\x01 \x01(\x04\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x18.heyan.v1.VerifyResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"k\n\x16GetVerificationRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x0c\x12\x14\n\x0cknown_leaves\x18\x02 \x01(\r\x12\'\n\x04wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"a\n\x17GetVerificationResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.heyan.v1.Receipt\x12\"\n\x07verdict\x18\x02 \x01(\x0b\x32\x11.heyan.v1.Verdict\",\n\x17ReportRevocationRequest\x12\x11\n\tstatement\x18\x01 \x01(\t\"H\n\x18ReportRevocationResponse\x12,\n\x08log_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xe5\x03\n\x0eGatewayService\x12>\n\x07GetPlan\x12\x18.heyan.v1.GetPlanRequest\x1a\x19.heyan.v1.GetPlanResponse\x12;\n\x06Verify\x12\x17.heyan.v1.VerifyRequest\x1a\x18.heyan.v1.VerifyResponse\x12Q\n\x0cVerifyStream\x12\x1d.heyan.v1.VerifyStreamRequest\x1a\x1e.heyan.v1.VerifyStreamResponse(\x01\x30\x01\x12V\n\x0fGetVerification\x12 .heyan.v1.GetVerificationRequest\x1a!.heyan.v1.GetVerificationResponse\x12Y\n\x10ReportRevocation\x12!.heyan.v1.ReportRevocationRequest\x1a\".heyan.v1.ReportRevocationResponse\x12P\n\rDisputeAnswer\x12\x1e.heyan.v1.DisputeAnswerRequest\x1a\x1f.heyan.v1.DisputeAnswerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.gateway_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETPLANREQUEST']._serialized_start=226
-  _globals['_GETPLANREQUEST']._serialized_end=304
-  _globals['_GETPLANRESPONSE']._serialized_start=307
-  _globals['_GETPLANRESPONSE']._serialized_end=631
-  _globals['_WINDOW']._serialized_start=634
-  _globals['_WINDOW']._serialized_end=771
-  _globals['_PLANNEDFIELD']._serialized_start=773
-  _globals['_PLANNEDFIELD']._serialized_end=875
-  _globals['_PLANNEDCHECK']._serialized_start=878
-  _globals['_PLANNEDCHECK']._serialized_end=1061
-  _globals['_PLANNEDMATERIAL']._serialized_start=1064
-  _globals['_PLANNEDMATERIAL']._serialized_end=1304
-  _globals['_ALTERNATIVE']._serialized_start=1306
-  _globals['_ALTERNATIVE']._serialized_end=1354
-  _globals['_VERIFYREQUEST']._serialized_start=1357
-  _globals['_VERIFYREQUEST']._serialized_end=1516
-  _globals['_VERIFYRESPONSE']._serialized_start=1518
-  _globals['_VERIFYRESPONSE']._serialized_end=1606
-  _globals['_VERIFYSTREAMREQUEST']._serialized_start=1608
-  _globals['_VERIFYSTREAMREQUEST']._serialized_end=1685
-  _globals['_VERIFYSTREAMRESPONSE']._serialized_start=1688
-  _globals['_VERIFYSTREAMRESPONSE']._serialized_end=1817
-  _globals['_GETVERIFICATIONREQUEST']._serialized_start=1819
-  _globals['_GETVERIFICATIONREQUEST']._serialized_end=1926
-  _globals['_GETVERIFICATIONRESPONSE']._serialized_start=1928
-  _globals['_GETVERIFICATIONRESPONSE']._serialized_end=2025
-  _globals['_REPORTREVOCATIONREQUEST']._serialized_start=2027
-  _globals['_REPORTREVOCATIONREQUEST']._serialized_end=2071
-  _globals['_REPORTREVOCATIONRESPONSE']._serialized_start=2073
-  _globals['_REPORTREVOCATIONRESPONSE']._serialized_end=2145
-  _globals['_GATEWAYSERVICE']._serialized_start=2148
-  _globals['_GATEWAYSERVICE']._serialized_end=2551
+  _globals['_GETPLANREQUEST']._serialized_start=250
+  _globals['_GETPLANREQUEST']._serialized_end=328
+  _globals['_GETPLANRESPONSE']._serialized_start=331
+  _globals['_GETPLANRESPONSE']._serialized_end=655
+  _globals['_WINDOW']._serialized_start=658
+  _globals['_WINDOW']._serialized_end=795
+  _globals['_PLANNEDFIELD']._serialized_start=797
+  _globals['_PLANNEDFIELD']._serialized_end=899
+  _globals['_PLANNEDCHECK']._serialized_start=902
+  _globals['_PLANNEDCHECK']._serialized_end=1085
+  _globals['_PLANNEDMATERIAL']._serialized_start=1088
+  _globals['_PLANNEDMATERIAL']._serialized_end=1328
+  _globals['_ALTERNATIVE']._serialized_start=1330
+  _globals['_ALTERNATIVE']._serialized_end=1378
+  _globals['_VERIFYREQUEST']._serialized_start=1381
+  _globals['_VERIFYREQUEST']._serialized_end=1540
+  _globals['_VERIFYRESPONSE']._serialized_start=1542
+  _globals['_VERIFYRESPONSE']._serialized_end=1630
+  _globals['_VERIFYSTREAMREQUEST']._serialized_start=1632
+  _globals['_VERIFYSTREAMREQUEST']._serialized_end=1709
+  _globals['_VERIFYSTREAMRESPONSE']._serialized_start=1712
+  _globals['_VERIFYSTREAMRESPONSE']._serialized_end=1841
+  _globals['_GETVERIFICATIONREQUEST']._serialized_start=1843
+  _globals['_GETVERIFICATIONREQUEST']._serialized_end=1950
+  _globals['_GETVERIFICATIONRESPONSE']._serialized_start=1952
+  _globals['_GETVERIFICATIONRESPONSE']._serialized_end=2049
+  _globals['_REPORTREVOCATIONREQUEST']._serialized_start=2051
+  _globals['_REPORTREVOCATIONREQUEST']._serialized_end=2095
+  _globals['_REPORTREVOCATIONRESPONSE']._serialized_start=2097
+  _globals['_REPORTREVOCATIONRESPONSE']._serialized_end=2169
+  _globals['_GATEWAYSERVICE']._serialized_start=2172
+  _globals['_GATEWAYSERVICE']._serialized_end=2657
 # @@protoc_insertion_point(module_scope)

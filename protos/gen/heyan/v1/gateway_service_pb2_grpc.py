@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 from heyan.v1 import gateway_service_pb2 as heyan_dot_v1_dot_gateway__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -63,6 +64,11 @@ class GatewayServiceStub:
                 request_serializer=heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationRequest.SerializeToString,
                 response_deserializer=heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationResponse.FromString,
                 _registered_method=True)
+        self.DisputeAnswer = channel.unary_unary(
+                '/heyan.v1.GatewayService/DisputeAnswer',
+                request_serializer=heyan_dot_v1_dot_dispute__pb2.DisputeAnswerRequest.SerializeToString,
+                response_deserializer=heyan_dot_v1_dot_dispute__pb2.DisputeAnswerResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -113,6 +119,14 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DisputeAnswer(self, request, context):
+        """Dispute an answer that was released: by the requester that asked, or for a guardian by the issuer of a grant that
+        the answer rests on. Recorded once, brought to the department until that has confirmed it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -140,6 +154,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.ReportRevocation,
                     request_deserializer=heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationRequest.FromString,
                     response_serializer=heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationResponse.SerializeToString,
+            ),
+            'DisputeAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DisputeAnswer,
+                    request_deserializer=heyan_dot_v1_dot_dispute__pb2.DisputeAnswerRequest.FromString,
+                    response_serializer=heyan_dot_v1_dot_dispute__pb2.DisputeAnswerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -281,6 +300,33 @@ class GatewayService:
             '/heyan.v1.GatewayService/ReportRevocation',
             heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationRequest.SerializeToString,
             heyan_dot_v1_dot_gateway__service__pb2.ReportRevocationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DisputeAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heyan.v1.GatewayService/DisputeAnswer',
+            heyan_dot_v1_dot_dispute__pb2.DisputeAnswerRequest.SerializeToString,
+            heyan_dot_v1_dot_dispute__pb2.DisputeAnswerResponse.FromString,
             options,
             channel_credentials,
             insecure,

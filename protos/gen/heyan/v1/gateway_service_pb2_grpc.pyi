@@ -5,6 +5,7 @@ What education systems call."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from heyan.v1 import dispute_pb2 as _dispute_pb2
 from heyan.v1 import gateway_service_pb2 as _gateway_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -55,6 +56,10 @@ class GatewayServiceStub:
     """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
     ReportRevocation: _grpc.UnaryUnaryMultiCallable[_gateway_service_pb2.ReportRevocationRequest, _gateway_service_pb2.ReportRevocationResponse]
     """Report an issuer-signed withdrawal, honoured at once. For issuers."""
+    DisputeAnswer: _grpc.UnaryUnaryMultiCallable[_dispute_pb2.DisputeAnswerRequest, _dispute_pb2.DisputeAnswerResponse]
+    """Dispute an answer that was released: by the requester that asked, or for a guardian by the issuer of a grant that
+    the answer rests on. Recorded once, brought to the department until that has confirmed it.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -83,6 +88,10 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """The stored result of a query, for the requester whose request_id it is; at once, or once more is known."""
     ReportRevocation: _aio.UnaryUnaryMultiCallable[_gateway_service_pb2.ReportRevocationRequest, _gateway_service_pb2.ReportRevocationResponse]  # type: ignore[assignment]
     """Report an issuer-signed withdrawal, honoured at once. For issuers."""
+    DisputeAnswer: _aio.UnaryUnaryMultiCallable[_dispute_pb2.DisputeAnswerRequest, _dispute_pb2.DisputeAnswerResponse]  # type: ignore[assignment]
+    """Dispute an answer that was released: by the requester that asked, or for a guardian by the issuer of a grant that
+    the answer rests on. Recorded once, brought to the department until that has confirmed it.
+    """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """The gateway, for requesters (and issuers, who report withdrawals).
@@ -138,5 +147,15 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gateway_service_pb2.ReportRevocationResponse, _abc.Awaitable[_gateway_service_pb2.ReportRevocationResponse]]:
         """Report an issuer-signed withdrawal, honoured at once. For issuers."""
+
+    @_abc_1.abstractmethod
+    def DisputeAnswer(
+        self,
+        request: _dispute_pb2.DisputeAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dispute_pb2.DisputeAnswerResponse, _abc.Awaitable[_dispute_pb2.DisputeAnswerResponse]]:
+        """Dispute an answer that was released: by the requester that asked, or for a guardian by the issuer of a grant that
+        the answer rests on. Recorded once, brought to the department until that has confirmed it.
+        """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

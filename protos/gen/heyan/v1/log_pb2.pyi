@@ -15,6 +15,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from heyan.v1 import check_pb2 as _check_pb2
+from heyan.v1 import dispute_pb2 as _dispute_pb2
 from heyan.v1 import offline_pb2 as _offline_pb2
 import builtins as _builtins
 import sys
@@ -93,6 +94,8 @@ class LogLeaf(_message.Message):
     REVOCATION_FIELD_NUMBER: _builtins.int
     OFFLINE_TICKET_FIELD_NUMBER: _builtins.int
     OFFLINE_RESULT_FIELD_NUMBER: _builtins.int
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     gateway: _builtins.str
@@ -135,6 +138,14 @@ class LogLeaf(_message.Message):
     def offline_result(self) -> Global___OfflineResultEvent:
         """A staff member has verified it."""
 
+    @_builtins.property
+    def dispute(self) -> Global___DisputeEvent:
+        """An answer was disputed."""
+
+    @_builtins.property
+    def resolution(self) -> Global___ResolutionEvent:
+        """A department resolved a dispute."""
+
     def __init__(
         self,
         *,
@@ -150,12 +161,14 @@ class LogLeaf(_message.Message):
         revocation: Global___RevocationEvent | None = ...,
         offline_ticket: Global___OfflineTicketEvent | None = ...,
         offline_result: Global___OfflineResultEvent | None = ...,
+        dispute: Global___DisputeEvent | None = ...,
+        resolution: Global___ResolutionEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "revocation", b"revocation", "verification", b"verification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "event", b"event", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "resolution", b"resolution", "revocation", b"revocation", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "gateway", b"gateway", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "revocation", b"revocation", "verification", b"verification", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "event", b"event", "gateway", b"gateway", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "resolution", b"resolution", "revocation", b"revocation", "verification", b"verification", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation", "offline_ticket", "offline_result"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation", "offline_ticket", "offline_result", "dispute", "resolution"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -524,6 +537,78 @@ class OfflineResultEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OfflineResultEvent: _TypeAlias = OfflineResultEvent  # noqa: Y015
+
+@_typing.final
+class DisputeEvent(_message.Message):
+    """A disputed answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENER_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    STATEMENT_DIGEST_FIELD_NUMBER: _builtins.int
+    GROUND_FIELD_NUMBER: _builtins.int
+    GRANT_TAG_FIELD_NUMBER: _builtins.int
+    PROOF_DIGEST_FIELD_NUMBER: _builtins.int
+    opener: _builtins.str
+    """SPIFFE ID of who disputes: the requester, or the consent issuer that speaks for a guardian."""
+    department: _builtins.str
+    """SPIFFE ID of the department node that answered."""
+    statement_digest: _builtins.bytes
+    """Digest of the disputed Statement, by which the dispute goes."""
+    ground: _dispute_pb2.DisputeGround.ValueType
+    """What is said to be wrong."""
+    grant_tag: _builtins.bytes
+    """HMAC-SHA-256(leaf key of the query, "grant" || digest of the guardian's grant)."""
+    proof_digest: _builtins.bytes
+    """SHA-256 over "heyan.v1.DisputeProof" 0x00 and the DisputeProof."""
+    def __init__(
+        self,
+        *,
+        opener: _builtins.str = ...,
+        department: _builtins.str = ...,
+        statement_digest: _builtins.bytes = ...,
+        ground: _dispute_pb2.DisputeGround.ValueType = ...,
+        grant_tag: _builtins.bytes = ...,
+        proof_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "grant_tag", b"grant_tag", "ground", b"ground", "opener", b"opener", "proof_digest", b"proof_digest", "statement_digest", b"statement_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeEvent: _TypeAlias = DisputeEvent  # noqa: Y015
+
+@_typing.final
+class ResolutionEvent(_message.Message):
+    """A resolved dispute. What became of it is hidden behind the digest, whose nonce keeps it from being guessed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    STATEMENT_DIGEST_FIELD_NUMBER: _builtins.int
+    department: _builtins.str
+    """SPIFFE ID of the department node."""
+    dispute_id: _builtins.bytes
+    """Digest of the disputed Statement."""
+    statement_digest: _builtins.bytes
+    """Digest of the Statement that resolves it."""
+    def __init__(
+        self,
+        *,
+        department: _builtins.str = ...,
+        dispute_id: _builtins.bytes = ...,
+        statement_digest: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "dispute_id", b"dispute_id", "statement_digest", b"statement_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolutionEvent: _TypeAlias = ResolutionEvent  # noqa: Y015
 
 @_typing.final
 class UnavailableCheck(_message.Message):

@@ -28,7 +28,7 @@ from heyan.v1 import offline_pb2 as heyan_dot_v1_dot_offline__pb2
 from heyan.v1 import query_pb2 as heyan_dot_v1_dot_query__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16heyan/v1/receipt.proto\x12\x08heyan.v1\x1a\x1aheyan/v1/attestation.proto\x1a\x12heyan/v1/log.proto\x1a\x16heyan/v1/offline.proto\x1a\x14heyan/v1/query.proto\"\xe1\x02\n\x07Receipt\x12\x0f\n\x07version\x18\x01 \x01(\r\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12\r\n\x05parts\x18\x03 \x03(\x0c\x12/\n\nstatements\x18\x04 \x03(\x0b\x32\x1b.heyan.v1.AttestedStatement\x12/\n\x0bunavailable\x18\x05 \x03(\x0b\x32\x1a.heyan.v1.UnavailableCheck\x12#\n\x06leaves\x18\x06 \x03(\x0b\x32\x13.heyan.v1.LeafProof\x12\x10\n\x08leaf_key\x18\x07 \x01(\x0c\x12\x10\n\x08registry\x18\x08 \x01(\t\x12\x17\n\x0fregistry_digest\x18\t \x01(\x0c\x12\x13\n\x0b\x61pplication\x18\n \x01(\x0c\x12\r\n\x05rules\x18\x0b \x01(\x0c\x12(\n\x07tickets\x18\x0c \x03(\x0b\x32\x17.heyan.v1.ReceiptTicket\"\xb5\x01\n\rReceiptTicket\x12)\n\x07subject\x18\x01 \x01(\x0b\x32\x18.heyan.v1.OfflineSubject\x12#\n\x06opened\x18\x02 \x01(\x0b\x32\x13.heyan.v1.LeafProof\x12-\n\x06result\x18\x03 \x01(\x0b\x32\x1d.heyan.v1.SignedOfflineResult\x12%\n\x08resolved\x18\x04 \x01(\x0b\x32\x13.heyan.v1.LeafProof\"(\n\tLeafProof\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16heyan/v1/receipt.proto\x12\x08heyan.v1\x1a\x1aheyan/v1/attestation.proto\x1a\x12heyan/v1/log.proto\x1a\x16heyan/v1/offline.proto\x1a\x14heyan/v1/query.proto\"\x8c\x03\n\x07Receipt\x12\x0f\n\x07version\x18\x01 \x01(\r\x12$\n\x05query\x18\x02 \x01(\x0b\x32\x15.heyan.v1.SignedQuery\x12\r\n\x05parts\x18\x03 \x03(\x0c\x12/\n\nstatements\x18\x04 \x03(\x0b\x32\x1b.heyan.v1.AttestedStatement\x12/\n\x0bunavailable\x18\x05 \x03(\x0b\x32\x1a.heyan.v1.UnavailableCheck\x12#\n\x06leaves\x18\x06 \x03(\x0b\x32\x13.heyan.v1.LeafProof\x12\x10\n\x08leaf_key\x18\x07 \x01(\x0c\x12\x10\n\x08registry\x18\x08 \x01(\t\x12\x17\n\x0fregistry_digest\x18\t \x01(\x0c\x12\x13\n\x0b\x61pplication\x18\n \x01(\x0c\x12\r\n\x05rules\x18\x0b \x01(\x0c\x12(\n\x07tickets\x18\x0c \x03(\x0b\x32\x17.heyan.v1.ReceiptTicket\x12)\n\x08\x64isputes\x18\r \x03(\x0b\x32\x17.heyan.v1.DisputeRecord\"\xb5\x01\n\rReceiptTicket\x12)\n\x07subject\x18\x01 \x01(\x0b\x32\x18.heyan.v1.OfflineSubject\x12#\n\x06opened\x18\x02 \x01(\x0b\x32\x13.heyan.v1.LeafProof\x12-\n\x06result\x18\x03 \x01(\x0b\x32\x1d.heyan.v1.SignedOfflineResult\x12%\n\x08resolved\x18\x04 \x01(\x0b\x32\x13.heyan.v1.LeafProof\"\xa5\x01\n\rDisputeRecord\x12\x12\n\ndispute_id\x18\x01 \x01(\x0c\x12!\n\x04leaf\x18\x02 \x01(\x0b\x32\x13.heyan.v1.LeafProof\x12/\n\nresolution\x18\x03 \x01(\x0b\x32\x1b.heyan.v1.AttestedStatement\x12,\n\x0fresolution_leaf\x18\x04 \x01(\x0b\x32\x13.heyan.v1.LeafProof\"(\n\tLeafProof\x12\x0c\n\x04leaf\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +36,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.receipt_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECEIPT']._serialized_start=131
-  _globals['_RECEIPT']._serialized_end=484
-  _globals['_RECEIPTTICKET']._serialized_start=487
-  _globals['_RECEIPTTICKET']._serialized_end=668
-  _globals['_LEAFPROOF']._serialized_start=670
-  _globals['_LEAFPROOF']._serialized_end=710
+  _globals['_RECEIPT']._serialized_end=527
+  _globals['_RECEIPTTICKET']._serialized_start=530
+  _globals['_RECEIPTTICKET']._serialized_end=711
+  _globals['_DISPUTERECORD']._serialized_start=714
+  _globals['_DISPUTERECORD']._serialized_end=879
+  _globals['_LEAFPROOF']._serialized_start=881
+  _globals['_LEAFPROOF']._serialized_end=921
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,7 @@ class Receipt(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     RULES_FIELD_NUMBER: _builtins.int
     TICKETS_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     leaf_key: _builtins.bytes
@@ -82,6 +83,10 @@ class Receipt(_message.Message):
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptTicket]:
         """What of the query is or was verified on paper, oldest first."""
 
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___DisputeRecord]:
+        """The disputes of its answers, each once."""
+
     def __init__(
         self,
         *,
@@ -97,10 +102,11 @@ class Receipt(_message.Message):
         application: _builtins.bytes = ...,
         rules: _builtins.bytes = ...,
         tickets: _abc.Iterable[Global___ReceiptTicket] | None = ...,
+        disputes: _abc.Iterable[Global___DisputeRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "rules", b"rules", "statements", b"statements", "tickets", b"tickets", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "disputes", b"disputes", "leaf_key", b"leaf_key", "leaves", b"leaves", "parts", b"parts", "query", b"query", "registry", b"registry", "registry_digest", b"registry_digest", "rules", b"rules", "statements", b"statements", "tickets", b"tickets", "unavailable", b"unavailable", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -147,6 +153,46 @@ class ReceiptTicket(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReceiptTicket: _TypeAlias = ReceiptTicket  # noqa: Y015
+
+@_typing.final
+class DisputeRecord(_message.Message):
+    """A dispute and what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    LEAF_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    RESOLUTION_LEAF_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.bytes
+    """Digest of the disputed statement, which MUST be an attestation of the receipt."""
+    @_builtins.property
+    def leaf(self) -> Global___LeafProof:
+        """The leaf that records the dispute."""
+
+    @_builtins.property
+    def resolution(self) -> _attestation_pb2.AttestedStatement:
+        """The department's resolution; unset while the dispute is open."""
+
+    @_builtins.property
+    def resolution_leaf(self) -> Global___LeafProof:
+        """The leaf that records it; set if the resolution is."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.bytes = ...,
+        leaf: Global___LeafProof | None = ...,
+        resolution: _attestation_pb2.AttestedStatement | None = ...,
+        resolution_leaf: Global___LeafProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leaf", b"leaf", "resolution", b"resolution", "resolution_leaf", b"resolution_leaf"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute_id", b"dispute_id", "leaf", b"leaf", "resolution", b"resolution", "resolution_leaf", b"resolution_leaf"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DisputeRecord: _TypeAlias = DisputeRecord  # noqa: Y015
 
 @_typing.final
 class LeafProof(_message.Message):
