@@ -36,12 +36,16 @@ Randomness = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One check to ask: its id within the query, claim, region (county code) and parameters."""
+    """One check to ask: its id within the query, claim, region (county code) and parameters.
+
+    `dispute_id` is the dispute after whose correction it is asked once more, empty otherwise.
+    """
 
     check_id: str
     claim: str
     region: str
     parameters: Mapping[str, str]
+    dispute_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ def _parts(
             tuple(sorted(question.parameters.items())),
             footing.subjects,
             footing.uses,
+            question.dispute_id,
         )
         checks.setdefault(node.id, []).append(check)
     return tuple(Part(randomness(PART_SALT_SIZE), department, tuple(asked)) for department, asked in checks.items())

@@ -41,6 +41,7 @@ for _name, _target, _help in (
     ("verify", "gateway.cli.verify:verify", "Ask one application, and check the receipt."),
     ("offline", "gateway.cli.offline:app", "Verify on paper what could not be told online, and only that."),
     ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
+    ("dispute", "gateway.cli.dispute:app", "Dispute an answer, and ask again once it is corrected."),
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
     ("audit", "gateway.cli.audit:app", "Assess a gateway from its log: counties, departments, completeness."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),

@@ -17,7 +17,8 @@ from gateway.protocol.reasons import Reason
 from sandbox_departments.faults.kinds import KINDS, Fault, Kind, make_fault
 from sandbox_departments.faults.switch import FILE, lift_fault, read_fault, set_fault
 
-app = App(name="department", help="Run a department node; break a sandbox's.")
+app = App(name="department", help="Run a department node; work off its disputes; break a sandbox's.")
+app.command("gateway.cli.department_disputes:app", name="dispute")
 
 OFF = "off"
 STANDBY_FILE = "fault-standby.json"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +28,8 @@ from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyUse
 
 FILE = "endpoints.json"
+
+C = TypeVar("C", bound=Client)
 
 
 class GatewayEndpoint(msgspec.Struct, frozen=True):
@@ -133,7 +136,7 @@ def _keeper(folder: Path, endpoints: Endpoints, certificate: str) -> RegistryKee
     return RegistryKeeper(files, time.time)
 
 
-def open_client(folder: Path, requester: str) -> Client:
+def open_client(folder: Path, requester: str, kind: type[C] = Client) -> C:  # type: ignore[assignment]
     """A client that asks as `requester` of the federation in `folder`; enter it to connect."""
     endpoints = read_endpoints(folder)
     files = endpoints.requesters.get(requester)
@@ -158,4 +161,4 @@ def open_client(folder: Path, requester: str) -> Client:
         signing_key=signing_key,
         operator=operator_key(endpoints.operator_vkey),
     )
-    return Client(settings, keeper.current, time.time, keeper.refresh)
+    return kind(settings, keeper.current, time.time, keeper.refresh)

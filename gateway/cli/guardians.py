@@ -15,6 +15,7 @@ from gateway.cli.sandbox import account_id
 from gateway.cli.sandbox_rules import SandboxRules
 from gateway.party.keyfiles import read_private
 from gateway.protocol.claims import Role
+from gateway.protocol.disputes import Dispute
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
@@ -76,6 +77,10 @@ class Guardians:
         for grant in consent.grants:
             await self._app.revoke(self._account(family, grant.claims.actor), grant)
         return len(consent.grants)
+
+    async def dispute(self, family: str, role: Role, dispute: Dispute) -> None:
+        """Dispute an answer that rests on the grant of the family's guardian or co-resident."""
+        await self._app.dispute(self._account(family, role), dispute)
 
     def _account(self, family: str, role: Role) -> Person:
         account = account_id(family, role)

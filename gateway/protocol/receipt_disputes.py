@@ -16,9 +16,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
+from gateway.protocol.attestation import (
+    Asked,
+    Attestation,
+    open_batch,
+    read_proof,
+    read_signed_batch,
+    read_statement,
+)
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.disputes import Ground, ground_of
+from gateway.protocol.disputes import Ground, ground_of, not_disputable
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.identities import PartyRole, parse_identity
 from gateway.protocol.leaf import Tags, log_time, read_leaf
@@ -44,6 +51,23 @@ class VerifiedDispute:
     opened: float
     resolution: Resolution | None = None
     resolved: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disputable:
+    """An answer of a receipt that can be disputed: what was asked, and the digest of the statement."""
+
+    asked: Asked
+    digest: bytes
+
+
+def disputable(receipt: receipt_pb2.Receipt, check_id: str) -> Disputable:
+    """The answer to a check of a receipt that is verified; NotGrantedError (ANSWER_NOT_DISPUTABLE) if it has none."""
+    for item in receipt.statements:
+        statement = read_statement(item.proof.statement)
+        if isinstance(statement, Attestation) and statement.asked.check.check_id == check_id:
+            return Disputable(statement.asked, digest(Kind.STATEMENT, item.proof.statement))
+    raise not_disputable("no attestation answers that check")
 
 
 def disputes_of(

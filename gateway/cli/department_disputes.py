@@ -1,0 +1,176 @@
+"""`heyan department dispute`: the list of a node's disputes, and how its staff work them off."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.cli.sandbox import Asked, Sandbox, held, settle
+from gateway.protocol.errors import ConflictError, MalformedError
+from gateway.protocol.identities import parse_identity
+from gateway.protocol.reasons import Reason
+from gateway.protocol.resolutions import ResolutionOutcome, ResolutionReason
+from sandbox_departments.config import NodeConfig
+from sandbox_departments.corrections import correct
+from sandbox_departments.dispute_ledger import ListedDispute
+from sandbox_departments.disputes import decide, listed
+from sandbox_departments.journal import Journal
+from sandbox_departments.working_days import BEIJING, due_time
+
+app = App(name="dispute", help="See and resolve the disputes of a department's answers.")
+
+AllOption = Annotated[bool, Parameter(name="--all", negative="")]
+
+LEAST_PREFIX = 8
+"""Characters of a dispute's id that must be typed at least."""
+
+
+class RightAnswer(StrEnum):
+    """What the register shall answer from now on."""
+
+    YES = "yes"
+    NO = "no"
+
+
+@app.command(name="list")
+def list_disputes(
+    node: str, *, folder: RequiredFolder, everything: AllOption = False, as_json: JsonOption = False
+) -> None:
+    """List the disputes that await a decision, the oldest first, with when each is due; OVERDUE where that has passed.
+
+    Example: `heyan department dispute list police-4301 --dir run`
+
+    Parameters
+    ----------
+    node
+        A department node, such as police-4301.
+    folder
+        The federation's folder; it need not be running.
+    everything
+        Also list those that are decided.
+    """
+    config = _settings(folder, node)
+    with _journal(config) as journal:
+        rows = [_row(dispute, config) for dispute in listed(journal) if everything or dispute.reason is None]
+    if as_json:
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        return
+    for row in rows:
+        state = "OVERDUE" if row["overdue"] else row["outcome"] or "open"
+        sys.stdout.write(
+            f"{row['dispute']}  {state}\n"
+            f"  {row['claim']} in {row['region']} was answered {row['answer']}; {row['ground']}\n"
+            f"  by {row['opener']}, received {row['received']}, due {row['due']}\n"
+        )
+    if not rows:
+        sys.stdout.write("no dispute awaits a decision\n")
+
+
+@app.command
+def resolve(
+    node: str,
+    dispute: str,
+    *,
+    folder: RequiredFolder,
+    reason: ResolutionReason,
+    answer: RightAnswer | None = None,
+) -> None:
+    """Decide a dispute for good. The running node signs the resolution and sends it to the gateway.
+
+    A reason that corrects needs the right answer: the simulated register then answers so, whoever asks the same of the
+    same persons. A real department corrects its own register first.
+
+    Examples: `heyan department dispute resolve police-4301 3f9c01ab --dir run --reason record-updated --answer yes`,
+    `heyan department dispute resolve police-4301 3f9c01ab --dir run --reason record-confirmed`
+
+    Parameters
+    ----------
+    node
+        A department node.
+    dispute
+        Its id, or how that begins (8 characters at least).
+    folder
+        The federation's folder; it need not be running.
+    reason
+        record-updated, record-added and person-separated correct; record-confirmed and kept-elsewhere uphold.
+    answer
+        The right answer, for a reason that corrects.
+    """
+    corrects = reason.outcome is ResolutionOutcome.CORRECTED
+    if corrects != (answer is not None):
+        expected = "must say the right answer" if corrects else "goes only with a reason that corrects"
+        raise MalformedError.at("--answer", expected, Reason.CONFIGURATION_INVALID)
+    config = _settings(folder, node)
+    with _journal(config) as journal:
+        found = _named(dispute, listed(journal))
+        if found.reason not in (None, reason):
+            raise ConflictError(Reason.DISPUTE_RESOLVED)
+        if answer is not None:  # first the register: nothing is called corrected that is not
+            correct(config.register_file, found.case, answer=answer is RightAnswer.YES)
+        decide(journal, found.dispute_id, reason, time.time())
+    sys.stdout.write(f"{found.dispute_id.hex()}: {reason.outcome.name} ({reason.name}); the node signs and sends it\n")
+
+
+def _named(text: str, disputes: Sequence[ListedDispute]) -> ListedDispute:
+    found = [dispute for dispute in disputes if dispute.dispute_id.hex().startswith(text.lower())]
+    if len(text) < LEAST_PREFIX or len(found) != 1:
+        raise MalformedError.at(
+            "DISPUTE",
+            f"must be the id of one dispute of the list, or its first {LEAST_PREFIX} characters or more",
+            Reason.CONFIGURATION_INVALID,
+        )
+    return found[0]
+
+
+def _row(dispute: ListedDispute, config: NodeConfig) -> dict[str, str | bool | None]:
+    due = due_time(dispute.received, config.calendar)
+    return {
+        "dispute": dispute.dispute_id.hex(),
+        "claim": dispute.claim,
+        "region": dispute.region,
+        "answer": dispute.outcome.name,
+        "ground": dispute.ground.name,
+        "opener": parse_identity(dispute.opener).name,
+        "requester": parse_identity(dispute.requester).name,
+        "received": _text(dispute.received),
+        "due": _text(due),
+        "overdue": dispute.reason is None and time.time() >= due,
+        "outcome": dispute.reason.outcome.name if dispute.reason is not None else None,
+        "reason": dispute.reason.name if dispute.reason is not None else None,
+        "signed": dispute.signed,
+    }
+
+
+def _settings(folder: Path, node: str) -> NodeConfig:
+    if held(folder) is None:
+        raise MalformedError.at(
+            "--dir", f"holds no sandbox: make one with heyan up {folder}", Reason.CONFIGURATION_INVALID
+        )
+    sandbox = Sandbox(folder, settle(folder, Asked()))
+    folders = {identity.name: sandbox.folder_of(identity) for identity in sandbox.nodes.values()}
+    if node not in folders:
+        raise MalformedError.at("NODE", f"must be one of {', '.join(folders)}", Reason.CONFIGURATION_INVALID)
+    return NodeConfig.from_file(folders[node] / "settings.toml")
+
+
+@contextmanager
+def _journal(config: NodeConfig) -> Iterator[Journal]:
+    if not config.journal.exists():
+        raise MalformedError.at("NODE", "has no journal yet: it was never started", Reason.CONFIGURATION_INVALID)
+    with closing(Journal(config.journal)) as journal:
+        yield journal
+
+
+def _text(seconds: float) -> str:
+    """Beijing time, in which the days are counted."""
+    return datetime.fromtimestamp(seconds, BEIJING).isoformat(timespec="minutes")
