@@ -7,6 +7,7 @@ more, which changes nothing at a node that has it, and mends one that was restor
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """Until when something is not tried, in seconds of the loop's clock, and how long that was."""
+    """Until when something is not tried, in seconds of the monotonic clock, and how long that was."""
 
     until: float
     delay: float
@@ -38,10 +39,17 @@ class _Pause:
 class DisputeRelay:
     """The disputes that departments have not confirmed. `run_once` once a second; used on one event loop."""
 
-    def __init__(self, store: Store, requests: Requests, bring: BringDispute) -> None:
+    def __init__(
+        self,
+        store: Store,
+        requests: Requests,
+        bring: BringDispute,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._requests = requests
         self._bring = bring
+        self._time = monotonic
         self._unconfirmed: dict[bytes, str] = dict(store.open_disputes())
         self._paused: dict[str | bytes, _Pause] = {}
 
@@ -94,12 +102,12 @@ class DisputeRelay:
 
     def _pausing(self, what: str | bytes) -> bool:
         pause = self._paused.get(what)
-        return pause is not None and asyncio.get_running_loop().time() < pause.until
+        return pause is not None and self._time() < pause.until
 
     def _pause(self, what: str | bytes, first: float) -> None:
         earlier = self._paused.get(what)
         delay = first if earlier is None else min(2 * earlier.delay, LONGEST_DELAY)
-        self._paused[what] = _Pause(asyncio.get_running_loop().time() + delay, delay)
+        self._paused[what] = _Pause(self._time() + delay, delay)
 
 
 def bound_to(dispute_id: bytes) -> bytes:

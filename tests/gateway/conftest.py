@@ -210,7 +210,7 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     stamp = LeafStamp(parse_identity(fed.GATEWAY), registry, clock)
     events = Events(log, requests, acknowledgements, stamp, Allowance(5, 1.0, Reason.OVERLOADED))
     brought = Brought()
-    relay = DisputeRelay(store, requests, brought)
+    relay = DisputeRelay(store, requests, brought, monotonic=clock)
     disputes = Disputes(
         log=log,
         store=store,
