@@ -11,18 +11,26 @@ from consent.consent_file import ConsentFile
 from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.protocol.claims import CLAIMS, Role
-from gateway.protocol.errors import HeyanError, MalformedError, NotGrantedError, UnreachableError
+from gateway.protocol.errors import HeyanError, MalformedError, NotCurrentError, NotGrantedError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.presentation import Submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.resolutions import ResolutionReason
 from tests import federation as fed
-from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
+from tests.fakes import AnyApplication
+from tests.gateway.conftest import QUESTIONS, Gateway, department_of
 from tests.gateway.disputing import HUKOU, Answered, answered
 from tests.protocol.casework import refused
 
 OTHER_PEER = parse_identity(fed.OTHER_REQUESTER)
+
+
+class ClosedCounty(AnyApplication):
+    """Rules whose windows are closed."""
+
+    def require_open(self, *_asked: object) -> None:
+        raise NotCurrentError(Reason.WINDOW_CLOSED)
 
 
 def again(dispute_id: bytes, **changes: object) -> Question:
@@ -193,6 +201,10 @@ async def test_reverification_is_kept_back_with_the_uses_of_its_query(gateway: G
 async def test_reverification_needs_no_open_window(gateway: Gateway) -> None:
     """Ten working days later the window has long closed: what was asked in time may be asked again."""
     asked, dispute_id = await corrected(gateway)
-    submission = asking(asked, again(dispute_id))
-    assert not submission.application
-    assert (await gateway.verify(submission, PEER)).answers[0].outcome is Outcome.YES
+    gateway.pipeline._applications = ClosedCounty()
+    with refused(NotCurrentError, Reason.WINDOW_CLOSED):
+        await gateway.send(asking(asked, QUESTIONS[0]))
+    with refused(NotCurrentError, Reason.WINDOW_CLOSED):
+        await gateway.send(asking(asked, again(dispute_id), QUESTIONS[2]))
+    result = await gateway.verify(asking(asked, again(dispute_id)))
+    assert [answer.outcome for answer in result.answers] == [Outcome.YES]
