@@ -45,6 +45,8 @@ class Disagreement(StrEnum):
     """The log says unavailable of a check that the department had answered by then."""
     DROPPED = "DROPPED"
     """The log had recorded an offline ticket of a query, or its result, and the query's receipt does not show it."""
+    NOT_BROUGHT = "NOT_BROUGHT"
+    """The log records a dispute, and the department's journal does not have it."""
 
 
 @dataclass(frozen=True, slots=True)

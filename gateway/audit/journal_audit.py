@@ -10,6 +10,7 @@ from gateway.audit.journals import (
     BatchAcknowledged,
     BatchSigned,
     DisputeDecided,
+    DisputeReceived,
     JournalView,
     Refused,
     Resolved,
@@ -52,11 +53,14 @@ class JournalAudit:
         self._batches: dict[tuple[str, bytes], BatchSigned] = {}
         self._acknowledged: dict[tuple[str, bytes], BatchAcknowledged] = {}
         self._stated: dict[bytes, _Stated] = {}
+        self._disputes: set[bytes] = set()
         for entry in view.entries:
             if isinstance(entry, BatchSigned):
                 for part in entry.parts:
                     for statement in part.statements:
                         self._stated.setdefault(statement, _Stated(entry.time, part))
+            if isinstance(entry, DisputeReceived):
+                self._disputes.add(entry.dispute)
             if isinstance(entry, DisputeDecided) or entry.gateway not in log.gateways:
                 continue
             if isinstance(entry, BatchSigned):
@@ -134,6 +138,13 @@ class JournalAudit:
         wrong_requester = place.status is not None and part.requester not in ("", place.requester)
         if wrong_status or wrong_kind or wrong_requester:
             yield self._finding(Disagreement.MISREPORTED, statement, place.index)
+
+    def of_disputes(self) -> Iterator[Finding]:
+        """Disputes that the log has had for so long that the department should have them too."""
+        for (department, dispute), (index, time) in self._index.disputes.items():
+            missing = department == self._view.department and dispute not in self._disputes
+            if missing and self._view.read_time - time >= self._allowed:
+                yield self._finding(Disagreement.NOT_BROUGHT, dispute, index)
 
     def of_withdrawals(self) -> Iterator[Finding]:
         """Answers on a grant that the department had refused as withdrawn, where a query rests on one grant only."""

@@ -80,7 +80,7 @@ class LogIndex:
 
     `settled` holds the tags of checks for which a statement is logged; `backwards` the leaves that bear a time earlier
     than one before them by more than the tolerance; `after_withdrawal` those that answer on a grant whose withdrawal
-    a leaf before them records.
+    a leaf before them records; `disputes` where disputes of a department are logged, and when, by (department, id).
     """
 
     size: int = 0
@@ -93,6 +93,7 @@ class LogIndex:
     after_withdrawal: list[int] = field(default_factory=list)
     paper: dict[bytes, list[int]] = field(default_factory=dict)
     tickets: dict[bytes, bytes] = field(default_factory=dict)
+    disputes: dict[tuple[str, bytes], tuple[int, float]] = field(default_factory=dict)
 
     def places_of(self, department: str, statement: bytes) -> Sequence[LoggedStatement]:
         """Where the log names a statement of a department."""
@@ -206,6 +207,9 @@ def _read_statements(
             place = LoggedStatement(position, time, None)
             index.statements.setdefault((recovery.department, statement), []).append(place)
 
+    dispute = leaf.dispute
+    if dispute.department in departments:
+        index.disputes.setdefault((dispute.department, dispute.statement_digest), (position, time))
     resolution = leaf.resolution
     if resolution.department in departments:
         place = LoggedStatement(position, time, None, is_resolution=True)

@@ -103,11 +103,12 @@ def _verified(
     recorded: Recorded,
 ) -> VerifiedDispute:
     leaf, index = _logged(record.leaf, registry, query)
+    if leaf.WhichOneof("event") != "dispute":
+        raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of no dispute")
     event = leaf.dispute
     is_issuer = parse_identity(event.opener).role is PartyRole.ISSUER
     if (
-        leaf.WhichOneof("event") != "dispute"
-        or (event.department, event.statement_digest) != (answer.department, record.dispute_id)
+        (event.department, event.statement_digest) != (answer.department, record.dispute_id)
         or event.grant_tag != tags.grant(query.grant_digests[0])
         or not (is_issuer or event.opener == query.requester)
         or log_time(leaf) < recorded.of(record.dispute_id)

@@ -20,7 +20,7 @@ from sandbox_departments.acknowledgements import OVERTAKING_TIME, read_acknowled
 from sandbox_departments.cases import CaseFile
 from sandbox_departments.journal import SCHEMA_VERSION, Head, Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged, BatchSigned, read_entry
-from sandbox_departments.ledger import CLOCK_MARGIN, GENESIS, OwedBatch
+from sandbox_departments.ledger import CLOCK_MARGIN, GENESIS, SCHEMAS, OwedBatch
 from sandbox_departments.past import Answers, Spent
 from tests.sandbox.asking import DAY, GATEWAY, NOW, OTHER_GATEWAY, Desk
 
@@ -169,6 +169,25 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path):
     connection.close()
     with pytest.raises(LogUnavailableError, match=f"schema {SCHEMA_VERSION + 1}"):
         Journal(tmp_path / "newer.db")
+
+
+def test_a_journal_of_before_disputes_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "older.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{SCHEMAS[0]} PRAGMA user_version = 1;")
+    connection.execute(
+        "INSERT INTO answers VALUES ('requester', ?, ?, ?, ?, NULL, ?, ?)",
+        (b"r" * 16, b"q" * 32, b"p" * 32, b"c" * 32, NOW, NOW + DAY),
+    )
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        journal = Journal(path)
+        with journal.transaction() as ledger:
+            assert ledger.answers_to("requester", b"r" * 16) is not None
+            assert ledger.case_file("requester", b"r" * 16) is None
+            assert not ledger.disputes.all()
+        journal.close()
 
 
 def test_nobody_else_can_read_the_journal(desk, tmp_path):

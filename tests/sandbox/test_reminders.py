@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
+from gateway.party.statuses import from_rpc_error
 from gateway.protocol.attestation import read_signed_batch
+from gateway.protocol.reasons import Reason
+from gateway.protocol.resolutions import read_resolution
+from heyan.v1 import dispute_pb2
 from sandbox_departments import streams
-from tests.sandbox.asking import GATEWAY, told
+from tests.sandbox.asking import GATEWAY, OTHER_GATEWAY, REQUESTER, told
+from tests.sandbox.disputing import answered
 from tests.sandbox.serving import Served, until
 
 
@@ -82,3 +88,39 @@ async def test_gateway_that_owes_nothing_is_not_reminded(served):
         served.world.now += streams.REMIND_AGE + 1
         await stream.ask(served.world.ask(ask_id=8))
         assert not (await stream.read()).recovered
+
+
+async def test_resolution_that_nobody_asked_for_is_sent_on_the_open_stream(served):
+    case = await answered(served.desk)
+    async with served.stream() as stream:
+        owed = await stream.read()  # the answer of before
+        await stream.acknowledge(served.world.acknowledgement(read_signed_batch(owed.batch).digest, 2))
+        await case.resolve()
+        sent = await stream.read()
+        assert sent.recovered
+        (reply,) = sent.replies
+        assert read_resolution(reply.statements[0].statement).statement_digest == case.dispute_id
+        await stream.acknowledge(served.world.acknowledgement(read_signed_batch(sent.batch).digest, 1, first=2))
+        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == ())
+
+
+async def test_resolution_that_was_not_acknowledged_is_sent_again_when_the_stream_opens_anew(served):
+    case = await answered(served.desk)
+    await case.resolve()
+    for _ in range(2):
+        async with served.stream() as stream:
+            sent = [await stream.read() for _ in range(2)]
+            assert all(message.recovered for message in sent)
+
+
+async def test_dispute_is_brought_by_gateways_only_and_over_mutual_tls(served):
+    case = await answered(served.desk)
+    request = dispute_pb2.OpenDisputeRequest.FromString(case.signed())
+    response = dispute_pb2.OpenDisputeResponse.FromString(await served.call("OpenDispute", request))
+    assert response.receive_time.seconds == served.world.now
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.call("OpenDispute", request, OTHER_GATEWAY)
+    assert from_rpc_error(refused.value).reason is Reason.DISPUTE_INVALID
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.call("OpenDispute", request, REQUESTER)
+    assert from_rpc_error(refused.value).reason is Reason.PEER_ROLE_NOT_ALLOWED
