@@ -11,8 +11,8 @@ sent or acknowledged more than once, or still be owed within its time. The journ
 What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED, REUSED and
 WITHDRAWN convict whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED and UNKNOWN show that gateway or
 department lies: the statement itself, which the department signed and one of them must be able to show, says which.
-DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED, NOT_BROUGHT, MISDATED and BACKWARDS
-ask for an explanation: a broken stream or a clock that was set may be one.
+DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED, NOT_BROUGHT, MISDATED and
+BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one.
 
 Nothing here reads a clock, a file or a network, and nothing here tells who a subject is.
 """

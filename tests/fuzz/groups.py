@@ -7,7 +7,7 @@ from importlib import import_module
 from tests.fuzz.target import Target
 
 MODULES = {
-    "protocol": ("protocol_targets",),
+    "protocol": ("protocol_targets", "dispute_targets"),
     "notes": ("notes_targets",),
     "jose": ("jose_targets",),
     "webauthn": ("webauthn_targets",),

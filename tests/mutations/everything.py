@@ -5,14 +5,19 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.mutations import consent_messages, journal_messages, protocol_messages
+from tests.mutations import consent_messages, dispute_messages, journal_messages, protocol_messages
 from tests.mutations.campaign import Tally, run
 from tests.mutations.message import Message
 
 
 def all_messages(folder: Path) -> tuple[Message, ...]:
     """Every signed or authenticated thing; `folder` is for the files that some of them need."""
-    return (*protocol_messages.messages(), *consent_messages.messages(folder), *journal_messages.messages(folder))
+    return (
+        *protocol_messages.messages(),
+        *consent_messages.messages(folder),
+        *dispute_messages.messages(),
+        *journal_messages.messages(folder),
+    )
 
 
 _messages: dict[str, Message] = {}

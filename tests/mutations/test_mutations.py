@@ -39,6 +39,9 @@ NAMES = (
     "withdrawal",
     "status list token",
     "consent file",
+    "signed dispute",
+    "report of a dispute",
+    "resolution in its batch",
     "acknowledgement",
     "journal chain",
 )

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from consent import dispute, revocation, status_list
 from consent import grant as grants
-from consent import revocation, status_list
 from consent.consent_file import read_consent_file
 from consent.passkey import read_evidence
 from gateway.protocol import registry
 from gateway.protocol.attestation import Statement, read_proof, read_statement
-from gateway.protocol.codec import parse, unb64url
+from gateway.protocol.codec import parse, parse_canonical, unb64url
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.jws import read_jws
 from gateway.protocol.leaf import read_leaf
@@ -28,7 +28,8 @@ from gateway.protocol.presentation import read_presented_part, read_signed_query
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.receipt import MAX_RECEIPT
-from heyan.v1 import attestation_pb2, offline_pb2, query_pb2, receipt_pb2
+from gateway.protocol.resolutions import read_resolution
+from heyan.v1 import attestation_pb2, dispute_pb2, offline_pb2, query_pb2, receipt_pb2
 from heyan.v1 import department_service_pb2 as department_pb
 from sandbox_departments.acknowledgements import read_acknowledgement
 
@@ -49,6 +50,15 @@ def _presented_part(data: bytes) -> Hashable:
 
 def _statement(data: bytes) -> Statement:
     return read_statement(read_proof(parse(attestation_pb2.AttestedStatement, data, MAX_MESSAGE).proof).statement)
+
+
+def _resolution(data: bytes) -> Hashable:
+    return read_resolution(read_proof(parse(attestation_pb2.AttestedStatement, data, MAX_MESSAGE).proof).statement)
+
+
+def _dispute(data: bytes) -> Hashable:
+    message = parse(dispute_pb2.SignedDispute, data, MAX_MESSAGE)
+    return parse_canonical(dispute_pb2.Dispute, message.dispute, MAX_MESSAGE).SerializeToString(deterministic=True)
 
 
 def _tlog_proof(data: bytes) -> Hashable:
@@ -116,6 +126,9 @@ READERS: Mapping[str, Callable[[bytes], Hashable]] = {
     "withdrawal": _payload(revocation.TYP),
     "status list token": _payload(status_list.TYP),
     "consent file": _consent_file,
+    "signed dispute": _dispute,
+    "report of a dispute": _payload(dispute.TYP),
+    "resolution in its batch": _resolution,
     "acknowledgement": _acknowledgement,
     "journal chain": _journal,
 }
