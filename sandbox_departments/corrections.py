@@ -41,6 +41,7 @@ class CorrectedRegister:
                 self._connection = sqlite3.connect(
                     f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
                 )
+            self._require_table()
         except BaseException:
             self._register.close()
             raise
@@ -63,6 +64,14 @@ class CorrectedRegister:
         """Close the file."""
         self._connection.close()
         self._register.close()
+
+    def _require_table(self) -> None:
+        with faults_as_unreachable():
+            (tables,) = self._connection.execute(
+                "SELECT count(*) FROM sqlite_master WHERE name = ?", (CORRECTIONS,)
+            ).fetchone()
+        if not tables:
+            raise UnreachableError(Reason.DEPARTMENT_UNREACHABLE, "register: made by an earlier version; make it anew")
 
     def _current(self) -> Mapping[bytes, bool]:
         """The corrections, read again whenever somebody has written to the file."""

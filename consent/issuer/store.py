@@ -254,6 +254,7 @@ class IssuerStore:
                 "DELETE FROM status_indexes WHERE draft IS NOT NULL AND draft NOT IN (SELECT draft FROM drafts)"
             )
             self._db.execute("DELETE FROM grants WHERE expires < ?", (now - KEEP_EXPIRED_GRANTS,))
+            self._db.execute("DELETE FROM reports WHERE ended IS NOT NULL AND jti NOT IN (SELECT jti FROM grants)")
 
     # -- grants ---------------------------------------------------------------------------------------------
 

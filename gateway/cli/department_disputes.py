@@ -14,7 +14,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.protocol.errors import ConflictError, MalformedError
 from gateway.protocol.identities import parse_identity
@@ -44,24 +44,32 @@ class RightAnswer(StrEnum):
 
 @app.command(name="list")
 def list_disputes(
-    node: str, *, folder: RequiredFolder, everything: AllOption = False, as_json: JsonOption = False
+    node: str,
+    *,
+    folder: FolderOption = None,
+    config: Path | None = None,
+    everything: AllOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the disputes that await a decision, the oldest first, with when each is due; OVERDUE where that has passed.
 
-    Example: `heyan department dispute list police-4301 --dir run`
+    Examples: `heyan department dispute list police-4301 --dir run`,
+    `heyan department dispute list police-4301 --config settings.toml --all --json`
 
     Parameters
     ----------
     node
         A department node, such as police-4301.
     folder
-        The federation's folder; it need not be running.
+        A sandbox's folder; it need not be running.
+    config
+        The node's settings, where there is no sandbox.
     everything
         Also list those that are decided.
     """
-    config = _settings(folder, node)
-    with _journal(config) as journal:
-        rows = [_row(dispute, config) for dispute in listed(journal) if everything or dispute.reason is None]
+    settings = _settings(node, folder, config)
+    with _journal(settings) as journal:
+        rows = [_row(dispute, settings) for dispute in listed(journal) if everything or dispute.reason is None]
     if as_json:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
         return
@@ -81,14 +89,15 @@ def resolve(
     node: str,
     dispute: str,
     *,
-    folder: RequiredFolder,
+    folder: FolderOption = None,
+    config: Path | None = None,
     reason: ResolutionReason,
     answer: RightAnswer | None = None,
 ) -> None:
     """Decide a dispute for good. The running node signs the resolution and sends it to the gateway.
 
-    A reason that corrects needs the right answer: the simulated register then answers so, whoever asks the same of the
-    same persons. A real department corrects its own register first.
+    In a sandbox (--dir) a reason that corrects needs the right answer: the simulated register then answers so, whoever
+    asks the same of the same persons. A real department (--config) corrects its own register first.
 
     Examples: `heyan department dispute resolve police-4301 3f9c01ab --dir run --reason record-updated --answer yes`,
     `heyan department dispute resolve police-4301 3f9c01ab --dir run --reason record-confirmed`
@@ -100,23 +109,25 @@ def resolve(
     dispute
         Its id, or how that begins (8 characters at least).
     folder
-        The federation's folder; it need not be running.
+        A sandbox's folder; it need not be running.
+    config
+        The node's settings, where there is no sandbox.
     reason
         record-updated, record-added and person-separated correct; record-confirmed and kept-elsewhere uphold.
     answer
-        The right answer, for a reason that corrects.
+        The right answer, for a reason that corrects a sandbox's register.
     """
-    corrects = reason.outcome is ResolutionOutcome.CORRECTED
+    corrects = folder is not None and reason.outcome is ResolutionOutcome.CORRECTED
     if corrects != (answer is not None):
-        expected = "must say the right answer" if corrects else "goes only with a reason that corrects"
+        expected = "must say the right answer" if corrects else "goes only with --dir and a reason that corrects"
         raise MalformedError.at("--answer", expected, Reason.CONFIGURATION_INVALID)
-    config = _settings(folder, node)
-    with _journal(config) as journal:
+    settings = _settings(node, folder, config)
+    with _journal(settings) as journal:
         found = _named(dispute, listed(journal))
         if found.reason not in (None, reason):
             raise ConflictError(Reason.DISPUTE_RESOLVED)
         if answer is not None:  # first the register: nothing is called corrected that is not
-            correct(config.register_file, found.case, answer=answer is RightAnswer.YES)
+            correct(settings.register_file, found.case, answer=answer is RightAnswer.YES)
         decide(journal, found.dispute_id, reason, time.time())
     sys.stdout.write(f"{found.dispute_id.hex()}: {reason.outcome.name} ({reason.name}); the node signs and sends it\n")
 
@@ -151,7 +162,17 @@ def _row(dispute: ListedDispute, config: NodeConfig) -> dict[str, str | bool | N
     }
 
 
-def _settings(folder: Path, node: str) -> NodeConfig:
+def _settings(node: str, folder: Path | None, config: Path | None) -> NodeConfig:
+    """The settings of a sandbox's node, or of the file that is named."""
+    if config is not None and folder is None:
+        settings = NodeConfig.from_file(config)
+        if settings.identity.name != node:
+            expected = f"must be {settings.identity.name}, as in {config}"
+            raise MalformedError.at("NODE", expected, Reason.CONFIGURATION_INVALID)
+        return settings
+    if folder is None or config is not None:
+        expected = "or --config, one of them, must say where the node is"
+        raise MalformedError.at("--dir", expected, Reason.CONFIGURATION_INVALID)
     if held(folder) is None:
         raise MalformedError.at(
             "--dir", f"holds no sandbox: make one with heyan up {folder}", Reason.CONFIGURATION_INVALID

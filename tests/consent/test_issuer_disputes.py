@@ -124,6 +124,17 @@ def test_flood_of_disputes_of_one_grant_is_bounded(desk, refused, monkeypatch):
         desk.disputes.dispute(desk.body(desk.dispute(statement_digest=b"x" * 32)))
 
 
+def test_report_is_forgotten_with_its_grant_once_it_was_taken(desk):
+    desk.disputes.dispute(desk.body())
+    (report,) = desk.issuer.store.unreported(9)
+    desk.issuer.now += 400 * 86_400
+    desk.issuer.service.purge()
+    assert desk.issuer.store.unreported(9) == (report,), "not taken yet"
+    desk.issuer.store.end_report(report.statement, desk.issuer.now, None)
+    desk.issuer.service.purge()
+    assert desk.issuer.store.report_of(report.statement) is None
+
+
 # -- reported until it is taken -----------------------------------------------------------------------------
 
 

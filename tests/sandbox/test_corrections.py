@@ -101,6 +101,8 @@ def test_register_of_an_earlier_version_is_a_fault_and_never_a_no(register: Corr
         connection.execute("DROP TABLE corrections")
     with pytest.raises(UnreachableError):
         register.find([question()])
+    with pytest.raises(UnreachableError, match="earlier version"):
+        CorrectedRegister(path, SECRET)
     with pytest.raises(UnreachableError):
         correct(path, bytes(32), answer=True)
     with pytest.raises(UnreachableError):
