@@ -51,7 +51,7 @@ class DisputingClient(Client):
             issue_time=self._clock(),
         )
         request = dispute_pb2.DisputeAnswerRequest(proof=sign_dispute(dispute, self._settings.signing_key()))
-        data = await self._call("DisputeAnswer", request.SerializeToString())
+        data = await self.call("DisputeAnswer", request.SerializeToString())
         response = parse(dispute_pb2.DisputeAnswerResponse, data, MAX_MESSAGE)
         if response.dispute_id != answer.digest:
             raise ForgedError(Reason.DISPUTE_INVALID, "the gateway recorded another dispute")

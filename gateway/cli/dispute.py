@@ -12,15 +12,14 @@ from cyclopts import App
 
 from consent.consent_file import read_consent_file
 from gateway.cli.answers import answer_row, print_answers
-from gateway.cli.endpoints import open_client
+from gateway.cli.deferred import read_request_id
+from gateway.cli.endpoints import open_client_as
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 from gateway.client import Verification
 from gateway.dispute_client import DisputingClient, OpenedDispute
 from gateway.party.keyfiles import write_private
 from gateway.protocol.disputes import Ground
-from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_disputes import VerifiedDispute
 from gateway.protocol.receipt_file import receipt_to_json
 
@@ -54,10 +53,10 @@ def open_dispute(
     ground
         What is said to be wrong.
     """
-    name = _request_id(request_id)
+    name = read_request_id(request_id)
 
     async def run() -> OpenedDispute:
-        async with open_client(folder, requester, DisputingClient) as client:
+        async with open_client_as(DisputingClient, folder, requester) as client:
             return await client.dispute(name, check, ground)
 
     opened = asyncio.run(run())
@@ -91,10 +90,10 @@ def show(
     """
     if receipt is not None:
         require_writable(receipt, "--receipt")
-    name = _request_id(request_id)
+    name = read_request_id(request_id)
 
     async def run() -> Verification:
-        async with open_client(folder, requester, DisputingClient) as client:
+        async with open_client_as(DisputingClient, folder, requester) as client:
             return await client.get(name)
 
     result = asyncio.run(run())
@@ -148,10 +147,10 @@ def reverify(
     """
     if receipt is not None:
         require_writable(receipt, "--receipt")
-    name, held = _request_id(request_id), read_consent_file(consent)
+    name, held = read_request_id(request_id), read_consent_file(consent)
 
     async def run() -> Verification:
-        async with open_client(folder, requester, DisputingClient) as client:
+        async with open_client_as(DisputingClient, folder, requester) as client:
             return await client.reverify(name, check, held)
 
     result = asyncio.run(run())
@@ -181,15 +180,6 @@ def dispute_row(dispute: VerifiedDispute) -> dict[str, str | None]:
         "reason": resolution.reason.name if resolution is not None else None,
         "resolved": _text(dispute.resolved) if dispute.resolved is not None else None,
     }
-
-
-def _request_id(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise MalformedError.at(
-            "--request-id", "must be hexadecimal, as heyan verify prints it", Reason.CONFIGURATION_INVALID
-        ) from None
 
 
 def _text(seconds: float) -> str:

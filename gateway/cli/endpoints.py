@@ -136,8 +136,13 @@ def _keeper(folder: Path, endpoints: Endpoints, certificate: str) -> RegistryKee
     return RegistryKeeper(files, time.time)
 
 
-def open_client(folder: Path, requester: str, kind: type[C] = Client) -> C:  # type: ignore[assignment]
+def open_client(folder: Path, requester: str) -> Client:
     """A client that asks as `requester` of the federation in `folder`; enter it to connect."""
+    return open_client_as(Client, folder, requester)
+
+
+def open_client_as(kind: type[C], folder: Path, requester: str) -> C:
+    """The same, of a kind of client that does more."""
     endpoints = read_endpoints(folder)
     files = endpoints.requesters.get(requester)
     if files is None:

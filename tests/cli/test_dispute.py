@@ -21,8 +21,8 @@ def run(*words: str) -> int:
     "words",
     [
         (*OPEN, "--ground", "record-wrong", "--request-id", "no-hexadecimal"),
-        (*OPEN, "--ground", "the clerk is wrong", "--request-id", "00"),
-        ("dispute", "show", "--dir", "none", "--requester", "edu-4301", "--request-id", "00"),
+        (*OPEN, "--ground", "the clerk is wrong", "--request-id", "00" * 16),
+        ("dispute", "show", "--dir", "none", "--requester", "edu-4301", "--request-id", "00" * 16),
     ],
     ids=["request_id", "ground", "folder"],
 )
