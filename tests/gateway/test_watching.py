@@ -236,4 +236,5 @@ def methods_of(gateway: Gateway) -> GatewayMethods:
         clock=gateway.clock,
         watch=gateway.watchers.watch,
         on_withdrawal=gateway.deferral.withdrawn,
+        disputes=gateway.disputes,
     )
