@@ -67,6 +67,7 @@ class Backlogs:
             clock=gateway.clock,
             watch=gateway.watchers.watch,
             on_withdrawal=gateway.deferral.withdrawn,
+            disputes=gateway.disputes,
         )
 
         async def record(_peer: Identity, method: str, error: Exception, message: bytes) -> None:
