@@ -19,7 +19,7 @@ from gateway.departments.port import Orphans
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.protocol.digests import DIGEST_BYTES
-from gateway.protocol.errors import UnreachableError
+from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.registry import Registry
 from gateway.requests import Requests
@@ -82,6 +82,15 @@ class Events:
         except UnreachableError:
             self.owe({department: digests})
             raise
+
+    async def recover_strays(self, strays: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Log what departments signed (digests, by department) though it answers nothing that was asked."""
+        for department, digests in strays.items():
+            try:
+                await self.recover(department, digests)
+            except HeyanError as error:
+                # Not acknowledged, so the node sends them again; never a fault of whoever asked.
+                _log.error("strays_not_logged", department=department, detail=error.detail)
 
     def owe(self, statements: Mapping[str, tuple[bytes, ...]]) -> None:
         """The log could not take these statements (digests, by department): they are logged when it can."""

@@ -29,9 +29,8 @@ from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
 from gateway.applications import Applications
 from gateway.deadlines import deadline_of
-from gateway.deferring import deferral_of, deferred, ended, is_for_good
+from gateway.deferring import deferred, is_for_good
 from gateway.disputes import Disputes
-from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.party.process import Clock
 from gateway.protocol.application import open_application
@@ -42,14 +41,12 @@ from gateway.protocol.errors import (
     ConflictError,
     ForgedError,
     HeyanError,
-    LogUnavailableError,
     NotFoundError,
     NotGrantedError,
     UnreachableError,
 )
 from gateway.protocol.identities import Identity
-from gateway.protocol.leaf import Tags
-from gateway.protocol.limits import EARLY_TOLERANCE, MAX_MESSAGE
+from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import Submission, read_submission
 from gateway.protocol.query import Query, read_query
 from gateway.protocol.query_rules import (
@@ -62,12 +59,11 @@ from gateway.protocol.query_rules import (
     require_unexpired,
 )
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
-from gateway.requests import Record, Requests, Resumed
-from gateway.settlement import LeafFrame, PartResult, Settlement, merge, verification_leaf
-from gateway.statistics import tally
-from gateway.stores.port import RequestKey, Withdrawal
+from gateway.recording import Recording
+from gateway.requests import Requests, Resumed
+from gateway.settlement import PartResult, Settlement
+from gateway.stores.port import RequestKey
 from gateway.under_way import UnderWay
 from gateway.waiting_room import WaitingRoom
 from gateway.work import Granted, Work
@@ -93,7 +89,7 @@ class Pipeline:
         status: Standings,
         grant_cache: GenuineGrants,
         departments: FanOut,
-        events: Events,
+        recording: Recording,
         admission: Admission,
         unanswered: Allowance,
         waiting: WaitingRoom,
@@ -107,7 +103,7 @@ class Pipeline:
         self._status = status
         self._grant_cache = grant_cache
         self._departments = departments
-        self._events = events
+        self._recording = recording
         self._admission = admission
         self._unanswered = unanswered
         self._waiting = waiting
@@ -176,7 +172,7 @@ class Pipeline:
             return await self._carry(decoded, until)
         except BadDataError as refusal:
             if is_for_good(refusal):
-                await self._end(self._look_up(decoded), refusal.reason)
+                await self._recording.end(self._look_up(decoded), refusal.reason)
             raise
 
     # -- the steps, in order --------------------------------------------------------------------------------
@@ -267,82 +263,7 @@ class Pipeline:
         return None
 
     async def _commit(self, granted: Granted, settlement: Settlement, withheld: HeyanError | None) -> Resumed:
-        """Log the settlement and keep the request, in one transaction; raises `withheld` once that is durable."""
-        work = granted.work
-        if work.resumed is not None and not settlement.settled:
-            await self._log_strays(settlement)
-            return work.resumed
-        self._require_time(granted, settlement)
-        if not settlement.answered:
-            self._unanswered.spend(work.key.requester, self._clock())  # a leaf, and no use
-        receipt = merge(
-            work.resumed.receipt if work.resumed else None,
-            settlement,
-            work.submission,
-            [part.data for part in granted.parts],
-        )
-
-        log_time = self._log_time(work)
-
-        def leaf(tags: Tags, kept_back: Reason | None) -> bytes:
-            return verification_leaf(self._frame(work, log_time, tags), settlement, kept_back)
-
-        record = Record(
-            key=work.key,
-            query=work.query,
-            query_digest=work.submission.signed.digest,
-            grants=work.submission.grants,
-            receipt=receipt,
-            earlier=work.resumed,
-            uses=granted.uses(row.check for row in settlement.answered),
-            reverifies=tuple(row.check.dispute_id for row in settlement.answered if row.check.dispute_id),
-            statement_digests=settlement.statement_digests,
-            leaf=leaf,
-            withheld=withheld.reason if withheld else None,
-            standing=tuple(Withdrawal(grant.issuer, grant.digest) for grant in granted.grants.values()),
-            tallies=tally(settlement, log_time),
-            deferral=deferral_of(work, settlement),
-        )
-        try:
-            committed, resumed = await self._requests.commit(record)
-        except UnreachableError:
-            self._events.owe(settlement.statements_by_department)
-            raise
-        self._events.acknowledge(settlement.statement_digests, committed)
-        await self._log_strays(settlement)
-        if withheld is not None:
-            raise withheld
-        if committed.withheld is Reason.REQUEST_ID_CONFLICT:
-            raise ConflictError(committed.withheld)
-        if committed.withheld is not None:
-            raise NotGrantedError(committed.withheld)
-        return resumed
-
-    async def _end(self, work: Work, reason: Reason) -> None:
-        """Log that what the request waited for will not come, and why; what was kept of it goes with that."""
-        if work.resumed is None:
-            return
-        earlier, signed = work.resumed.receipt, work.submission.signed
-        settlement = ended(earlier, reason, self._clock())
-        if not settlement.rows:
-            return
-        log_time = self._log_time(work)
-        record = Record(
-            key=work.key,
-            query=work.query,
-            query_digest=signed.digest,
-            grants=work.submission.grants,
-            receipt=merge(earlier, settlement, work.submission, earlier.parts),
-            earlier=work.resumed,
-            uses=(),
-            statement_digests=(),
-            leaf=lambda tags, _: verification_leaf(self._frame(work, log_time, tags), settlement),
-            withheld=None,
-            standing=(),
-            tallies=tally(settlement, log_time),
-            ended=reason,
-        )
-        await self._requests.commit(record)
+        return await self._recording.commit(granted, settlement, withheld)
 
     def _respond(self, resumed: Resumed) -> receipt_pb2.Receipt:
         return self._requests.receipt(resumed)
@@ -356,40 +277,6 @@ class Pipeline:
         for grant in grants.values():  # last, so that nothing reported while a list was awaited is missed
             if self._requests.is_withdrawn(grant.issuer, grant.digest):
                 raise NotGrantedError(Reason.GRANT_REVOKED)
-
-    async def _log_strays(self, settlement: Settlement) -> None:
-        """Log what departments signed though it answers nothing that was asked."""
-        for department, strays in settlement.strays.items():
-            try:
-                await self._events.recover(department, strays)
-            except HeyanError as error:
-                # Not acknowledged, so the node sends them again; never a fault of whoever asked.
-                _log.error("strays_not_logged", department=department, detail=error.detail)
-
-    def _log_time(self, work: Work) -> float:
-        """When this is recorded: taken once, so that leaf and statistics are of the same day."""
-        resumed = work.resumed
-        # A clock set back meanwhile must not make a receipt run backwards, which nobody would believe.
-        earliest = self._requests.recorded_until(resumed) if resumed is not None else 0.0
-        return max(self._clock(), earliest)
-
-    def _frame(self, work: Work, log_time: float, tags: Tags) -> LeafFrame:
-        return LeafFrame(
-            gateway=self._identity.uri,
-            registry_version=self._registry().version,
-            log_time=log_time,
-            tags=tags,
-            query=work.query,
-            query_digest=work.submission.signed.digest,
-            rules_digest=work.application.rules_digest if work.application is not None else b"",
-        )
-
-    def _require_time(self, granted: Granted, settlement: Settlement) -> None:
-        """Refuse to record a query at a time at which its receipt would never hold: the clock was set meanwhile."""
-        query, now = granted.work.query, self._clock()
-        if not query.issue_time - EARLY_TOLERANCE <= now <= query.answer_until_time + LATEST_RECORD:
-            self._events.owe(settlement.statements_by_department)
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the clock left the query's time", retry_after=1.0)
 
     # -- beside the way -------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ from gateway.protocol.keys import SigningKey
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
+from gateway.recording import Recording
 from gateway.refusals import Refusals
 from gateway.requests import Requests
 from gateway.rulebook import Rulebook
@@ -139,6 +140,15 @@ class GatewayProcess:
         self._admission = Admission(config.max_requests)
         self._rulebook = Rulebook(config.rules)
         applications = Applications(self._rulebook)
+        unanswered = Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED)
+        recording = Recording(
+            identity=config.identity,
+            registry=keeper.current,
+            clock=clock,
+            requests=requests,
+            events=self._events,
+            unanswered=unanswered,
+        )
         self._pipeline = Pipeline(
             identity=config.identity,
             registry=keeper.current,
@@ -148,9 +158,9 @@ class GatewayProcess:
             status=self._status,
             grant_cache=GenuineGrants(),
             departments=FanOut(self._links.link, clock, Unanswered(metrics).count),
-            events=self._events,
+            recording=recording,
             admission=self._admission,
-            unanswered=Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED),
+            unanswered=unanswered,
             disputes=self._disputes,
             waiting=room,
         )

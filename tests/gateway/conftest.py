@@ -37,6 +37,7 @@ from gateway.protocol.note import SignerKey
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
+from gateway.recording import Recording
 from gateway.requests import Requests
 from gateway.stores.port import Waiting
 from gateway.vault import Vault
@@ -222,6 +223,15 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     )
     admission = Admission(total=64)
     metrics = CollectorRegistry()
+    unanswered = Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED)
+    recording = Recording(
+        identity=parse_identity(fed.GATEWAY),
+        registry=registry,
+        clock=clock,
+        requests=requests,
+        events=events,
+        unanswered=unanswered,
+    )
     pipeline = Pipeline(
         identity=parse_identity(fed.GATEWAY),
         registry=registry,
@@ -231,9 +241,9 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         status=standings,
         grant_cache=GenuineGrants(),
         departments=FanOut(find, clock, Unanswered(metrics).count),
-        events=events,
+        recording=recording,
         admission=admission,
-        unanswered=Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED),
+        unanswered=unanswered,
         disputes=disputes,
         waiting=room,
     )
