@@ -309,11 +309,11 @@ class Client:
         call = self._open_connection().channel.stream_stream(_SERVICE + method)  # type: ignore[call-arg]
         return call()  # type: ignore[call-arg] # the stubs know only streams with an iterator
 
-    async def call(self, method: str, message: bytes, service: str = _SERVICE, deadline: float = DEADLINE) -> bytes:
+    async def call(self, method: str, message: bytes, service: str = _SERVICE, deadline: float | None = None) -> bytes:
         """Call a method of the gateway; the domain error that its status stands for. For modules of this SDK."""
         call = self._open_connection().channel.unary_unary(service + method)  # type: ignore[call-arg]
         try:
-            data = await call(message, timeout=deadline)
+            data = await call(message, timeout=DEADLINE if deadline is None else deadline)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         return bytes(data)

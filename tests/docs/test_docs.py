@@ -259,7 +259,7 @@ def test_readme_runs_as_written(tmp_path: Path) -> None:
 def can_run(line: str) -> bool:
     if line.startswith("protos/"):
         return (ROOT / line.split(maxsplit=1)[0]).exists()  # buf is installed by `make buf` only
-    return line.startswith(("heyan ", "python "))
+    return line.startswith(("heyan ", "python ", "printf "))
 
 
 def wait_for(log: Path, text: str, process: subprocess.Popen[bytes]) -> None:
