@@ -30,7 +30,7 @@ app = App(
         "Heyan (核验): ask a government office a yes/no question about a person, with the person's consent, "
         "and prove afterwards what was asked.\n\n"
         "Start with `heyan demo`. Exit codes: 0 done, 1 refused or found wrong, 2 usage or configuration, "
-        "3 unreachable: try again. `--debug` shows tracebacks."
+        "3 unreachable: try again, 4 measured, but inconclusive. `--debug` shows tracebacks."
     ),
     help_format="markdown",
     version=lambda: version("heyan"),
