@@ -44,6 +44,7 @@ from gateway.protocol.errors import (
     NotFoundError,
     NotGrantedError,
     UnreachableError,
+    about,
 )
 from gateway.protocol.identities import Identity
 from gateway.protocol.limits import MAX_MESSAGE
@@ -159,8 +160,9 @@ class Pipeline:
         if work.resumed is not None and work.resumed.is_complete:
             return self._respond(work.resumed)
         self._unanswered.require(work.key.requester, self._clock())
-        granted = await self._verify_grants(work)
-        self._check_rules(granted)
+        with about(work.region):  # a refusal is counted by county
+            granted = await self._verify_grants(work)
+            self._check_rules(granted)
         results = await self._fan_out(granted, until)
         settlement = self._hold_against_asked(granted, results)
         withheld = await self._recheck_revocation(granted, settlement)

@@ -26,6 +26,11 @@ class Work:
     resumed: Resumed | None = None
 
     @property
+    def region(self) -> str:
+        """The county of the application; empty if none is named."""
+        return self.application.region if self.application is not None else ""
+
+    @property
     def answered(self) -> frozenset[str]:
         """Ids of the checks that a department's statement answers already."""
         return self.resumed.answered if self.resumed is not None else frozenset()

@@ -198,6 +198,11 @@ async def test_closed_county_names_its_next_window_in_both_languages(county: Cou
     assert f"{opens:%Y-%m-%d}" in error.text.en
 
 
+async def test_refusal_is_told_of_its_county(county: County) -> None:
+    county.write(TODAY + timedelta(days=1), TODAY + timedelta(days=2))
+    assert (await county.refused(county.submission(county.plan()))).region == fed.REGION
+
+
 async def test_county_without_any_window_is_closed(county: County) -> None:
     (county.folder / "430102.toml").unlink()
     county.rulebook.refresh()
