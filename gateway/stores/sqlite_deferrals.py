@@ -8,11 +8,6 @@ from collections.abc import Sequence
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.stores.port import Deferral, RequestKey, Waiting
 
-DEFERRALS = """
-CREATE TABLE deferrals (requester TEXT NOT NULL, request_id BLOB NOT NULL, departments TEXT NOT NULL,
-    grants BLOB NOT NULL, answer_until REAL NOT NULL, message BLOB NOT NULL,
-    PRIMARY KEY (requester, request_id)) STRICT
-"""
 _SEPARATOR = " "
 """No SPIFFE ID holds one."""
 

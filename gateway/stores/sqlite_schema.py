@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
-from gateway.stores import sqlite_tickets
-from gateway.stores.sqlite_deferrals import DEFERRALS
-
 migrations = Migrations("heyan.gateway")
 
 _FIRST = """
@@ -39,22 +36,32 @@ def create_store(db: Database) -> None:
     _execute(db, _FIRST)
 
 
+_TICKETS = """
+CREATE TABLE tickets (requester TEXT NOT NULL, ticket_id BLOB NOT NULL, request_id BLOB NOT NULL,
+    query_digest BLOB NOT NULL, grant_digest BLOB NOT NULL, state BLOB NOT NULL, opened_leaf INTEGER NOT NULL,
+    resolved_leaf INTEGER, PRIMARY KEY (requester, ticket_id)) STRICT;
+CREATE INDEX tickets_by_query ON tickets (query_digest);
+CREATE UNIQUE INDEX open_tickets ON tickets (requester, opened_leaf) WHERE resolved_leaf IS NULL;
+"""
+
+
 @migrations()
 def create_tickets(db: Database) -> None:
     """Offline tickets."""
-    _execute(db, sqlite_tickets.SCHEMA)
+    _execute(db, _TICKETS)
 
 
-def _execute(db: Database, schema: str) -> None:
-    for statement in schema.split(";"):
-        if statement.strip():
-            db.execute(statement)
+_DEFERRALS = """
+CREATE TABLE deferrals (requester TEXT NOT NULL, request_id BLOB NOT NULL, departments TEXT NOT NULL,
+    grants BLOB NOT NULL, answer_until REAL NOT NULL, message BLOB NOT NULL,
+    PRIMARY KEY (requester, request_id)) STRICT
+"""
 
 
 @migrations()
 def create_deferrals(db: Database) -> None:
     """What waits for departments."""
-    db.execute(DEFERRALS)
+    _execute(db, _DEFERRALS)
 
 
 _STATISTICS = """
@@ -69,9 +76,7 @@ CREATE TABLE statistics_days (day TEXT PRIMARY KEY, changed_size INTEGER NOT NUL
 @migrations()
 def create_statistics(db: Database) -> None:
     """Counts beside the log."""
-    for statement in _STATISTICS.split(";"):
-        if statement.strip():
-            db.execute(statement)
+    _execute(db, _STATISTICS)
 
 
 _DISPUTES = """
@@ -85,6 +90,10 @@ CREATE INDEX disputes_open ON disputes (leaf_index) WHERE corrected IS NULL;
 @migrations()
 def create_disputes(db: Database) -> None:
     """Disputes; `corrected` is NULL while one is open."""
-    for statement in _DISPUTES.split(";"):
+    _execute(db, _DISPUTES)
+
+
+def _execute(db: Database, schema: str) -> None:
+    for statement in schema.split(";"):
         if statement.strip():
             db.execute(statement)

@@ -12,13 +12,6 @@ from typing import Any
 
 from gateway.stores.port import StoredTicket, TicketKey, TicketWrite
 
-SCHEMA = """
-CREATE TABLE tickets (requester TEXT NOT NULL, ticket_id BLOB NOT NULL, request_id BLOB NOT NULL,
-    query_digest BLOB NOT NULL, grant_digest BLOB NOT NULL, state BLOB NOT NULL, opened_leaf INTEGER NOT NULL,
-    resolved_leaf INTEGER, PRIMARY KEY (requester, ticket_id)) STRICT;
-CREATE INDEX tickets_by_query ON tickets (query_digest);
-CREATE UNIQUE INDEX open_tickets ON tickets (requester, opened_leaf) WHERE resolved_leaf IS NULL;
-"""
 _COLUMNS = "requester, ticket_id, request_id, query_digest, grant_digest, state, opened_leaf, resolved_leaf"
 
 
