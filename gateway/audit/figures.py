@@ -56,9 +56,9 @@ DEFINITIONS: Mapping[str, Definition] = {
         Text("转为延后核验的核验项 ÷ 发起的核验项", "checks that were deferred / checks asked"),
     ),
     "deferred_answered": Definition(
-        Text("延后后得到答复率", "deferred, answered later"),
+        Text("延后核验答复率", "deferred, answered later"),
         Text(
-            "延后后部门已答复的（截至所读日志末尾）÷ 延后的核验项",
+            "延后核验项中部门此后已答复的（截至所读日志末尾）÷ 转为延后核验的核验项",
             "deferred checks that the department has answered since, up to the end of the log / deferred checks",
         ),
     ),

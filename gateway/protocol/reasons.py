@@ -79,7 +79,6 @@ class Reason(StrEnum):
     DISPUTE_UPHELD = "DISPUTE_UPHELD"
     DISPUTE_SPENT = "DISPUTE_SPENT"
     DISPUTE_RESOLVED = "DISPUTE_RESOLVED"
-    # subjects
     # paper, where nothing can be told online
     OFFLINE_ANSWERED_YES = "OFFLINE_ANSWERED_YES"
     OFFLINE_ANSWERED_NO = "OFFLINE_ANSWERED_NO"
@@ -92,6 +91,7 @@ class Reason(StrEnum):
     OFFLINE_RESULT_INVALID = "OFFLINE_RESULT_INVALID"
     OFFLINE_RESULT_NOT_CURRENT = "OFFLINE_RESULT_NOT_CURRENT"
     OFFLINE_RESULT_CONFLICT = "OFFLINE_RESULT_CONFLICT"
+    # subjects
     SUBJECT_UNDECIPHERABLE = "SUBJECT_UNDECIPHERABLE"
     COMMITMENT_MISMATCH = "COMMITMENT_MISMATCH"
     # answers, log, registry
@@ -296,7 +296,7 @@ _TEXTS: dict[Reason, Text] = {
         "No department node answers this claim in this region.",
     ),
     Reason.WINDOW_CLOSED: Text(
-        "当前不在报名时间段内。请在下一次报名时间再来。",
+        "当前不在报名时间段内。请在下一个报名时间段内提交。",
         "Enrolment is closed now. Come back when the next window opens.",
     ),
     Reason.RULES_CHANGED: Text(
@@ -312,11 +312,11 @@ _TEXTS: dict[Reason, Text] = {
         "Too many questions about the same person. Try again later.",
     ),
     Reason.OVERLOADED: Text(
-        "系统繁忙。请按提示的时间后重试。",
+        "系统繁忙。请在提示的时间后重试。",
         "The system is busy. Retry after the stated delay.",
     ),
     Reason.TOO_MANY_UNANSWERED: Text(
-        "短时间内未获答复的请求过多。请先查明被拒绝或不可用的原因，并按提示的时间后重试。",
+        "短时间内未获答复的请求过多。请先查明被拒绝或不可用的原因，并在提示的时间后重试。",
         "Too many requests that no department answered. Find out why they are refused or unavailable, and retry after "
         "the stated delay.",
     ),
@@ -329,7 +329,7 @@ _TEXTS: dict[Reason, Text] = {
         "This was verified online, and holds: paper must not be asked for. Take the online answer.",
     ),
     Reason.OFFLINE_ANSWERED_NO: Text(
-        "该事项线上核验的结果为“否”，不能改由线下核验代替。如有异议，请提出数据更正申请。",
+        "该事项线上核验的结果为“否”，不能改由线下核验代替。如认为结果有误，请提出异议。",
         "The online answer is no, which paper does not replace. If it is wrong, dispute it.",
     ),
     Reason.OFFLINE_NOT_ATTEMPTED: Text(
@@ -342,17 +342,17 @@ _TEXTS: dict[Reason, Text] = {
         "online again.",
     ),
     Reason.OFFLINE_TOO_EARLY: Text(
-        "该事项暂时不可用的时间尚短。请先重新线上核验；到提示的时间后仍不可用的，可线下核验。",
+        "部门未答复的时间尚短。请先重新线上核验；到提示的时间仍无答复的，可开具线下核验单。",
         "The department has not been silent for long. Ask online again; if nothing comes, open the ticket after the "
         "stated delay.",
     ),
     Reason.OFFLINE_DEFERRED: Text(
-        "网关仍在等待部门的答复。请查询结果；到提示的时间后仍无答复的，可线下核验。",
+        "网关仍在等待部门的答复。请查询结果；到提示的时间仍无答复的，可开具线下核验单。",
         "The gateway is still asking the department. Fetch the result; if none comes, open the ticket after the stated "
         "delay.",
     ),
     Reason.OFFLINE_MATERIAL_ONLINE: Text(
-        "该材料可以线上核验，或不在本次申请的材料之中，不得要求提交纸质材料。请就具体核验事项办理。",
+        "该材料可以线上核验，或不在本次申请的材料之中，不得要求提交纸质材料。请就未能线上核验的具体事项开具线下核验单。",
         "This material can be verified online, or the application does not owe it: paper must not be asked for. Name "
         "the check that could not be told.",
     ),
@@ -365,7 +365,7 @@ _TEXTS: dict[Reason, Text] = {
         "The offline result does not verify. Have a registered staff member sign one for this very ticket.",
     ),
     Reason.OFFLINE_RESULT_NOT_CURRENT: Text(
-        "线下核验结果的签署时间早于开单时间，或距今过久，或在将来。请校准时钟后重新签署。",
+        "线下核验结果的签署时间早于开单时间、距今过久或晚于当前时间。请校准时钟后重新签署。",
         "The offline result was signed before its ticket was opened, too long ago, or in the future. Set the clock "
         "right and sign again.",
     ),
@@ -378,12 +378,12 @@ _TEXTS: dict[Reason, Text] = {
         "The dispute does not verify. Have the requester or the guardian open it again.",
     ),
     Reason.ANSWER_NOT_DISPUTABLE: Text(
-        "没有可由您提出异议的该项答复。只能对本方已获得的是、否或无法确定的答复提出异议。",
+        "没有您可以提出异议的此项答复。只能对本方获得的、或依据您的授权作出的“是”“否”“无法线上判断”的答复提出异议。",
         "There is no such answer that you may dispute. Only answers of yes, no or undetermined that you were given, or "
         "that rest on your consent, can be disputed.",
     ),
     Reason.TOO_MANY_DISPUTES: Text(
-        "短时间内提出的异议过多。请按提示的时间后重试。",
+        "短时间内提出的异议过多。请在提示的时间后重试。",
         "Too many disputes in a short time. Retry after the stated delay.",
     ),
     Reason.DISPUTE_UNKNOWN: Text(
@@ -391,7 +391,7 @@ _TEXTS: dict[Reason, Text] = {
         "This department has no such dispute of this requester. Check the dispute's id.",
     ),
     Reason.DISPUTE_OTHER_QUESTION: Text(
-        "更正后的重新核验必须与被异议的核验完全相同：同一事项、行政区、参数、人员和授权。",
+        "更正后的重新核验须与被提出异议的核验完全相同：事项、行政区、参数、人员和授权均须一致。请使用同一授权。",
         "What is asked again after a correction must be just what was disputed: the same claim, region, parameters, "
         "subjects and grants. Use the same consent.",
     ),
@@ -400,11 +400,11 @@ _TEXTS: dict[Reason, Text] = {
         "The department has not resolved the dispute yet. Verify again once it has.",
     ),
     Reason.DISPUTE_UPHELD: Text(
-        "部门核查后维持原答复，不再免次数重新核验。",
+        "部门经核查维持原答复，不能免扣次数重新核验。",
         "The department looked into it and upheld its answer, so it is not asked again without a use.",
     ),
     Reason.DISPUTE_SPENT: Text(
-        "该异议更正后的重新核验已经使用过。",
+        "该异议更正后的重新核验机会已经用过。",
         "The verification that this dispute allowed was made already.",
     ),
     Reason.DISPUTE_RESOLVED: Text(
