@@ -24,8 +24,6 @@ _STYLES = {
     Outcome.UNAVAILABLE: "magenta",
     Outcome.REFUSED: "magenta",
 }
-
-
 _WHOLE: dict[str, Any] = {"soft_wrap": True, "highlight": False}
 
 
@@ -64,7 +62,7 @@ def ticket_row(ticket: Ticket, answers: Iterable[Answer]) -> dict[str, object]:
         "claim": ticket.claim or None,
         "region": ticket.region,
         "ground": ticket.ground.name,
-        "opened": _iso(ticket.opened.open_time),
+        "opened": iso_time(ticket.opened.open_time),
         "waited_seconds": round(ticket.waited),
         "online": online.get(subject.check_id),
         "result": None,
@@ -74,7 +72,7 @@ def ticket_row(ticket: Ticket, answers: Iterable[Answer]) -> dict[str, object]:
             "outcome": resolution.result.finding.name,
             "reason": resolution.result.basis.name,
             "signed_by": resolution.key_id,
-            "recorded": _iso(resolution.log_time),
+            "recorded": iso_time(resolution.log_time),
         }
     return row
 
@@ -85,7 +83,9 @@ def print_tickets(tickets: Iterable[Ticket], console: Console | None = None) -> 
     for ticket in tickets:
         subject, resolution = ticket.opened.subject, ticket.resolution
         what = ticket.claim or subject.material
-        shown.print(f"{'ON PAPER':12} {what}  {ticket.ground.name}, since {_iso(ticket.opened.open_time)}", **_WHOLE)
+        shown.print(
+            f"{'ON PAPER':12} {what}  {ticket.ground.name}, since {iso_time(ticket.opened.open_time)}", **_WHOLE
+        )
         if resolution is None:
             said = "open: 待线下核验"
         else:
@@ -94,7 +94,8 @@ def print_tickets(tickets: Iterable[Ticket], console: Console | None = None) -> 
         shown.print(f"{'':12} {said}", markup=False, **_WHOLE)
 
 
-def _iso(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
+    """A time as these commands show it: UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 

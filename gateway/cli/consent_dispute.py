@@ -31,14 +31,12 @@ def dispute(*, folder: RequiredFolder, family: str, receipt: Path, check: str, g
 
     Parameters
     ----------
-    folder
-        A running federation's folder.
     family
         The family whose consent it is: its passkey approves the dispute.
     receipt
         The receipt file that the school gave to the family.
     check
-        Which of its checks.
+        A check of the receipt, by its check_id.
     ground
         What is said to be wrong.
     """

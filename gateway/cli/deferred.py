@@ -10,7 +10,6 @@ from gateway.cli.endpoints import open_client
 from gateway.client import Verification
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.limits import MAX_REQUEST_ID, MIN_REQUEST_ID
 from gateway.protocol.reasons import Reason
 
 
@@ -18,18 +17,6 @@ def require_one_of(family: str | None, request_id: str | None) -> None:
     """Refuse to ask and to fetch at once, or neither; MalformedError."""
     if (family is None) == (request_id is None):
         raise MalformedError.at("--family", "needs a family, or else --request-id", Reason.CONFIGURATION_INVALID)
-
-
-def read_request_id(text: str) -> bytes:
-    """The bytes of a request_id as `heyan verify` prints it; MalformedError."""
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if not MIN_REQUEST_ID <= len(found) <= MAX_REQUEST_ID:
-        expected = f"must be {MIN_REQUEST_ID} to {MAX_REQUEST_ID} bytes in hexadecimal"
-        raise MalformedError.at("--request-id", expected, Reason.CONFIGURATION_INVALID)
-    return found
 
 
 async def fetch(folder: Path, requester: str, request_id: bytes, wait: float) -> Verification:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cyclopts import App
 
 from consent.consent_file import read_consent_file
-from gateway.cli.answers import answer_row, print_answers
-from gateway.cli.deferred import read_request_id
+from gateway.cli.answers import answer_row, iso_time, print_answers
 from gateway.cli.endpoints import open_client_as
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
+from gateway.cli.receipts import write_receipt
 from gateway.client import Verification
 from gateway.dispute_client import DisputingClient, OpenedDispute
-from gateway.party.keyfiles import write_private
 from gateway.protocol.disputes import Ground
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.receipt_disputes import VerifiedDispute
-from gateway.protocol.receipt_file import receipt_to_json
 
 app = App(name="dispute", help="Dispute an answer, see what became of it, and ask again once it is corrected.")
 
@@ -42,14 +39,12 @@ def open_dispute(
 
     Parameters
     ----------
-    folder
-        A running federation's folder.
     requester
         The education system that asked, an id of endpoints.json.
     request_id
-        Which query, as `heyan verify` printed it.
+        The query, as `heyan verify` prints it.
     check
-        Which of its checks: a check_id of `heyan verify --json`.
+        A check of the query, by its check_id.
     ground
         What is said to be wrong.
     """
@@ -61,11 +56,11 @@ def open_dispute(
 
     opened = asyncio.run(run())
     if as_json:
-        row = {"dispute": opened.dispute_id.hex(), "recorded": _text(opened.log_time)}
+        row = {"dispute": opened.dispute_id.hex(), "recorded": iso_time(opened.log_time)}
         sys.stdout.write(json.dumps(row, indent=2) + "\n")
         return
     sys.stdout.write(
-        f"dispute {opened.dispute_id.hex()} recorded {_text(opened.log_time)}; it goes to the department\n"
+        f"dispute {opened.dispute_id.hex()} recorded {iso_time(opened.log_time)}; it goes to the department\n"
     )
 
 
@@ -79,17 +74,14 @@ def show(
 
     Parameters
     ----------
-    folder
-        A running federation's folder.
     requester
-        The education system that asked.
+        The education system that asked, an id of endpoints.json.
     request_id
-        Which query.
+        The query, as `heyan verify` prints it.
     receipt
         File to write the receipt to, with its disputes, for `heyan log verify-receipt`.
     """
-    if receipt is not None:
-        require_writable(receipt, "--receipt")
+    require_writable(receipt, "--receipt")
     name = read_request_id(request_id)
 
     async def run() -> Verification:
@@ -97,9 +89,8 @@ def show(
             return await client.get(name)
 
     result = asyncio.run(run())
-    if receipt is not None:
-        write_private(receipt, receipt_to_json(result.receipt).encode())
-    rows = [dispute_row(dispute) for dispute in result.verified.disputes]
+    write_receipt(receipt, result.receipt)
+    rows = [_row(dispute) for dispute in result.verified.disputes]
     if as_json:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
         return
@@ -132,21 +123,18 @@ def reverify(
 
     Parameters
     ----------
-    folder
-        A running federation's folder.
     requester
-        The education system that asked.
+        The education system that asked, an id of endpoints.json.
     request_id
-        The query whose answer was disputed.
+        The query whose answer was disputed, as `heyan verify` prints it.
     check
-        The disputed check.
+        The disputed check, by its check_id.
     consent
         The consent file that the disputed answer rests on.
     receipt
-        File to write the new receipt to.
+        File to write the new receipt to, for `heyan log verify-receipt`.
     """
-    if receipt is not None:
-        require_writable(receipt, "--receipt")
+    require_writable(receipt, "--receipt")
     name, held = read_request_id(request_id), read_consent_file(consent)
 
     async def run() -> Verification:
@@ -154,8 +142,7 @@ def reverify(
             return await client.reverify(name, check, held)
 
     result = asyncio.run(run())
-    if receipt is not None:
-        write_private(receipt, receipt_to_json(result.receipt).encode())
+    write_receipt(receipt, result.receipt)
     if as_json:
         row = {
             "request_id": result.verified.query.request_id.hex(),
@@ -166,7 +153,7 @@ def reverify(
     print_answers(result.verified)
 
 
-def dispute_row(dispute: VerifiedDispute) -> dict[str, str | None]:
+def _row(dispute: VerifiedDispute) -> dict[str, str | None]:
     """A dispute as `heyan dispute show --json` prints it."""
     resolution = dispute.resolution
     return {
@@ -175,12 +162,8 @@ def dispute_row(dispute: VerifiedDispute) -> dict[str, str | None]:
         "department": parse_identity(dispute.department).name,
         "opener": dispute.opener,
         "ground": dispute.ground.name,
-        "opened": _text(dispute.opened),
+        "opened": iso_time(dispute.opened),
         "outcome": resolution.outcome.name if resolution is not None else None,
         "reason": resolution.reason.name if resolution is not None else None,
-        "resolved": _text(dispute.resolved) if dispute.resolved is not None else None,
+        "resolved": iso_time(dispute.resolved) if dispute.resolved is not None else None,
     }
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from gateway.cli.answers import answer_row, print_answers, print_tickets, ticket_row
+from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.party.keyfiles import read_public
@@ -80,7 +80,7 @@ def verify_receipt_file(
         print_verdict(verdict)
     elif verified.application is not None:
         sys.stdout.write("no verdict: the receipt carries no rules; name them with --packs FOLDER\n")
-    logged = ", ".join(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in verified.log_times)
+    logged = ", ".join(iso_time(at) for at in verified.log_times)
     sys.stdout.write(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"
         f"logged {logged} in {verified.checkpoint.origin}, tree of {verified.checkpoint.size}\n"

@@ -8,38 +8,24 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cyclopts import App
 
-from gateway.cli.answers import print_tickets, ticket_row
+from gateway.cli.answers import iso_time, print_tickets, ticket_row
 from gateway.cli.endpoints import open_client, read_endpoints
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
+from gateway.cli.receipts import write_receipt
 from gateway.client import Client
 from gateway.offline_client import Open, Ticketed, find_ticket, list_tickets, open_ticket, resolve_ticket
-from gateway.party.keyfiles import load_signing_key, write_private
+from gateway.party.keyfiles import load_signing_key
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import NONCE_SIZE
 from gateway.protocol.offline import Basis, Subject
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt_file import receipt_to_json
 
 app = App(name="offline", help="Verify on paper what could not be told online, and only that (应核尽核).")
-
-BasisName = Literal[
-    "original_seen",
-    "certified_copy_seen",
-    "certificate_called_up",
-    "issuer_confirmed",
-    "visited",
-    "not_presented",
-    "does_not_match",
-    "expired",
-    "issuer_denied",
-    "does_not_prove",
-]
 
 
 @app.command(name="open")
@@ -70,18 +56,18 @@ def open_(
     check
         A check of the query, by its check_id.
     material
-        A material that the rules have verified on paper only, by its key.
+        A material that the county's rules verify on paper only, by its key.
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
     """
-    subject, query = _subject(check, material), _request_id(request_id)
+    subject, query = _subject(check, material), read_request_id(request_id)
     done = _run(folder, requester, receipt, lambda client: open_ticket(client, query, subject))
     _show(done, receipt, as_json=as_json)
 
 
 @app.command
 def resolve(  # noqa: PLR0913 - options, by keyword
-    reason: BasisName,
+    reason: Basis,
     *,
     folder: RequiredFolder,
     requester: str,
@@ -94,12 +80,12 @@ def resolve(  # noqa: PLR0913 - options, by keyword
 ) -> None:
     """Sign what was found on paper with a staff member's key, and have it recorded; it stands for good.
 
-    REASON says what was found, and so what follows. ACCEPTED: original_seen, certified_copy_seen,
-    certificate_called_up, issuer_confirmed, visited. REJECTED: not_presented, does_not_match, expired, issuer_denied,
-    does_not_prove.
+    REASON says what was found, and so what follows. ACCEPTED: original-seen, certified-copy-seen,
+    certificate-called-up, issuer-confirmed, visited. REJECTED: not-presented, does-not-match, expired, issuer-denied,
+    does-not-prove.
 
-    Examples: `heyan offline resolve original_seen --dir run --requester edu-4301 --request-id 3f…c9 --check c3`,
-    `heyan offline resolve not_presented --dir run --requester edu-4301 --request-id 3f…c9 --check c3
+    Examples: `heyan offline resolve original-seen --dir run --requester edu-4301 --request-id 3f…c9 --check c3`,
+    `heyan offline resolve not-presented --dir run --requester edu-4301 --request-id 3f…c9 --check c3
     --staff-key keys/staff-0042-20270101-0a1b2c3d.pem`
 
     Parameters
@@ -111,20 +97,20 @@ def resolve(  # noqa: PLR0913 - options, by keyword
     request_id
         The query, as `heyan verify` prints it.
     check
-        The ticket's check.
+        The ticket's check, by its check_id.
     material
-        The ticket's material.
+        The ticket's material, by its key.
     staff_key
         The staff member's key file; without it the one that endpoints.json names.
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
     """
-    subject, query, basis = _subject(check, material), _request_id(request_id), Basis[reason.upper()]
+    subject, query = _subject(check, material), read_request_id(request_id)
     key = load_signing_key(staff_key or _staff_key(folder, requester))
 
     async def work(client: Client) -> Ticketed:
         ticketed = await find_ticket(client, query, subject)
-        return await resolve_ticket(client, ticketed, basis, key, now=time.time(), nonce=os.urandom(NONCE_SIZE))
+        return await resolve_ticket(client, ticketed, reason, key, now=time.time(), nonce=os.urandom(NONCE_SIZE))
 
     _show(_run(folder, requester, receipt, work), receipt, as_json=as_json)
 
@@ -164,23 +150,21 @@ def _open_row(ticket: Open) -> dict[str, Any]:
         "claim": ticket.claim or None,
         "region": ticket.region,
         "ground": ticket.ground.name,
-        "opened": datetime.fromtimestamp(ticket.open_time, UTC).isoformat(timespec="seconds"),
+        "opened": iso_time(ticket.open_time),
         "online": ticket.online.name if ticket.online is not None else None,
     }
 
 
 def _run(folder: Path, requester: str, receipt: Path | None, work: Callable[[Client], Awaitable[Ticketed]]) -> Ticketed:
     """Do one thing as a requester; the receipt goes to its file, if one is named."""
-    if receipt is not None:
-        require_writable(receipt, "--receipt")
+    require_writable(receipt, "--receipt")
 
     async def run() -> Ticketed:
         async with open_client(folder, requester) as client:
             return await work(client)
 
     done = asyncio.run(run())
-    if receipt is not None:
-        write_private(receipt, receipt_to_json(done.verification.receipt).encode())
+    write_receipt(receipt, done.verification.receipt)
     return done
 
 
@@ -203,15 +187,6 @@ def _subject(check: str | None, material: str | None) -> Subject:
     if (check is None) == (material is None):
         raise MalformedError.at("--check", "or --material must say what is meant", Reason.CONFIGURATION_INVALID)
     return Subject(check_id=check or "", material=material or "")
-
-
-def _request_id(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise MalformedError.at(
-            "--request-id", "must be hexadecimal, as heyan verify prints it", Reason.CONFIGURATION_INVALID
-        ) from None
 
 
 def _staff_key(folder: Path, requester: str) -> Path:

@@ -9,12 +9,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.limits import MAX_REQUEST_ID, MIN_REQUEST_ID
 from gateway.protocol.reasons import Reason
 
 FolderOption = Annotated[Path | None, Parameter(name="--dir")]
 """A federation's folder, as `heyan up` made it."""
 
-RequiredFolder = Annotated[Path, Parameter(name="--dir")]
+RequiredFolder = Annotated[Path, Parameter(name="--dir", help="A running federation's folder.")]
 
 _DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's folder.")
 DeskOption = Annotated[Path, _DESK]
@@ -23,8 +24,25 @@ OptionalDesk = Annotated[Path | None, _DESK]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a program to read.")]
 
 
-def require_writable(file: Path, option: str) -> None:
-    """Refuse a file that could not be written, before anything is asked or spent; MalformedError naming `option`."""
+def read_request_id(text: str) -> bytes:
+    """The bytes of a request_id as `heyan verify` prints it; MalformedError."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if not MIN_REQUEST_ID <= len(found) <= MAX_REQUEST_ID:
+        expected = f"must be {MIN_REQUEST_ID} to {MAX_REQUEST_ID} bytes in hexadecimal"
+        raise MalformedError.at("--request-id", expected, Reason.CONFIGURATION_INVALID)
+    return found
+
+
+def require_writable(file: Path | None, option: str) -> None:
+    """Refuse a file that could not be written, before anything is asked or spent; MalformedError naming `option`.
+
+    None, for an option that was left out, is fine.
+    """
+    if file is None:
+        return
     if file.is_dir():
         raise MalformedError.at(option, f"{file} is a folder: name a file in it", Reason.CONFIGURATION_INVALID)
     if not os.access(file.resolve().parent, os.W_OK):

@@ -10,20 +10,17 @@ from pathlib import Path
 
 from consent.consent_file import ConsentFile, read_consent_file
 from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers
-from gateway.cli.deferred import deferred_until, fetch, print_deferred, read_request_id, require_one_of
+from gateway.cli.deferred import deferred_until, fetch, print_deferred, require_one_of
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians, find_family
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
+from gateway.cli.receipts import write_receipt
 from gateway.cli.verdicts import print_verdict, verdict_row
 from gateway.cli.verify_batch import Paths, verify_batch
 from gateway.client import Client, Verification
-from gateway.party.keyfiles import write_private
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.people import Application
-
-_USAGE = Reason.CONFIGURATION_INVALID
 
 
 def verify(  # noqa: PLR0913 - each is an option of the command
@@ -75,7 +72,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     receipt
         File to write the receipt to, for `heyan log verify-receipt`.
     defer
-        For how many seconds the gateway may go on asking departments that cannot be had.
+        For how many seconds the gateway may go on asking departments that cannot be reached now.
     request_id
         An earlier request of the requester's, in hexadecimal, as this command printed it.
     wait
@@ -87,12 +84,13 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     """
     if batch is not None:
         if results is None or open_group or any(each is not None for each in (family, consent, receipt, request_id)):
-            raise MalformedError.at("--batch", "goes with --results, and with no option of one family", _USAGE)
+            raise MalformedError.at(
+                "--batch", "goes with --results, and with no option of one family", Reason.CONFIGURATION_INVALID
+            )
         return verify_batch(Paths(folder, batch, results), requester, defer=defer, as_json=as_json)
     if results is not None:
-        raise MalformedError.at("--results", "goes with --batch", _USAGE)
-    if receipt is not None:
-        require_writable(receipt, "--receipt")
+        raise MalformedError.at("--results", "goes with --batch", Reason.CONFIGURATION_INVALID)
+    require_writable(receipt, "--receipt")
     require_one_of(family, request_id)
     if request_id is not None:
         result = asyncio.run(fetch(folder, requester, read_request_id(request_id), wait))
@@ -100,8 +98,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         application = find_family(folder, family or "").application
         held = read_consent_file(consent) if consent is not None else None
         result = asyncio.run(_ask(folder, requester, application, held, open_group=open_group, defer=defer))
-    if receipt is not None:
-        write_private(receipt, receipt_to_json(result.receipt).encode())
+    write_receipt(receipt, result.receipt)
     if as_json:
         row = {
             "request_id": result.verified.query.request_id.hex(),

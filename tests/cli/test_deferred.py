@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.deferred import read_request_id
 from gateway.cli.exit_codes import EXIT_USAGE
+from gateway.cli.options import read_request_id
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[object, str]:

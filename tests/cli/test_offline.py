@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from gateway.cli import main
-from gateway.cli.offline import BasisName
 from gateway.protocol.offline import BASIS_TEXTS, Basis, Finding
 
 QUERY = ("--dir", "nowhere", "--requester", "edu-4301", "--request-id")
@@ -22,8 +20,10 @@ def run(*words: str) -> int:
     return code
 
 
-def test_command_offers_every_reason_of_the_contract() -> None:
-    assert get_args(BasisName) == tuple(basis.name.lower() for basis in Basis)
+def test_command_offers_every_reason_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("resolve", "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(basis.name.lower().replace("_", "-") in shown for basis in Basis)
     assert set(BASIS_TEXTS) == set(Basis)
     assert {basis.finding for basis in Basis} == set(Finding)
 
@@ -35,6 +35,7 @@ def test_command_offers_every_reason_of_the_contract() -> None:
         (("open", *QUERY, "ab" * 16, "--check", "c1", "--material", "lease"), "--check"),
         (("open", *QUERY, "not hexadecimal", "--check", "c1"), "--request-id"),
         (("open", *QUERY, "ab" * 16, "--check", "c1"), "heyan up"),
+        (("resolve", "original-seen", *QUERY, "ab" * 16, "--check", "c1"), "heyan up"),
         (("resolve", "original_seen", *QUERY, "ab" * 16, "--check", "c1"), "heyan up"),
         (("list", "--dir", "nowhere", "--requester", "edu-4301"), "heyan up"),
     ],
