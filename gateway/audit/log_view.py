@@ -125,6 +125,7 @@ def read_log(
             index.backwards.append(position)
         latest = max(latest, time)
         _read_statements(index, position, time, leaf, departments)
+        _read_disputes(index, position, time, leaf, departments)
         _read_gaps(index, position, time, leaf, query_tags)
         _read_withdrawals(index, position, leaf)
         _read_paper(index, position, leaf, query_tags)
@@ -207,6 +208,10 @@ def _read_statements(
             place = LoggedStatement(position, time, None)
             index.statements.setdefault((recovery.department, statement), []).append(place)
 
+
+def _read_disputes(
+    index: LogIndex, position: int, time: float, leaf: log_pb2.LogLeaf, departments: Collection[str]
+) -> None:
     dispute = leaf.dispute
     if dispute.department in departments:
         index.disputes.setdefault((dispute.department, dispute.statement_digest), (position, time))

@@ -15,7 +15,9 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import reduce
 from importlib.metadata import version
+from operator import getitem
 
 from cyclopts import App, CycloptsError
 
@@ -54,8 +56,8 @@ for _name, _target, _help in (
     app.command(_target, name=_name, help=_help)
 
 
-_SINGLE = frozenset({"demo", "up", "verify", "doctor"})
-"""Commands without commands of their own."""
+_SINGLE = (("demo",), ("up",), ("verify",), ("doctor",), ("season", "stress"), ("season", "profile"))
+"""Commands without commands of their own whose modules are loaded only when they are run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(tokens: list[str], *, debug: bool) -> int:
     configure_logging("warning")
     try:
-        if tokens and tokens[0] in _SINGLE:
-            app[tokens[0]].help = None  # its docstring, with examples; what stands above is for the list of commands
+        for path in _SINGLE:
+            if tuple(tokens[: len(path)]) == path:
+                reduce(getitem, path, app).help = None  # its docstring, with examples, not the line of the list
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -15,7 +15,7 @@ from typing import TypeVar
 from consent.consent_file import ConsentFile, consent_from_json, consent_to_json
 from gateway.bulk import Pace
 from gateway.cli.batch_results import outcome_of
-from gateway.cli.batch_state import Item, Outcome, Prepared
+from gateway.cli.batch_state import BatchOutcome, Item, Prepared
 from gateway.client import Client, Plan
 from gateway.party.process import Clock
 from gateway.protocol.claims import Role
@@ -92,7 +92,7 @@ class Preparation:
         self._plans: dict[tuple[Asked, frozenset[Role]], Plan] = {}
         self._planning = asyncio.Lock()
 
-    async def work_on(self, item: Item) -> Work | Outcome:
+    async def work_on(self, item: Item) -> Work | BatchOutcome:
         """The query that an earlier run kept, or a new one; or why there can be none."""
         if item.submission is None:
             return await self.new_query(item)
@@ -101,7 +101,7 @@ class Preparation:
         await self._plan(self._sources.asked(item), consent.roles)  # its rules, by which the receipt is judged
         return Work(item, read_submission(request))
 
-    async def new_query(self, item: Item, made: int = 1) -> Work | Outcome:
+    async def new_query(self, item: Item, made: int = 1) -> Work | BatchOutcome:
         """A query that is not durable yet; or why there can be none."""
         try:
             asked = self._sources.asked(item)

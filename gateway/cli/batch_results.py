@@ -15,14 +15,13 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gateway.cli.batch_state import Outcome, Row
+from gateway.cli.batch_state import BatchOutcome, Row
 from gateway.client import Verification
 from gateway.party.keyfiles import sync_folder
 from gateway.protocol.claims import CLAIMS, claim_named
 from gateway.protocol.errors import ForgedError, HeyanError, NotCurrentError, UnreachableError
 from gateway.protocol.limits import EXPIRY_TOLERANCE
-from gateway.protocol.outcomes import NextStep
-from gateway.protocol.outcomes import Outcome as Answered
+from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.receipt_rows import Answer
 from gateway.rules.verdict import GroupVerdict, Standing
 from gateway.verdicts import Verdict
@@ -46,20 +45,20 @@ COLUMNS = (
 )
 
 
-def outcome_of(line: int, result: Verification | HeyanError, now: float) -> Outcome:
+def outcome_of(line: int, result: Verification | HeyanError, now: float) -> BatchOutcome:
     """How an application stands after `result`."""
     if isinstance(result, HeyanError):
         # A receipt that does not hold proves nothing, not even a refusal: the same bytes may yet bring a true one.
         is_open = isinstance(result, UnreachableError | NotCurrentError | ForgedError)
-        return Outcome(line, result.reason.value, is_open)
+        return BatchOutcome(line, result.reason.value, is_open)
     query, answers = result.verified.query, result.verified.answers
-    missing = [answer for answer in answers if answer.outcome is Answered.UNAVAILABLE]
+    missing = [answer for answer in answers if answer.outcome is Outcome.UNAVAILABLE]
     still_asked = bool(missing) and now <= query.answer_until_time + EXPIRY_TOLERANCE
-    return Outcome(line, _status(answers, missing), still_asked, json.dumps(_cells(result), separators=(",", ":")))
+    return BatchOutcome(line, _status(answers, missing), still_asked, json.dumps(_cells(result), separators=(",", ":")))
 
 
 def _status(answers: Iterable[Answer], missing: list[Answer]) -> str:
-    refused = next((answer for answer in answers if answer.outcome is Answered.REFUSED), None)
+    refused = next((answer for answer in answers if answer.outcome is Outcome.REFUSED), None)
     if refused is not None and refused.reason is not None:
         return refused.reason.value
     if not missing:

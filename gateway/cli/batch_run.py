@@ -24,7 +24,7 @@ from contextlib import aclosing
 from gateway.bulk import DEFAULT_PACE, Pace, verify_stream
 from gateway.cli.batch_prepare import Preparation, Sources, Work, patiently
 from gateway.cli.batch_results import outcome_of
-from gateway.cli.batch_state import BatchState, Outcome
+from gateway.cli.batch_state import BatchOutcome, BatchState
 from gateway.client import Client, Verification
 from gateway.party.process import Clock
 from gateway.protocol.errors import ForgedError, HeyanError, NotFoundError, UnreachableError
@@ -52,7 +52,7 @@ class BatchRun:
         sources: Sources,
         *,
         clock: Clock,
-        on_outcome: Callable[[Outcome], None] = lambda _: None,
+        on_outcome: Callable[[BatchOutcome], None] = lambda _: None,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
         self._state = state
@@ -65,7 +65,7 @@ class BatchRun:
         self._anew: deque[Work] = deque()
         self._under_way: dict[bytes, Work] = {}
         self._is_prepared = False
-        self._kept: list[Outcome] = []
+        self._kept: list[BatchOutcome] = []
         self._silent = 0
 
     async def run(self) -> None:
@@ -100,12 +100,12 @@ class BatchRun:
         self._is_prepared = True
         self._end_if_done()
 
-    async def _hand_over(self, made: Sequence[Work | Outcome | BaseException]) -> None:
+    async def _hand_over(self, made: Sequence[Work | BatchOutcome | BaseException]) -> None:
         """Make new queries durable, and only then let them be sent."""
         works = [each for each in made if isinstance(each, Work)]
         self._state.save_prepared([work.prepared for work in works if work.prepared is not None])
         for each in made:
-            if isinstance(each, Outcome):
+            if isinstance(each, BatchOutcome):
                 self._end(each)
             elif isinstance(each, BaseException):
                 raise each
@@ -158,9 +158,9 @@ class BatchRun:
             return ForgedError(Reason.RECEIPT_INVALID, "a receipt of another query")
         return found
 
-    async def _ask_anew(self, work: Work) -> Outcome | None:
+    async def _ask_anew(self, work: Work) -> BatchOutcome | None:
         again = await self._preparation.new_query(work.item, work.made + 1)
-        if isinstance(again, Outcome):
+        if isinstance(again, BatchOutcome):
             return again
         if again.prepared is not None:
             self._state.save_prepared([again.prepared])
@@ -176,7 +176,7 @@ class BatchRun:
         if self._silent >= self._pace.in_flight and isinstance(result, HeyanError):
             raise result
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: BatchOutcome) -> None:
         self._kept.append(outcome)
         self._on_outcome(outcome)
         if len(self._kept) >= AT_ONCE:

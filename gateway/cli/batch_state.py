@@ -40,7 +40,7 @@ CREATE INDEX open_items ON items (line) WHERE is_open
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class BatchIdentity:
     """What a state is of: SHA-256 of the input file, the federation's operator key, its folder, the requester's id."""
 
     input: str
@@ -75,7 +75,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchOutcome:
     """How an item stands: "OK" or a reason; whether another run may bring more; the row of the results, as JSON."""
 
     line: int
@@ -98,7 +98,7 @@ class Row:
 class BatchState:
     """The state in `file`, which is made if there is none; a context manager. Raises MalformedError for a bad one."""
 
-    def __init__(self, file: Path, identity: Identity) -> None:
+    def __init__(self, file: Path, identity: BatchIdentity) -> None:
         self._file = file
         with self._readable():
             _make_private(file)
@@ -128,12 +128,12 @@ class BatchState:
     # -- filling ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def filling(self, identity: Identity) -> Iterator[Self]:
+    def filling(self, identity: BatchIdentity) -> Iterator[Self]:
         """Take all lines, in one transaction: if it is left by an exception, there are none."""
         with self._transaction():
             for statement in _SCHEMA.split(";"):
                 self._connection.execute(statement)
-            values = [(name, getattr(identity, name)) for name in Identity.__dataclass_fields__]
+            values = [(name, getattr(identity, name)) for name in BatchIdentity.__dataclass_fields__]
             self._connection.executemany("INSERT INTO batch VALUES (?, ?)", values)
             yield self
             self._connection.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -182,7 +182,7 @@ class BatchState:
                 [(each.consent, each.submission, each.request_id, each.line) for each in prepared],
             )
 
-    def save_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+    def save_outcomes(self, outcomes: Iterable[BatchOutcome]) -> None:
         """Keep what became of items; the queries of those that are done are erased."""
         with self._transaction():
             for each in outcomes:
@@ -212,7 +212,7 @@ class BatchState:
 
     # -- the file -----------------------------------------------------------------------------------------------
 
-    def _open(self, identity: Identity) -> None:
+    def _open(self, identity: BatchIdentity) -> None:
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute("BEGIN EXCLUSIVE")
@@ -225,7 +225,7 @@ class BatchState:
             raise sqlite3.DatabaseError(verdict)
         if version == _FORMAT:
             held = dict(self._connection.execute("SELECT name, value FROM batch"))
-            for name in Identity.__dataclass_fields__:
+            for name in BatchIdentity.__dataclass_fields__:
                 if held.get(name) != getattr(identity, name):
                     raise self._bad(f"is of {_OTHER[name]}: name other --results, or finish that batch first")
 

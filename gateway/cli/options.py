@@ -24,6 +24,11 @@ OptionalDesk = Annotated[Path | None, _DESK]
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a program to read.")]
 
 
+def usage_error(option: str, description: str) -> MalformedError:
+    """What is wrong with an option, as `--option: description`; ends a command with EXIT_USAGE."""
+    return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)
+
+
 def read_request_id(text: str) -> bytes:
     """The bytes of a request_id as `heyan verify` prints it; MalformedError."""
     try:
@@ -32,7 +37,7 @@ def read_request_id(text: str) -> bytes:
         found = b""
     if not MIN_REQUEST_ID <= len(found) <= MAX_REQUEST_ID:
         expected = f"must be {MIN_REQUEST_ID} to {MAX_REQUEST_ID} bytes in hexadecimal"
-        raise MalformedError.at("--request-id", expected, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--request-id", expected)
     return found
 
 
@@ -44,6 +49,6 @@ def require_writable(file: Path | None, option: str) -> None:
     if file is None:
         return
     if file.is_dir():
-        raise MalformedError.at(option, f"{file} is a folder: name a file in it", Reason.CONFIGURATION_INVALID)
+        raise usage_error(option, f"{file} is a folder: name a file in it")
     if not os.access(file.resolve().parent, os.W_OK):
-        raise MalformedError.at(option, f"{file.parent} cannot be written to", Reason.CONFIGURATION_INVALID)
+        raise usage_error(option, f"{file.parent} cannot be written to")

@@ -16,15 +16,13 @@ import msgspec
 from cyclopts import App
 from rich.console import Console
 
-from gateway.cli.options import DeskOption, JsonOption, OptionalDesk
+from gateway.cli.options import DeskOption, JsonOption, OptionalDesk, usage_error
 from gateway.cli.registry_staff import retire, staff
 from gateway.operator import document as editing
 from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
 from gateway.operator.enrolment import PartyFolder
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.party.registry_keeper import operator_key
-from gateway.protocol.errors import MalformedError
-from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry, open_registry
 from gateway.protocol.registry_terms import KeyUse
 
@@ -129,7 +127,7 @@ def sign(*, desk: DeskOption, days: int = REGISTRY_LIFETIME // _DAY) -> None:
         Days until it expires and new work stops, unless a newer version is signed.
     """
     if not 1 <= days <= _MOST_DAYS:
-        raise _usage("--days", f"must be 1 to {_MOST_DAYS}")
+        raise usage_error("--days", f"must be 1 to {_MOST_DAYS}")
     opened = Desk.open(desk)
     with opened.alone():
         _say_signed(opened, opened.sign(time.time(), days * _DAY))
@@ -263,13 +261,13 @@ def _say_parties(registry: Registry, now: float) -> None:
 def _verified(desk: Path | None, file: Path | None, vkey: str | None) -> Registry:
     if file is not None:
         if vkey is None:
-            raise _usage("--vkey", "is needed with --file: what nobody verified is not shown")
+            raise usage_error("--vkey", "is needed with --file: what nobody verified is not shown")
         return open_registry(read_public(file).decode("ascii", errors="replace").strip(), operator_key(vkey))
     if desk is None:
-        raise _usage("--desk", "name the operator's folder, or a file by --file and --vkey")
+        raise usage_error("--desk", "name the operator's folder, or a file by --file and --vkey")
     published = Desk.open(desk).published()
     if published is None:
-        raise _usage("--desk", f"nothing is published yet: heyan registry sign --desk {desk}")
+        raise usage_error("--desk", f"nothing is published yet: heyan registry sign --desk {desk}")
     return published
 
 
@@ -291,11 +289,7 @@ def _instant(text: str) -> int:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
-        raise _usage("--at", "must be ISO 8601, e.g. 2027-03-01T08:00:00+08:00") from None
+        raise usage_error("--at", "must be ISO 8601, e.g. 2027-03-01T08:00:00+08:00") from None
     if parsed.tzinfo is None:
-        raise _usage("--at", "must state its offset from UTC, e.g. +08:00 or Z")
+        raise usage_error("--at", "must state its offset from UTC, e.g. +08:00 or Z")
     return int(parsed.timestamp())
-
-
-def _usage(option: str, description: str) -> MalformedError:
-    return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)

@@ -15,11 +15,9 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.options import JsonOption, require_writable
+from gateway.cli.options import JsonOption, require_writable, usage_error
 from gateway.protocol.claims import DEPARTMENT_NAMES, DepartmentKind
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
-from gateway.protocol.errors import MalformedError
-from gateway.protocol.reasons import Reason
 from gateway.season.assumptions import Setting, read_setting
 from gateway.season.chart import draw
 from gateway.season.page import html_of
@@ -37,8 +35,8 @@ _ROWS = 12
 """Rows of a table on the terminal; `--json` has all."""
 
 app = App(name="season", help="Plan the enrolment season, and rehearse its opening morning.")
-app.command("gateway.cli.season_stress:stress", name="stress")
-app.command("gateway.cli.season_stress:profile", name="profile")
+app.command("gateway.cli.season_stress:stress", name="stress", help="Rehearse opening morning on a running federation.")
+app.command("gateway.cli.season_stress:profile", name="profile", help="Write a profile for the rehearsal.")
 
 
 @app.command
@@ -85,7 +83,7 @@ def plan(  # noqa: PLR0913 - each is an option of the command
             require_writable(file, option)
     for value, option, most in ((most_days, "--most-days", 150), (most_moves, "--most-moves", 1000)):
         if not 0 <= value <= most:
-            raise _usage(option, f"must be from 0 to {most} / 应为 0 至 {most}")
+            raise usage_error(option, f"must be from 0 to {most} / 应为 0 至 {most}")
     limits = Limits(most_days, most_moves, not_on=frozenset(_ordinal(day) for day in not_on))
     windows = read_calendar(_read(calendar, "CALENDAR", _CALENDAR_BYTES))
     setting = Setting() if settings is None else read_setting(_read(settings, "--settings", _SETTINGS_BYTES))
@@ -216,19 +214,15 @@ def _read(file: Path, option: str, most: int) -> str:
     with file.open("rb") as opened:
         data = opened.read(most + 1)
     if len(data) > most:
-        raise _usage(option, f"{file} must be at most {most} bytes / 文件不得超过 {most} 字节")
+        raise usage_error(option, f"{file} must be at most {most} bytes / 文件不得超过 {most} 字节")
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise _usage(option, f"{file} is not UTF-8: save it as UTF-8 / 不是 UTF-8 编码，请另存为 UTF-8") from None
+        raise usage_error(option, f"{file} is not UTF-8: save it as UTF-8 / 不是 UTF-8 编码，请另存为 UTF-8") from None
 
 
 def _ordinal(text: str) -> int:
     try:
         return date.fromisoformat(text).toordinal()
     except ValueError:
-        raise _usage("--not-on", "must be a day, YYYY-MM-DD / 应为日期，如 2027-06-21") from None
-
-
-def _usage(option: str, description: str) -> MalformedError:
-    return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--not-on", "must be a day, YYYY-MM-DD / 应为日期，如 2027-06-21") from None

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.cli.endpoints import Endpoints, open_client, read_endpoints
 from gateway.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_REFUSED
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
 from gateway.cli.stress_attempts import Verify
 from gateway.cli.stress_driver import Driver
 from gateway.cli.stress_families import Applicant, choose_families, make_applicants, requester_of, uses_of
@@ -28,8 +28,6 @@ from gateway.cli.stress_metrics import read_gateway
 from gateway.cli.stress_print import print_report
 from gateway.client import Client
 from gateway.party.process import cancel_all
-from gateway.protocol.errors import MalformedError
-from gateway.protocol.reasons import Reason
 from gateway.season.arrivals import Arrival, arrivals_of, by_second
 from gateway.season.goal import parse_goal
 from gateway.season.node_counters import growth
@@ -152,19 +150,21 @@ def _profile(named: str, given: Mapping[str, Any]) -> Profile:
         return make_profile({}, {"shape": named, **given})
     file = Path(named)
     if not file.is_file():
-        raise _usage("--profile", f"{named} is no file: opening, steady or a TOML file / 应为 opening、steady 或文件")
+        raise usage_error(
+            "--profile", f"{named} is no file: opening, steady or a TOML file / 应为 opening、steady 或文件"
+        )
     if file.stat().st_size > _MOST_BYTES:
-        raise _usage("--profile", f"{named} is too large / 文件过大")
+        raise usage_error("--profile", f"{named} is too large / 文件过大")
     try:
         return make_profile(read_values(file.read_text(encoding="utf-8")), given)
     except UnicodeDecodeError:
-        raise _usage("--profile", f"{named} is not UTF-8 / 不是 UTF-8 编码") from None
+        raise usage_error("--profile", f"{named} is not UTF-8 / 不是 UTF-8 编码") from None
 
 
 async def _rehearse(folder: Path, profile: Profile, verify: Verify, console: Console) -> Rehearsal:
     endpoints = read_endpoints(folder)
     if not endpoints.gateway.grpc.startswith(_LOOPBACK):
-        raise _usage(
+        raise usage_error(
             "--dir", "holds a gateway elsewhere: only one on this machine is put under load / 只压测本机的网关"
         )
     arrivals = arrivals_of(profile, Random(profile.seed).random)  # noqa: S311 - a rehearsal is to be repeatable
@@ -248,7 +248,3 @@ async def _drive(
         interrupted=driver.stopped,
         counters=growth(before, after) if before is not None and after is not None else {},
     )
-
-
-def _usage(option: str, description: str) -> MalformedError:
-    return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)

@@ -22,7 +22,7 @@ from gateway.cli.batch_file import OPEN, Line, read_batch
 from gateway.cli.batch_prepare import Asked, Sources
 from gateway.cli.batch_results import DEFERRED, OK, UNAVAILABLE, write_results
 from gateway.cli.batch_run import BatchRun
-from gateway.cli.batch_state import BatchState, Identity, Item, Outcome
+from gateway.cli.batch_state import BatchIdentity, BatchOutcome, BatchState, Item
 from gateway.cli.endpoints import Endpoints, open_client, read_endpoints
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
 from gateway.cli.guardians import Guardians
@@ -116,7 +116,7 @@ async def _run(
     paths: Paths,
     requester: str,
     defer: float | None,
-    on_outcome: Callable[[Outcome], None],
+    on_outcome: Callable[[BatchOutcome], None],
 ) -> None:
     async with client, Guardians(paths.folder) as guardians:
         families = Families(paths.folder / read_endpoints(paths.folder).truth, requester, guardians)
@@ -135,13 +135,13 @@ class _BadLinesError(Exception):
         self.problems = problems
 
 
-def _identity(paths: Paths, endpoints: Endpoints, requester: str) -> Identity:
+def _identity(paths: Paths, endpoints: Endpoints, requester: str) -> BatchIdentity:
     with paths.file.open("rb") as opened:
         digest = file_digest(opened, "sha256").hexdigest()
-    return Identity(digest, endpoints.operator_vkey, str(paths.folder.resolve()), requester)
+    return BatchIdentity(digest, endpoints.operator_vkey, str(paths.folder.resolve()), requester)
 
 
-def _fill(state: BatchState, identity: Identity, paths: Paths, endpoints: Endpoints) -> list[FieldViolation]:
+def _fill(state: BatchState, identity: BatchIdentity, paths: Paths, endpoints: Endpoints) -> list[FieldViolation]:
     """Take every line of the file into the state, or none and tell all that is wrong with them."""
     try:
         with state.filling(identity):
@@ -188,7 +188,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def _progress(state: BatchState) -> Iterator[Callable[[Outcome], None]]:
+def _progress(state: BatchState) -> Iterator[Callable[[BatchOutcome], None]]:
     """A bar on a terminal, nothing elsewhere; to be told of each application that ended."""
     counts = Counter({name: count for (name, is_open), count in state.statuses().items() if not is_open})
     total = sum(state.statuses().values())
@@ -205,7 +205,7 @@ def _progress(state: BatchState) -> Iterator[Callable[[Outcome], None]]:
         done = counts.total()
         task = progress.add_task("", total=total, completed=done, answered=counts[OK], errors=done - counts[OK])
 
-        def on_outcome(outcome: Outcome) -> None:
+        def on_outcome(outcome: BatchOutcome) -> None:
             counts[outcome.status] += 1
             progress.update(task, advance=1, answered=counts[OK], errors=counts.total() - counts[OK])
 

@@ -47,13 +47,13 @@ Row = tuple[str, ...]
 def measures(run: Rehearsal) -> Iterator[Row]:
     """Label and value of what the goal may speak of."""
     yield "applications answered a second 每秒答复", f"{run.rate:.1f}"
-    yield "checks of an application 每份申请的检查", f"{run.checks_per_application:.1f}"
+    yield "checks of an application 每份申请的核验项", f"{run.checks_per_application:.1f}"
     for name in LATENCIES:
         label = "latency max 最长时延" if name == "max" else f"latency {name} 时延"
         yield label, text_of_seconds(run.value_of(name))
     labels = {
         End.ANSWERED: "answered 答复",
-        End.UNAVAILABLE: "checks left unavailable 有检查暂不可用",
+        End.UNAVAILABLE: "checks left unavailable 有核验项暂不可用",
         End.REFUSED: "refused 拒绝",
         End.UNANSWERED: "unanswered 无答复",
         End.WRONG: "wrong 错误",
@@ -75,8 +75,8 @@ def generator(run: Rehearsal) -> Iterator[Row]:
     """Label and value of how well the generator kept up."""
     health = run.tally.health
     yield "applications sent 发出", f"{run.tally.sent:,} of {sum(run.planned):,}"
-    yield "sent late, p99 发出迟到", text_of_seconds(health.late.percentile(99))
-    yield "event loop late, p99 事件循环迟到", text_of_seconds(health.loop_lag.percentile(99))
+    yield "sent late, p99 发出延迟", text_of_seconds(health.late.percentile(99))
+    yield "event loop late, p99 事件循环延迟", text_of_seconds(health.loop_lag.percentile(99))
     yield "of one core 占单核", f"{run.cpu_share:.0f} %"
     busy = " (busy: the figures are of a machine that others used too, or a small one)"
     load = f"{health.machine_load:.1f}" + (busy if health.machine_load > _BUSY else "")
@@ -108,7 +108,7 @@ def departments(run: Rehearsal) -> Iterator[Row]:
 
 DEPARTMENT_HEADINGS: Row = (
     "department\n部门",
-    "checks\n检查",
+    "checks\n核验项",
     "share\n占比",
     "answered\n答复",
     "refused\n拒绝",

@@ -18,7 +18,7 @@ from gateway.cli.batch_file import Line
 from gateway.cli.batch_prepare import Asked, Sources
 from gateway.cli.batch_results import write_results
 from gateway.cli.batch_run import BatchRun
-from gateway.cli.batch_state import BatchState, Identity, Item, Outcome, Prepared
+from gateway.cli.batch_state import BatchIdentity, BatchOutcome, BatchState, Item, Prepared
 from gateway.party.statuses import to_status
 from gateway.protocol.errors import HeyanError, MalformedError, NotCurrentError, NotGrantedError, UnreachableError
 from gateway.protocol.matrix import Group, School
@@ -28,7 +28,7 @@ from tests import federation as fed
 from tests.gateway.conftest import NOW, Gateway, department_of, open_gateway
 from tests.stream_gateway import StreamCall, StreamGateway
 
-WHOSE = Identity("0" * 64, "operator", "/run", "edu-4301")
+WHOSE = BatchIdentity("0" * 64, "operator", "/run", "edu-4301")
 QUICK = Pace(in_flight=4, patience=1.0, least_pause=0.001, most_pause=0.002, retry=0.001)
 FAMILIES = 5
 
@@ -62,7 +62,7 @@ class MortalState(BatchState):
         super().save_prepared(prepared)
         self.steps.step()
 
-    def save_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+    def save_outcomes(self, outcomes: Iterable[BatchOutcome]) -> None:
         self.steps.step()
         super().save_outcomes(outcomes)
         self.steps.step()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.batch_file import Line
-from gateway.cli.batch_state import BatchState, Identity, Item, Outcome, Prepared
+from gateway.cli.batch_state import BatchIdentity, BatchOutcome, BatchState, Item, Prepared
 from gateway.protocol.errors import MalformedError
 
-WHOSE = Identity("0" * 64, "operator", "/run", "edu-4301")
+WHOSE = BatchIdentity("0" * 64, "operator", "/run", "edu-4301")
 SECRET = b"sealed bytes of a person" * 40
 
 
@@ -40,7 +40,9 @@ def test_batch_is_there_again_as_it_was_left(tmp_path: Path) -> None:
         assert not state.is_filled
         fill(state)
         state.save_prepared([prepared(1), prepared(2), prepared(3)])
-        state.save_outcomes([Outcome(1, "OK", is_open=False, result="{}"), Outcome(2, "UNAVAILABLE", is_open=True)])
+        state.save_outcomes(
+            [BatchOutcome(1, "OK", is_open=False, result="{}"), BatchOutcome(2, "UNAVAILABLE", is_open=True)]
+        )
     assert file.stat().st_mode & 0o777 == 0o600
     with BatchState(file, WHOSE) as state:
         assert state.is_filled
@@ -91,8 +93,8 @@ def kill_in(file: Path, steps: str) -> None:
         "import os, signal\n"
         "from pathlib import Path\n"
         "from gateway.cli.batch_file import Line\n"
-        "from gateway.cli.batch_state import BatchState, Identity, Prepared\n"
-        f"WHOSE = Identity({WHOSE.input!r}, {WHOSE.federation!r}, {WHOSE.folder!r}, {WHOSE.requester!r})\n"
+        "from gateway.cli.batch_state import BatchState, BatchIdentity, Prepared\n"
+        f"WHOSE = BatchIdentity({WHOSE.input!r}, {WHOSE.federation!r}, {WHOSE.folder!r}, {WHOSE.requester!r})\n"
         "def die(): os.kill(os.getpid(), signal.SIGKILL)\n"
         f"state = BatchState(Path({str(file)!r}), WHOSE)\n"
     )
@@ -106,7 +108,7 @@ def test_answered_application_leaves_nothing_of_a_person(tmp_path: Path) -> None
     with BatchState(file, WHOSE) as state:
         fill(state, 2)
         state.save_prepared([prepared(1), prepared(2)])
-        state.save_outcomes([Outcome(line, "OK", is_open=False) for line in (1, 2)])
+        state.save_outcomes([BatchOutcome(line, "OK", is_open=False) for line in (1, 2)])
     data = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"F1" in data
     assert b"of a person" not in data

@@ -148,7 +148,6 @@ def test_part_with_unknown_fields_is_refused_wherever_they_are():
 
 # -- checks -------------------------------------------------------------------------------------------------
 
-COMMITMENT = bytes(32)
 CHECK_BOUNDS = {
     "no check_id": {"check_id": ""},
     "check_id of 65 letters": {"check_id": "a" * 65},

@@ -92,7 +92,7 @@ def test_the_report_tells_what_was_counted() -> None:
     run = small()
     rows = dict(measures(run))
     assert rows["latency p99 时延"] == "3.00 s"
-    assert rows["checks of an application 每份申请的检查"] == "4.0"
+    assert rows["checks of an application 每份申请的核验项"] == "4.0"
     assert rows["answered 答复"] == "9 (90.00 %)"
     assert list(goals(run))[1] == ("refused<10%", "10.00 %", "FAILS 未达到")
     land, police = departments(run)
