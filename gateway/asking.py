@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from consent.consent_file import ConsentFile, GrantConsent
 from gateway.protocol.application import application_digest
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.claims import Role, check_parameters, claim_named
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import MalformedError, NotGrantedError
@@ -26,9 +27,6 @@ from gateway.protocol.sealing import seal
 from heyan.v1 import query_pb2
 
 REQUEST_ID_SIZE = 16
-
-_CHINA = timezone(timedelta(hours=8))
-"""The one time zone of the registers (no daylight saving since 1991)."""
 
 Randomness = Callable[[int], bytes]
 """Random bytes of a length; `os.urandom` in a real client."""
@@ -111,7 +109,7 @@ def make_submission(
 
 def _subjects(consent: ConsentFile, now: float) -> dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]]:
     """The opening of every role, its identifier checked: nobody is born after the day of the query."""
-    today = datetime.fromtimestamp(now, _CHINA).date()
+    today = datetime.fromtimestamp(now, BEIJING).date()
     found: dict[Role, tuple[query_pb2.SubjectOpening, GrantConsent]] = {}
     for grant in consent.grants:
         for role, subject in grant.subjects.items():

@@ -7,9 +7,9 @@ both are announced year by year, so they are settings. Days are Beijing's, which
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 
-BEIJING = timezone(timedelta(hours=8))
+from gateway.protocol.beijing import BEIJING
 
 CORRECTION_DAYS = 10
 """Working days for a correction: Regulations on Government Data Sharing (政务数据共享条例), article 26."""

@@ -23,7 +23,7 @@ from gateway.audit.findings import Disclosure, Reconciliation
 from gateway.audit.journals import read_journal
 from gateway.audit.log_view import LogView, Sighting
 from gateway.audit.reconciliation import reconcile
-from gateway.client import Client, ClientSettings, Verification
+from gateway.client import Client, Verification
 from gateway.protocol.attestation import Refusal, open_batch, open_statement, read_proof, read_signed_batch
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.leaf import read_leaf, write_leaf
@@ -45,7 +45,7 @@ from sandbox_departments.answering import Budget
 from sandbox_departments.journal_entries import BatchSigned, PartEntry, Refused
 from tests import federation as fed
 from tests.attacks.nodes import PLENTY, NodePort, RealNode
-from tests.gateway.conftest import PEER, PLAN, QUESTIONS, Gateway
+from tests.gateway.conftest import PEER, PLAN, QUESTIONS, Gateway, client_over
 
 POLICE = fed.DEPARTMENTS[fed.DepartmentKind.POLICE]
 LAND = fed.DEPARTMENTS[fed.DepartmentKind.LAND]
@@ -183,17 +183,7 @@ class DishonestGateway:
         return call
 
     def client(self) -> Client:
-        settings = ClientSettings(
-            requester=fed.REQUESTER,
-            gateway=fed.GATEWAY,
-            target="127.0.0.1:1",
-            tls=None,  # type: ignore[arg-type] # no connection is made
-            signing_key=lambda: self.gateway.federation.signing_keys[fed.REQUESTER],
-            operator=self.gateway.federation.operator.public_key(),
-        )
-        client = Client(settings, lambda: self.gateway.federation.registry, self.gateway.clock, lambda: False)
-        client._connection = self  # type: ignore[assignment]
-        return client
+        return client_over(self, self.gateway)
 
     async def verify(
         self, consent: ConsentFile | None = None, questions: Sequence[Question] = QUESTIONS

@@ -162,3 +162,8 @@ class AnyApplication:
 
     def verdict(self, _receipt: object) -> None:
         """None."""
+
+
+def sign(size: int, root: bytes) -> str:
+    """A checkpoint that nobody need verify."""
+    return f"checkpoint {size} {root.hex()}"

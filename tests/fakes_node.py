@@ -87,6 +87,11 @@ async def answer_rightly(node: ScriptedNode, message: pb.AnswerRequest) -> list[
     return [node.reply([ask.ask_id for ask in message.asks])] if message.asks else []
 
 
+async def answer_with_fault(_node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
+    replies = [pb.Reply(ask_id=ask.ask_id, fault="LOG_UNAVAILABLE") for ask in message.asks]
+    return [pb.AnswerResponse(replies=replies).SerializeToString()]
+
+
 @dataclass
 class Linked:
     """A stream, its node, and what the stream handed on. While `logging` is cleared, orphans wait for the log."""

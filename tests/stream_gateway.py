@@ -9,14 +9,13 @@ from contextlib import suppress
 
 import grpc
 
-from gateway.client import Client, ClientSettings
+from gateway.client import Client
 from gateway.party.statuses import DETAILS_KEY, code_of, to_status
 from gateway.plans import make_plan
 from gateway.protocol.errors import HeyanError
 from gateway.rulebook import Rulebook
 from heyan.v1 import gateway_service_pb2 as pb
-from tests import federation as fed
-from tests.gateway.conftest import PEER, Gateway
+from tests.gateway.conftest import PEER, Gateway, client_over
 
 RULEBOOK = Rulebook(None)
 """The packs that are shipped."""
@@ -149,17 +148,7 @@ class StreamGateway:
             call.answer(await self.answered(request))
 
     def client(self) -> Client:
-        settings = ClientSettings(
-            requester=fed.REQUESTER,
-            gateway=fed.GATEWAY,
-            target="127.0.0.1:1",
-            tls=None,  # type: ignore[arg-type] # no connection is made
-            signing_key=lambda: self.gateway.federation.signing_keys[fed.REQUESTER],
-            operator=self.gateway.federation.operator.public_key(),
-        )
-        client = Client(settings, lambda: self.gateway.federation.registry, self.gateway.clock, lambda: False)
-        client._connection = self  # type: ignore[assignment]
-        return client
+        return client_over(self, self.gateway)
 
     async def close(self) -> None:
         for call in self.calls:

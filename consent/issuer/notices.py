@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from hashlib import sha256
 
 from consent.disclosures import Detail
 from consent.grant import Notice
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.claims import claim_named
 from gateway.protocol.codec import b64url
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
@@ -30,7 +31,6 @@ CHINESE, ENGLISH = "zh-CN", "en"
 LANGUAGES = (CHINESE, ENGLISH)
 
 _PURPOSES = {PURPOSE_ENROLMENT: Text("办理义务教育入学报名", "enrolment in compulsory education")}
-_BEIJING = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def render(lang: str, *, requester: LocalName, purpose: str, details: Iterable[D
 
 def _chinese(requester: LocalName, purpose: str, details: tuple[Detail, ...], expires: int) -> str:
     why = _PURPOSES.get(purpose, Text(purpose, purpose)).zh
-    until = datetime.fromtimestamp(expires, _BEIJING).strftime("%Y年%m月%d日 %H:%M（北京时间）")
+    until = datetime.fromtimestamp(expires, BEIJING).strftime("%Y年%m月%d日 %H:%M（北京时间）")
     lines = [
         f"{requester.zh}请您同意就“{why}”向有关部门核验以下事项。",
         "部门只回答“是”“否”或“无法在线判断”，不提供任何具体信息。",

@@ -25,10 +25,11 @@ from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 from gateway.party.keyfiles import read_public, write_atomic
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.errors import BadDataError, MalformedError
 from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason, Text
-from gateway.protocol.statistics import BEIJING, beijing_day, read_day
+from gateway.protocol.statistics import beijing_day, read_day
 
 _ROWS = 20
 """Lines on the terminal; the files have all."""

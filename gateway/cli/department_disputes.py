@@ -16,6 +16,7 @@ from cyclopts import App, Parameter
 
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.errors import ConflictError, MalformedError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.reasons import Reason
@@ -25,7 +26,7 @@ from sandbox_departments.corrections import correct
 from sandbox_departments.dispute_ledger import ListedDispute
 from sandbox_departments.disputes import decide, listed
 from sandbox_departments.journal import Journal
-from sandbox_departments.working_days import BEIJING, due_time
+from sandbox_departments.working_days import due_time
 
 app = App(name="dispute", help="See and resolve the disputes of a department's answers.")
 

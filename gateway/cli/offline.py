@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from cyclopts import App
 
@@ -140,7 +139,7 @@ def list_(*, folder: RequiredFolder, requester: str, as_json: JsonOption = False
 _SHOWN = ("opened", "region", "ground", "subject", "online", "request_id")
 
 
-def _open_row(ticket: Open) -> dict[str, Any]:
+def _open_row(ticket: Open) -> dict[str, object]:
     return {
         "ticket_id": ticket.ticket_id.hex(),
         "request_id": ticket.request_id.hex(),

@@ -13,12 +13,13 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from gateway.party.keyfiles import write_atomic
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.divisions import COUNTIES, counties_of
 from gateway.protocol.reasons import Text
 from gateway.rules.pack import PROVINCE
 from gateway.rules.pack_file import read_pack
 from gateway.rules.shelf import SHIPPED, open_shelf
-from gateway.rules.windows import BEIJING, Window, next_window, window_at
+from gateway.rules.windows import Window, next_window, window_at
 
 RULES_FOLDER = "rules"
 RENEW_BEFORE = 7 * 86_400

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta, timezone
+from datetime import date
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,9 +25,6 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.reasons import Reason
 from heyan.v1 import log_service_pb2
-
-BEIJING = timezone(timedelta(hours=8))
-"""The time of Hunan, all year."""
 
 DAY = 86_400
 _BEIJING_OFFSET = 8 * 3_600

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from itertools import pairwise
 
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.reasons import Text
 
-BEIJING = timezone(timedelta(hours=8))
 MAX_WINDOWS = 32
 
 

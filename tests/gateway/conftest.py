@@ -17,7 +17,7 @@ from consent.verified import GenuineGrants
 from gateway.admission import Admission
 from gateway.allowance import Allowance
 from gateway.asking import Envelope, Question, make_submission
-from gateway.client import Plan
+from gateway.client import Client, ClientSettings, Plan
 from gateway.deferral import DeferralTraffic, DeferralWorker
 from gateway.departments.acknowledgements import Acknowledgements
 from gateway.departments.traffic import Unanswered
@@ -39,7 +39,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.recording import Recording
 from gateway.requests import Requests
-from gateway.stores.port import Waiting
+from gateway.stores.port import Store, Waiting
+from gateway.stores.sqlite import SqliteStore
 from gateway.vault import Vault
 from gateway.waiting_room import Limits, WaitingRoom
 from gateway.watching import Watchers
@@ -288,6 +289,21 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     store.close()
 
 
+def client_over(connection: object, gateway: Gateway) -> Client:
+    """The client SDK of the requester, whose calls go to `connection` in the place of a channel."""
+    settings = ClientSettings(
+        requester=fed.REQUESTER,
+        gateway=fed.GATEWAY,
+        target="127.0.0.1:1",
+        tls=None,  # type: ignore[arg-type] # no connection is made
+        signing_key=lambda: gateway.federation.signing_keys[fed.REQUESTER],
+        operator=gateway.federation.operator.public_key(),
+    )
+    client = Client(settings, lambda: gateway.federation.registry, gateway.clock, lambda: False)
+    client._connection = connection  # type: ignore[assignment]
+    return client
+
+
 def department_of(gateway: Gateway, claim: str) -> FakeDepartment:
     """The fake node that answers a claim."""
     return gateway.departments[fed.DEPARTMENTS[CLAIMS[claim].department]]
@@ -301,3 +317,20 @@ def land(gateway: Gateway) -> Iterator[FakeDepartment]:
     yield made
     if made.gate is not None:
         made.gate.set()  # so that a test that failed does not keep the gateway waiting
+
+
+OpenStore = Callable[[], Store]
+
+
+@pytest.fixture(params=["sqlite"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
+    """Opens the same store again and again."""
+    opened: list[Store] = []
+
+    def open_again() -> Store:
+        opened.append(SqliteStore(tmp_path / "store.db"))
+        return opened[-1]
+
+    yield open_again
+    for store in opened:
+        store.close()

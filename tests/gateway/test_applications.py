@@ -14,6 +14,7 @@ from gateway.asking import Question
 from gateway.client import Plan
 from gateway.plans import make_plan
 from gateway.protocol.application import Application, application_digest, open_application, write_application
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import encode
 from gateway.protocol.errors import (
@@ -34,7 +35,6 @@ from gateway.rulebook import Rulebook
 from gateway.rules.bundle import read_bundle
 from gateway.rules.shelf import SHIPPED
 from gateway.rules.verdict import Standing
-from gateway.rules.windows import BEIJING
 from gateway.verdicts import application_of, verdict_of, write_verdict
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import query_pb2, receipt_pb2

@@ -13,6 +13,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies
 from gateway.stores.port import Deferral, Entry, Evidence, Head, RequestKey, StoredRequest, Use, Waiting, Withdrawal
 from gateway.stores.sqlite import SqliteStore
+from tests.fakes import sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When
 
 GRANT = bytes([1]) * 32
@@ -37,10 +38,6 @@ GROUP = (ENTRY, *BESIDE)
 EARLIER = (b"one", b"two", b"three")
 
 either_side = pytest.mark.parametrize("when", When)
-
-
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
 
 
 class Restarted:

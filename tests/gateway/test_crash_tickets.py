@@ -10,6 +10,7 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError
 from gateway.stores.port import Entry, RequestKey, StoredRequest, StoredTicket, TicketKey, TicketWrite
 from gateway.stores.sqlite import SqliteStore
+from tests.fakes import sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When
 
 KEY = TicketKey("spiffe://heyan/requester/edu", bytes(32))
@@ -18,10 +19,6 @@ OPENED = StoredTicket(KEY, REQUEST.key.request_id, REQUEST.query_digest, REQUEST
 RESOLVED = StoredTicket(KEY, REQUEST.key.request_id, REQUEST.query_digest, REQUEST.grant_digest, b"resolved")
 OPENING = Entry(b"opened", ticket=TicketWrite(OPENED, 0))
 RESULT = Entry(b"resolved", ticket=TicketWrite(RESOLVED, None))
-
-
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
 
 
 class Process:

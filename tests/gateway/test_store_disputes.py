@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from gateway.protocol.disputes import Disputed
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, RequestKey, Store, StoredDispute, StoredRequest, StoredResolution, Use
-from gateway.stores.sqlite import SqliteStore
+from gateway.stores.port import Entry, RequestKey, StoredDispute, StoredRequest, StoredResolution, Use
+from tests.fakes import sign
+from tests.gateway.conftest import OpenStore
 
 GRANT, DISPUTE, OTHER = bytes([1]) * 32, b"d" * 32, b"o" * 32
 KEY, OTHER_KEY = (RequestKey("spiffe://heyan/requester/edu", bytes([number]) * 16) for number in range(2))
 POLICE = "spiffe://heyan/department/police"
 OPENED = StoredDispute(DISPUTE, KEY, GRANT, Disputed(POLICE, KEY.requester, b"q" * 32, None, None), b"relay")
 RESOLVED = StoredResolution(DISPUTE, corrected=True, statement=b"statement")
-
-OpenStore = Callable[[], Store]
-
-
-@pytest.fixture(params=["sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
-    """Opens the same store again and again."""
-    opened: list[Store] = []
-
-    def open_again() -> Store:
-        opened.append(SqliteStore(tmp_path / "store.db"))
-        return opened[-1]
-
-    yield open_again
-    for store in opened:
-        store.close()
-
-
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
 
 
 def asking(key: RequestKey, *disputes: bytes, uses: tuple[Use, ...] = ()) -> Entry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from gateway.stores.port import (
     Entry,
     Evidence,
     RequestKey,
-    Store,
     StoredRequest,
     StoredTicket,
     TicketKey,
@@ -27,31 +25,13 @@ from gateway.stores.port import (
     Withdrawal,
 )
 from gateway.stores.sqlite import SqliteStore
+from tests.fakes import sign
+from tests.gateway.conftest import OpenStore
 
 GRANT = bytes([1]) * 32
 KEY = RequestKey("spiffe://heyan/requester/edu", bytes(16))
 OTHER_KEY = RequestKey("spiffe://heyan/requester/edu", bytes([7]) * 16)
 USE = Use(GRANT, 0, 2, 1e9)
-
-OpenStore = Callable[[], Store]
-
-
-@pytest.fixture(params=["sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStore]:
-    """Opens the same store again and again."""
-    opened: list[Store] = []
-
-    def open_again() -> Store:
-        opened.append(SqliteStore(tmp_path / "store.db"))
-        return opened[-1]
-
-    yield open_again
-    for store in opened:
-        store.close()
-
-
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
 
 
 def request(key: RequestKey = KEY, state: bytes = b"state") -> StoredRequest:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
+from gateway.protocol.beijing import BEIJING
 from gateway.protocol.digests import Kind, digest
 from gateway.protocol.disputes import Ground
 from gateway.protocol.errors import (
@@ -26,7 +27,7 @@ from heyan.v1 import dispute_pb2
 from sandbox_departments.acknowledgements import read_acknowledgement
 from sandbox_departments.disputes import decide, listed
 from sandbox_departments.journal_entries import BatchSigned, DisputeDecided, DisputeReceived, Resolved
-from sandbox_departments.working_days import BEIJING, Calendar
+from sandbox_departments.working_days import Calendar
 from tests.protocol.casework import refused
 from tests.sandbox.asking import (
     DAY,

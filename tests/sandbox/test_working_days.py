@@ -6,7 +6,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from sandbox_departments.working_days import BEIJING, CORRECTION_DAYS, Calendar, due_time
+from gateway.protocol.beijing import BEIJING
+from sandbox_departments.working_days import CORRECTION_DAYS, Calendar, due_time
 
 NATIONAL_DAY = frozenset(date(2026, 10, 1) + timedelta(days=day) for day in range(7))
 OF_2026 = Calendar(NATIONAL_DAY, frozenset({date(2026, 9, 20), date(2026, 10, 10)}))

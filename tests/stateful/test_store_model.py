@@ -31,7 +31,7 @@ from gateway.stores.port import (
     Waiting,
     Withdrawal,
 )
-from tests.fakes import FailingStore
+from tests.fakes import FailingStore, sign
 from tests.stateful.profile import profile
 
 GRANTS = tuple(bytes([number]) * 32 for number in (1, 2, 3))
@@ -234,10 +234,6 @@ class StoreMachine(RuleBasedStateMachine):
         for store in self.stores:
             store.close()
         shutil.rmtree(self.folder)
-
-
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
 
 
 def cannot_sign(_size: int, _root: bytes) -> str:

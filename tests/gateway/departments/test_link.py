@@ -18,7 +18,7 @@ from gateway.departments.traffic import Traffic
 from gateway.protocol.errors import UnreachableError
 from gateway.protocol.reasons import Reason
 from heyan.v1 import department_service_pb2 as pb
-from tests.fakes_node import ASK, POLICE, Linked, ScriptedNode, answer_rightly, stream_to
+from tests.fakes_node import ASK, POLICE, Linked, ScriptedNode, answer_rightly, answer_with_fault, stream_to
 
 BURST = int(latency.BURST)
 Start = Callable[..., Awaitable[ScriptedNode]]
@@ -90,11 +90,7 @@ async def test_ask_goes_to_the_standby_when_the_primary_is_gone(channels: Channe
 
 
 async def test_fault_at_the_primary_is_answered_by_the_standby(channels: Channels, start: Start) -> None:
-    async def fault(_node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
-        replies = [pb.Reply(ask_id=ask.ask_id, fault="LOG_UNAVAILABLE") for ask in message.asks]
-        return [pb.AnswerResponse(replies=replies).SerializeToString()]
-
-    await channels.join(await start(fault), await start(answer_rightly))
+    await channels.join(await start(answer_with_fault), await start(answer_rightly))
     assert len(await channels.link.ask(ASK, 5)) == 1
 
 

@@ -20,7 +20,7 @@ from gateway.protocol.reasons import Reason
 from heyan.v1 import attestation_pb2
 from heyan.v1 import department_service_pb2 as pb
 from tests import federation as fed
-from tests.fakes_node import ASK, LAND, POLICE, Linked, ScriptedNode, answer_rightly, stream_to
+from tests.fakes_node import ASK, LAND, POLICE, Linked, ScriptedNode, answer_rightly, answer_with_fault, stream_to
 
 
 async def test_asks_are_answered_and_each_gets_its_own_statement(connect: Callable[..., Awaitable[Linked]]) -> None:
@@ -33,11 +33,7 @@ async def test_asks_are_answered_and_each_gets_its_own_statement(connect: Callab
 
 
 async def test_fault_of_the_node_is_unreachable_and_never_an_answer(connect: Callable[..., Awaitable[Linked]]) -> None:
-    async def fault(_node: ScriptedNode, message: pb.AnswerRequest) -> list[bytes]:
-        replies = [pb.Reply(ask_id=ask.ask_id, fault="LOG_UNAVAILABLE") for ask in message.asks]
-        return [pb.AnswerResponse(replies=replies).SerializeToString()]
-
-    linked = await connect(fault)
+    linked = await connect(answer_with_fault)
     with pytest.raises(UnreachableError) as caught:
         await linked.ask(5)
     assert caught.value.reason is Reason.LOG_UNAVAILABLE
