@@ -41,9 +41,13 @@ for _name, _target, _help in (
     ("demo", "gateway.cli.demo:demo", "Start a federation, send applications, check everything, stop."),
     ("up", "gateway.cli.up:up", "Run a federation of fictional people until Ctrl-C."),
     ("verify", "gateway.cli.verify:verify", "Ask one application, and check the receipt."),
-    ("offline", "gateway.cli.offline:app", "Verify on paper what could not be told online, and only that."),
-    ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; serve an issuer."),
-    ("dispute", "gateway.cli.dispute:app", "Dispute an answer, and ask again once it is corrected."),
+    ("offline", "gateway.cli.offline:app", "Verify on paper (线下核验) what could not be told online, and only that."),
+    ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; dispute an answer; serve an issuer."),
+    (
+        "dispute",
+        "gateway.cli.dispute:app",
+        "Dispute an answer, see what became of it, and ask again once it is corrected.",
+    ),
     ("log", "gateway.cli.log:app", "Check receipts, offline."),
     ("audit", "gateway.cli.audit:app", "Assess a gateway from its log: counties, departments, completeness."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
@@ -51,12 +55,20 @@ for _name, _target, _help in (
     ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
     ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),
-    ("department", "gateway.cli.department:app", "Serve a department node; break a sandbox's."),
+    ("department", "gateway.cli.department:app", "Serve a department node; work off its disputes; break a sandbox's."),
 ):
     app.command(_target, name=_name, help=_help)
 
 
-_SINGLE = (("demo",), ("up",), ("verify",), ("doctor",), ("season", "stress"), ("season", "profile"))
+_SINGLE = (
+    ("demo",),
+    ("up",),
+    ("verify",),
+    ("doctor",),
+    ("consent", "dispute"),
+    ("season", "stress"),
+    ("season", "profile"),
+)
 """Commands without commands of their own whose modules are loaded only when they are run."""
 
 

@@ -34,7 +34,7 @@ from gateway.protocol.statistics import beijing_day, read_day
 _ROWS = 20
 """Lines on the terminal; the files have all."""
 
-app = App(name="audit", help="Assess a gateway from its log, as an auditor who trusts nobody.")
+app = App(name="audit")
 
 
 @app.command

@@ -15,8 +15,8 @@ from consent.consent_file import ConsentFile, GrantConsent, read_consent_file, w
 from consent.disclosures import Authorization
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 
-app = App(name="consent", help="Consents: issue, inspect and revoke them; dispute an answer; serve an issuer.")
-app.command("gateway.cli.consent_dispute:dispute", name="dispute")
+app = App(name="consent")
+app.command("gateway.cli.consent_dispute:dispute", name="dispute", help="Dispute an answer about a sandbox family.")
 
 
 @app.command

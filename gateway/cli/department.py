@@ -17,8 +17,12 @@ from gateway.protocol.reasons import Reason
 from sandbox_departments.faults.kinds import KINDS, Fault, Kind, make_fault
 from sandbox_departments.faults.switch import FILE, lift_fault, read_fault, set_fault
 
-app = App(name="department", help="Run a department node; work off its disputes; break a sandbox's.")
-app.command("gateway.cli.department_disputes:app", name="dispute")
+app = App(name="department")
+app.command(
+    "gateway.cli.department_disputes:app",
+    name="dispute",
+    help="See and resolve the disputes of a department's answers.",
+)
 
 OFF = "off"
 STANDBY_FILE = "fault-standby.json"

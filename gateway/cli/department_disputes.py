@@ -28,7 +28,7 @@ from sandbox_departments.disputes import decide, listed
 from sandbox_departments.journal import Journal
 from sandbox_departments.working_days import due_time
 
-app = App(name="dispute", help="See and resolve the disputes of a department's answers.")
+app = App(name="dispute")
 
 AllOption = Annotated[bool, Parameter(name="--all", negative="")]
 

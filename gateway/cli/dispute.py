@@ -20,7 +20,7 @@ from gateway.protocol.disputes import Ground
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.receipt_disputes import VerifiedDispute
 
-app = App(name="dispute", help="Dispute an answer, see what became of it, and ask again once it is corrected.")
+app = App(name="dispute")
 
 
 @app.command(name="open")

@@ -39,7 +39,7 @@ from gateway.protocol.reasons import Reason
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
 
-app = App(name="doctor", help="Explain what keeps a party from working.")
+app = App(name="doctor")
 
 
 @app.default

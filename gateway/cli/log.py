@@ -21,7 +21,7 @@ from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json
 from heyan.v1 import receipt_pb2
 
-app = App(name="log", help="Check receipts and the log.")
+app = App(name="log")
 
 
 @app.command(name="verify-receipt")

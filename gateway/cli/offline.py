@@ -24,7 +24,7 @@ from gateway.protocol.limits import NONCE_SIZE
 from gateway.protocol.offline import Basis, Subject
 from gateway.protocol.reasons import Reason
 
-app = App(name="offline", help="Verify on paper what could not be told online, and only that (应核尽核).")
+app = App(name="offline")
 
 
 @app.command(name="open")

@@ -34,7 +34,7 @@ _SETTINGS_BYTES = 16_384
 _ROWS = 12
 """Rows of a table on the terminal; `--json` has all."""
 
-app = App(name="season", help="Plan the enrolment season, and rehearse its opening morning.")
+app = App(name="season")
 app.command("gateway.cli.season_stress:stress", name="stress", help="Rehearse opening morning on a running federation.")
 app.command("gateway.cli.season_stress:profile", name="profile", help="Write a profile for the rehearsal.")
 
