@@ -19,7 +19,7 @@ _GROUPS = {
     "prefecture": "市州 prefecture",
     "province": "省 province",
     "department": "部门 department",
-    "requester": "申请单位 requester",
+    "requester": "请求方 requester",
 }
 _LATENCIES = ("department_latency", "application_latency")
 _IN_DEPARTMENTS = ("verified_online", "undetermined", "refused", "contradicted", "availability", "statistics_agree")

@@ -69,7 +69,7 @@ class Cases:
     async def deferred(self, truth: Truth) -> bool:
         """A department is away: its checks wait at the gateway, sealed, and are answered when it is back."""
         node = await self._node(truth)
-        self._head(f"{node} is away while {truth.application.family} applies 部门掉线")
+        self._head(f"{node} is away while {truth.application.family} applies 部门节点离线")
         switch = switches(self._folder)[node]
         set_fault(switch, make_fault(Kind.DOWN))
         try:
