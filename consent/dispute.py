@@ -16,7 +16,7 @@ import msgspec
 from consent.grant import Time, Token
 from gateway.protocol.codec import b64url, convert, encode, parse_json_object, unb64url
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
-from gateway.protocol.disputes import Dispute, Ground, open_dispute, require_not_early
+from gateway.protocol.disputes import Dispute, DisputeGround, open_dispute, require_not_early
 from gateway.protocol.errors import ForgedError, MalformedError, UnknownPeerError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.jws import open_jws, read_jws, sign_jws
@@ -74,7 +74,7 @@ def open_report(token: str, registry: Registry, now: float) -> Dispute:
     except UnknownPeerError:
         raise ForgedError(Reason.DISPUTE_INVALID, "the report names no issuer of the registry") from None
     open_jws(token, TYP, issuer_key, MAX_REPORT, reason=Reason.DISPUTE_INVALID)
-    if report.ground not in Ground.__members__:
+    if report.ground not in DisputeGround.__members__:
         raise MalformedError.at("dispute.ground", "must be one of the contract")
     grant_digest = unb64url(report.grant, "dispute.grant")
     if len(grant_digest) != DIGEST_BYTES:
@@ -86,7 +86,7 @@ def open_report(token: str, registry: Registry, now: float) -> Dispute:
         gateway=report.gateway,
         department=report.department,
         statement_digest=unb64url(report.statement, "dispute.statement"),
-        ground=Ground[report.ground],
+        ground=DisputeGround[report.ground],
         issue_time=float(report.iat),
         grant_digest=grant_digest,
     )

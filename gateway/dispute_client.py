@@ -1,10 +1,11 @@
-"""Disputes in the client SDK: open one, and ask once more after a correction.
+"""Disputes in the client SDK: open one, and ask once more after a correction. Beside `gateway.client`, whose rule holds
+here too: the receipt is believed, not the gateway.
 
-async with DisputingClient(settings, keeper.current, time.time, keeper.refresh) as client:
-await client.dispute(request_id, "c3", Ground.RECORD_OUTDATED)
-...
-(await client.get(request_id)).verified.disputes       what became of it, proven
-result = await client.reverify(request_id, "c3", consent)
+    async with DisputingClient(settings, keeper.current, time.time, keeper.refresh) as client:
+        await client.dispute(request_id, "c3", DisputeGround.RECORD_OUTDATED)
+        ...
+        (await client.get(request_id)).verified.disputes       what became of it, proven
+        result = await client.reverify(request_id, "c3", consent)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from consent.consent_file import ConsentFile
 from gateway.asking import Envelope, Question, make_submission
 from gateway.client import Client, Verification
 from gateway.protocol.codec import from_timestamp, parse
-from gateway.protocol.disputes import Dispute, Ground, sign_dispute
+from gateway.protocol.disputes import Dispute, DisputeGround, sign_dispute
 from gateway.protocol.errors import ForgedError, NotGrantedError
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.reasons import Reason
@@ -34,7 +35,7 @@ class OpenedDispute:
 class DisputingClient(Client):
     """A client that also disputes."""
 
-    async def dispute(self, request_id: bytes, check_id: str, ground: Ground) -> OpenedDispute:
+    async def dispute(self, request_id: bytes, check_id: str, ground: DisputeGround) -> OpenedDispute:
         """Dispute an answer to an earlier query of ours; it is recorded when this returns.
 
         Raises what `get` raises, or NotGrantedError (ANSWER_NOT_DISPUTABLE).

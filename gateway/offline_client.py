@@ -3,7 +3,7 @@ result, list what is open. Beside `gateway.client`, whose rule holds here too: t
 
     opened = await open_ticket(client, request_id, Subject(check_id="c3"))
     … the family shows the original …
-    await resolve_ticket(client, opened, Basis.ORIGINAL_SEEN, staff_key, now=time.time(), nonce=os.urandom(16))
+    await resolve_ticket(client, opened, OfflineReason.ORIGINAL_SEEN, staff_key, now=time.time(), nonce=os.urandom(16))
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from gateway.protocol.codec import from_timestamp, parse
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.offline import (
-    Basis,
-    Ground,
+    OfflineGround,
+    OfflineReason,
     Result,
     SignedResult,
     Subject,
@@ -51,7 +51,7 @@ class Open:
     ticket_id: bytes
     request_id: bytes
     subject: Subject
-    ground: Ground
+    ground: OfflineGround
     region: str
     claim: str
     open_time: float
@@ -78,7 +78,7 @@ async def find_ticket(client: Client, request_id: bytes, subject: Subject) -> Ti
     raise NotFoundError(Reason.OFFLINE_TICKET_NOT_FOUND)
 
 
-def make_result(ticket: Ticket, basis: Basis, key: SigningKey, *, now: float, nonce: bytes) -> SignedResult:
+def make_result(ticket: Ticket, reason: OfflineReason, key: SigningKey, *, now: float, nonce: bytes) -> SignedResult:
     """A staff member's signed result of a ticket; `nonce` is 16 random bytes. May be recorded for a week."""
     opened = ticket.opened
     result = Result(
@@ -86,8 +86,8 @@ def make_result(ticket: Ticket, basis: Basis, key: SigningKey, *, now: float, no
         requester=opened.requester,
         query_digest=opened.query_digest,
         subject=opened.subject,
-        finding=basis.finding,
-        basis=basis,
+        outcome=reason.outcome,
+        reason=reason,
         issue_time=now,
         nonce=nonce,
     )
@@ -95,16 +95,16 @@ def make_result(ticket: Ticket, basis: Basis, key: SigningKey, *, now: float, no
 
 
 async def resolve_ticket(
-    client: Client, ticketed: Ticketed, basis: Basis, key: SigningKey, *, now: float, nonce: bytes
+    client: Client, ticketed: Ticketed, reason: OfflineReason, key: SigningKey, *, now: float, nonce: bytes
 ) -> Ticketed:
     """Sign what a staff member found, and have it recorded; see `make_result` and `submit_result`.
 
-    What the same key has recorded of it before, on the same basis, is not signed again.
+    What the same key has recorded of it before, for the same reason, is not signed again.
     """
     found = ticketed.ticket.resolution
-    if found is not None and (found.result.basis, found.key_id) == (basis, key.key_id):
+    if found is not None and (found.result.reason, found.key_id) == (reason, key.key_id):
         return ticketed
-    return await submit_result(client, ticketed, make_result(ticketed.ticket, basis, key, now=now, nonce=nonce))
+    return await submit_result(client, ticketed, make_result(ticketed.ticket, reason, key, now=now, nonce=nonce))
 
 
 async def submit_result(client: Client, ticketed: Ticketed, signed: SignedResult) -> Ticketed:
@@ -136,7 +136,7 @@ async def list_tickets(client: Client, page_size: int = 0) -> AsyncIterator[Open
 
 def _listed(item: pb.OpenOfflineTicket) -> Open:
     try:
-        ground = Ground(int(item.ground))
+        ground = OfflineGround(int(item.ground))
         online = Outcome(int(item.online_outcome)) if item.online_outcome else None
     except ValueError:
         raise MalformedError.at("tickets", "must have grounds and outcomes of the contract") from None

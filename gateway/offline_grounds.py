@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gateway.protocol.attestation import Attestation, read_statement
 from gateway.protocol.errors import NotCurrentError, NotGrantedError
-from gateway.protocol.offline import Ground
+from gateway.protocol.offline import OfflineGround
 from gateway.protocol.offline_rules import GROUND_OF_OUTCOME
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.query import Check, OpenedPart, open_part
@@ -40,7 +40,7 @@ def known_of(receipt: receipt_pb2.Receipt, check_id: str) -> Known:
     raise NotGrantedError(Reason.OFFLINE_NOT_ATTEMPTED, "no such check in the query", region=_region_of(parts))
 
 
-def require_ground(known: Known, waited: float, patience: float) -> Ground:
+def require_ground(known: Known, waited: float, patience: float) -> OfflineGround:
     """The ground on which a ticket for a check may be opened; `waited` is the seconds since it was first asked.
 
     Raises NotGrantedError or NotCurrentError, one reason each.
@@ -50,7 +50,7 @@ def require_ground(known: Known, waited: float, patience: float) -> Ground:
     if refused is not None:
         raise NotGrantedError(refused, region=region)
     ground = GROUND_OF_OUTCOME[known.outcome]
-    if ground is Ground.UNAVAILABLE and waited < patience:
+    if ground is OfflineGround.UNAVAILABLE and waited < patience:
         reason = Reason.OFFLINE_DEFERRED if known.deferred else Reason.OFFLINE_TOO_EARLY
         raise NotCurrentError(reason, retry_after=patience - waited, region=region)
     return ground

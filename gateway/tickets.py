@@ -32,7 +32,7 @@ from gateway.protocol.errors import (
 )
 from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags
-from gateway.protocol.offline import Ground, SignedResult, Subject, read_result, ticket_id_of
+from gateway.protocol.offline import OfflineGround, SignedResult, Subject, read_result, ticket_id_of
 from gateway.protocol.offline_rules import require_result
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import read_query
@@ -127,7 +127,7 @@ class Tickets:
             self._applications.require_offline_only(application, subject.material)
             assert application is not None  # noqa: S101 - require_offline_only refuses none
             event.material, event.region = subject.material, application.region
-            event.ground = Ground.OFFLINE_ONLY.value  # type: ignore[assignment]
+            event.ground = OfflineGround.OFFLINE_ONLY.value  # type: ignore[assignment]
             return event
         known = known_of(resumed.receipt, subject.check_id)
         waited = self._now(resumed) - self._requests.recorded_since(resumed)

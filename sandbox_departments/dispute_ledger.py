@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.protocol.disputes import Disputed, Ground
+from gateway.protocol.disputes import Disputed, DisputeGround
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.resolutions import ResolutionOutcome, ResolutionReason
 
@@ -40,7 +40,7 @@ class ListedDispute:
     gateway: str
     requester: str
     opener: str
-    ground: Ground
+    ground: DisputeGround
     claim: str
     region: str
     outcome: Outcome
@@ -152,7 +152,7 @@ def _listed(  # noqa: PLR0913, PLR0917 - a row's columns
         gateway=gateway,
         requester=requester,
         opener=opener,
-        ground=Ground(ground),
+        ground=DisputeGround(ground),
         claim=claim,
         region=region,
         outcome=Outcome(outcome),

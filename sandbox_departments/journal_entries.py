@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.protocol.codec import decode_json
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.reasons import Reason
 from gateway.protocol.resolutions import ResolutionReason
 from sandbox_departments.register import Standing
@@ -94,7 +94,7 @@ class DisputeReceived(_Entry, frozen=True, tag="dispute_received"):
     gateway: str
     dispute: bytes
     opener: str
-    ground: Ground
+    ground: DisputeGround
     proof: bytes
 
 

@@ -17,7 +17,7 @@ from consent.issuer.service import ConsentIssuer
 from consent.issuer.store import IssuerStore, StoredReport
 from consent.passkey import assertion_from_json
 from gateway.protocol.codec import b64url, unb64url
-from gateway.protocol.disputes import Dispute, Ground
+from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.errors import ForgedError, MalformedError, OverloadedError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.reasons import Reason
@@ -54,8 +54,8 @@ class GuardianDisputes:
         """
         now = self._clock()
         grant = self._store.grant_of(unb64url(body.grant, "grant"))
-        if body.ground not in Ground.__members__:
-            raise MalformedError.at("ground", f"must be one of {', '.join(Ground.__members__)}")
+        if body.ground not in DisputeGround.__members__:
+            raise MalformedError.at("ground", f"must be one of {', '.join(DisputeGround.__members__)}")
         if grant is None:
             raise ForgedError(Reason.EVIDENCE_INVALID, "no such grant")
         dispute = Dispute(
@@ -65,7 +65,7 @@ class GuardianDisputes:
             gateway=grant.gateway,
             department=body.department,
             statement_digest=unb64url(body.statement, "statement"),
-            ground=Ground[body.ground],
+            ground=DisputeGround[body.ground],
             issue_time=float(int(now)),
             grant_digest=grant.digest,
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.identities import TRUST_DOMAIN, PartyRole
 from gateway.protocol.leaf import CheckStatus
-from gateway.protocol.offline import Ground
+from gateway.protocol.offline import OfflineGround
 from gateway.protocol.reasons import Reason
 from heyan.v1 import log_pb2
 
@@ -165,7 +165,7 @@ class LoggedChecks:
     def _add_ticket(self, event: log_pb2.OfflineTicketEvent) -> None:
         cell = self._cell(event.region, event.department, event.requester)
         cell.tickets += 1
-        cell.reasons[OFFLINE_ALLOWED, Ground(int(event.ground)).name] += 1
+        cell.reasons[OFFLINE_ALLOWED, OfflineGround(int(event.ground)).name] += 1
         if len(self._tickets) < MAX_OPEN:
             self._tickets[_short(event.ticket_tag)] = cell
         else:

@@ -11,7 +11,7 @@ from rich.console import Console
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.protocol.claims import claim_named
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.offline import BASIS_TEXTS
+from gateway.protocol.offline import OFFLINE_REASON_TEXTS
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.protocol.receipt_rows import Answer
@@ -69,8 +69,8 @@ def ticket_row(ticket: Ticket, answers: Iterable[Answer]) -> dict[str, object]:
     }
     if resolution is not None:
         row["result"] = {
-            "outcome": resolution.result.finding.name,
-            "reason": resolution.result.basis.name,
+            "outcome": resolution.result.outcome.name,
+            "reason": resolution.result.reason.name,
             "signed_by": resolution.key_id,
             "recorded": iso_time(resolution.log_time),
         }
@@ -89,8 +89,9 @@ def print_tickets(tickets: Iterable[Ticket], console: Console | None = None) -> 
         if resolution is None:
             said = "open: 待线下核验"
         else:
-            basis = resolution.result.basis
-            said = f"{resolution.result.finding.name} ({basis.name}), {BASIS_TEXTS[basis].zh}; by {resolution.key_id}"
+            reason = resolution.result.reason
+            text = OFFLINE_REASON_TEXTS[reason].zh
+            said = f"{resolution.result.outcome.name} ({reason.name}), {text}; by {resolution.key_id}"
         shown.print(f"{'':12} {said}", markup=False, **_WHOLE)
 
 

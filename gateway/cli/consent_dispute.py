@@ -12,7 +12,7 @@ from gateway.cli.options import RequiredFolder
 from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.claims import Role
-from gateway.protocol.disputes import Dispute, Ground
+from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
@@ -20,7 +20,7 @@ from gateway.protocol.receipt_disputes import disputable
 from gateway.protocol.receipt_file import receipt_from_json
 
 
-def dispute(*, folder: RequiredFolder, family: str, receipt: Path, check: str, ground: Ground) -> None:
+def dispute(*, folder: RequiredFolder, family: str, receipt: Path, check: str, ground: DisputeGround) -> None:
     """Dispute an answer about a sandbox family, with the passkey of the consent that the answer rests on.
 
     The receipt is verified first. The issuer keeps the dispute until the gateway has it; whether the department

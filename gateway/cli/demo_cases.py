@@ -27,7 +27,7 @@ from gateway.party.keyfiles import load_signing_key
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.limits import NONCE_SIZE
-from gateway.protocol.offline import BASIS_TEXTS, Basis, Subject
+from gateway.protocol.offline import OFFLINE_REASON_TEXTS, OfflineReason, Subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_rows import Answer
@@ -101,9 +101,11 @@ class Cases:
         assert files.staff_key is not None  # noqa: S101 - each requester of a sandbox has one
         key = load_signing_key(self._folder / files.staff_key)
         nonce = os.urandom(NONCE_SIZE)
-        resolved = await resolve_ticket(self._client, ticketed, Basis.ORIGINAL_SEEN, key, now=time.time(), nonce=nonce)
-        text = BASIS_TEXTS[Basis.ORIGINAL_SEEN]
-        self._say(f"staff signs {Basis.ORIGINAL_SEEN.name}, {text.zh}; it stands in log and receipt")
+        resolved = await resolve_ticket(
+            self._client, ticketed, OfflineReason.ORIGINAL_SEEN, key, now=time.time(), nonce=nonce
+        )
+        text = OFFLINE_REASON_TEXTS[OfflineReason.ORIGINAL_SEEN]
+        self._say(f"staff signs {OfflineReason.ORIGINAL_SEEN.name}, {text.zh}; it stands in log and receipt")
         return refused is Reason.OFFLINE_ANSWERED_YES and resolved.ticket.resolution is not None
 
     async def closed(self, truth: Truth) -> bool:

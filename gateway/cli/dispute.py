@@ -16,7 +16,7 @@ from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, req
 from gateway.cli.receipts import write_receipt
 from gateway.client import Verification
 from gateway.dispute_client import DisputingClient, OpenedDispute
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.receipt_disputes import VerifiedDispute
 
@@ -30,7 +30,7 @@ def open_dispute(
     requester: str,
     request_id: str,
     check: str,
-    ground: Ground,
+    ground: DisputeGround,
     as_json: JsonOption = False,
 ) -> None:
     """Dispute an answer that this requester was given. Its department has ten working days to correct it.

@@ -21,7 +21,7 @@ from gateway.offline_client import Open, Ticketed, find_ticket, list_tickets, op
 from gateway.party.keyfiles import load_signing_key
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import NONCE_SIZE
-from gateway.protocol.offline import Basis, Subject
+from gateway.protocol.offline import OfflineReason, Subject
 from gateway.protocol.reasons import Reason
 
 app = App(name="offline")
@@ -66,7 +66,7 @@ def open_(
 
 @app.command
 def resolve(  # noqa: PLR0913 - options, by keyword
-    reason: Basis,
+    reason: OfflineReason,
     *,
     folder: RequiredFolder,
     requester: str,

@@ -32,7 +32,7 @@ _INVALID = Reason.DISPUTE_INVALID
 
 
 @unique
-class Ground(IntEnum):
+class DisputeGround(IntEnum):
     """What is said to be wrong. Numbers are those of `heyan.v1.DisputeGround`."""
 
     RECORD_OUTDATED = 1
@@ -55,7 +55,7 @@ class Dispute:
     gateway: str
     department: str
     statement_digest: bytes
-    ground: Ground
+    ground: DisputeGround
     issue_time: float
     grant_digest: bytes | None = None
 
@@ -115,14 +115,14 @@ def require_not_early(dispute: Dispute, now: float) -> None:
         raise NotCurrentError(_INVALID, "signed in the future")
 
 
-def ground_of(number: int) -> Ground:
+def ground_of(number: int) -> DisputeGround:
     """The ground of a number of the contract; MalformedError."""
     if number not in _GROUNDS:
         raise MalformedError.at("dispute.ground", "must be one of the contract")
-    return Ground(number)
+    return DisputeGround(number)
 
 
-_GROUNDS = frozenset(int(ground) for ground in Ground)
+_GROUNDS = frozenset(int(ground) for ground in DisputeGround)
 
 
 def require_disputable(dispute: Dispute, statement: bytes) -> Attestation:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from gateway.protocol.codec import encode, from_timestamp, parse_canonical
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import MalformedError
-from gateway.protocol.offline import Ground
+from gateway.protocol.offline import OfflineGround
 from heyan.v1 import log_pb2
 
 VERSION = 1
@@ -59,7 +59,7 @@ class CheckStatus(IntEnum):
 
 
 _STATUSES = frozenset(int(status) for status in CheckStatus)
-_GROUNDS = frozenset(int(ground) for ground in Ground)
+_GROUNDS = frozenset(int(ground) for ground in OfflineGround)
 
 
 def derive_leaf_key(evidence_key: bytes) -> bytes:

@@ -32,7 +32,7 @@ _MATERIAL = re.compile(r"[a-z0-9_]{1,64}")
 
 
 @unique
-class Ground(IntEnum):
+class OfflineGround(IntEnum):
     """Why paper may be asked for. Numbers are those of `heyan.v1.OfflineGround`."""
 
     UNDETERMINED = 1
@@ -41,7 +41,7 @@ class Ground(IntEnum):
 
 
 @unique
-class Finding(IntEnum):
+class OfflineOutcome(IntEnum):
     """What a staff member makes of it. Numbers are those of `heyan.v1.OfflineOutcome`."""
 
     ACCEPTED = 1
@@ -49,7 +49,7 @@ class Finding(IntEnum):
 
 
 @unique
-class Basis(IntEnum):
+class OfflineReason(IntEnum):
     """How a staff member came to it. Numbers are those of `heyan.v1.OfflineReason`."""
 
     ORIGINAL_SEEN = 1
@@ -64,23 +64,25 @@ class Basis(IntEnum):
     DOES_NOT_PROVE = 10
 
     @property
-    def finding(self) -> Finding:
-        """The only finding that it can be the basis of."""
-        return Finding.ACCEPTED if self <= Basis.VISITED else Finding.REJECTED
+    def outcome(self) -> OfflineOutcome:
+        """The only outcome that it can be the reason of."""
+        return OfflineOutcome.ACCEPTED if self <= OfflineReason.VISITED else OfflineOutcome.REJECTED
 
 
-BASIS_TEXTS: Mapping[Basis, Text] = MappingProxyType(
+OFFLINE_REASON_TEXTS: Mapping[OfflineReason, Text] = MappingProxyType(
     {
-        Basis.ORIGINAL_SEEN: Text("已查验原件", "the original was seen"),
-        Basis.CERTIFIED_COPY_SEEN: Text("已查验经认证的复印件", "a certified copy was seen"),
-        Basis.CERTIFICATE_CALLED_UP: Text("已调取电子证照", "the electronic certificate was called up"),
-        Basis.ISSUER_CONFIRMED: Text("已向出具机关核实", "the issuing authority confirmed it"),
-        Basis.VISITED: Text("已上门核实", "staff visited and saw"),
-        Basis.NOT_PRESENTED: Text("未在期限内提交", "nothing was presented in time"),
-        Basis.DOES_NOT_MATCH: Text("材料与申请人或事项不符", "it is about somebody or something else"),
-        Basis.EXPIRED: Text("材料已失效", "it is no longer valid"),
-        Basis.ISSUER_DENIED: Text("出具机关否认", "the issuing authority denied it"),
-        Basis.DOES_NOT_PROVE: Text("材料属实但不足以证明该事项", "it is genuine and does not show what is claimed"),
+        OfflineReason.ORIGINAL_SEEN: Text("已查验原件", "the original was seen"),
+        OfflineReason.CERTIFIED_COPY_SEEN: Text("已查验经认证的复印件", "a certified copy was seen"),
+        OfflineReason.CERTIFICATE_CALLED_UP: Text("已调取电子证照", "the electronic certificate was called up"),
+        OfflineReason.ISSUER_CONFIRMED: Text("已向出具机关核实", "the issuing authority confirmed it"),
+        OfflineReason.VISITED: Text("已上门核实", "staff visited and saw"),
+        OfflineReason.NOT_PRESENTED: Text("未在期限内提交", "nothing was presented in time"),
+        OfflineReason.DOES_NOT_MATCH: Text("材料与申请人或事项不符", "it is about somebody or something else"),
+        OfflineReason.EXPIRED: Text("材料已失效", "it is no longer valid"),
+        OfflineReason.ISSUER_DENIED: Text("出具机关否认", "the issuing authority denied it"),
+        OfflineReason.DOES_NOT_PROVE: Text(
+            "材料属实但不足以证明该事项", "it is genuine and does not show what is claimed"
+        ),
     }
 )
 
@@ -106,8 +108,8 @@ class Result:
     requester: str
     query_digest: bytes
     subject: Subject
-    finding: Finding
-    basis: Basis
+    outcome: OfflineOutcome
+    reason: OfflineReason
     issue_time: float
     nonce: bytes
 
@@ -158,18 +160,18 @@ def read_result(data: bytes) -> Result:
     if len(message.nonce) != NONCE_SIZE:
         raise MalformedError.at("result.nonce", f"must be {NONCE_SIZE} random bytes")
     try:
-        finding, basis = Finding(int(message.outcome)), Basis(int(message.reason))
+        outcome, reason = OfflineOutcome(int(message.outcome)), OfflineReason(int(message.reason))
     except ValueError:
         raise MalformedError.at("result.outcome", "and reason must be set, to values of the contract") from None
-    if basis.finding is not finding:
+    if reason.outcome is not outcome:
         raise MalformedError.at("result.reason", "must be a reason for the outcome")
     return Result(
         ticket_id=message.ticket_id,
         requester=message.requester,
         query_digest=message.query_digest,
         subject=read_subject(message.subject, "result.subject"),
-        finding=finding,
-        basis=basis,
+        outcome=outcome,
+        reason=reason,
         issue_time=from_timestamp(message, "issue_time"),
         nonce=message.nonce,
     )
@@ -183,8 +185,8 @@ def write_result(result: Result) -> bytes:
             requester=result.requester,
             query_digest=result.query_digest,
             subject=write_subject(result.subject),
-            outcome=result.finding.value,  # type: ignore[arg-type]
-            reason=result.basis.value,  # type: ignore[arg-type]
+            outcome=result.outcome.value,  # type: ignore[arg-type]
+            reason=result.reason.value,  # type: ignore[arg-type]
             issue_time=to_timestamp(result.issue_time),
             nonce=result.nonce,
         )

@@ -13,14 +13,14 @@ from types import MappingProxyType
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import ForgedError, NotCurrentError
 from gateway.protocol.limits import EARLY_TOLERANCE, EXPIRY_TOLERANCE, OFFLINE_RESULT_LIFETIME
-from gateway.protocol.offline import Ground, Result, SignedResult, Subject, read_result, ticket_id_of
+from gateway.protocol.offline import OfflineGround, Result, SignedResult, Subject, read_result, ticket_id_of
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyUse
 
-GROUND_OF_OUTCOME: Mapping[Outcome, Ground] = MappingProxyType(
-    {Outcome.UNDETERMINED: Ground.UNDETERMINED, Outcome.UNAVAILABLE: Ground.UNAVAILABLE}
+GROUND_OF_OUTCOME: Mapping[Outcome, OfflineGround] = MappingProxyType(
+    {Outcome.UNDETERMINED: OfflineGround.UNDETERMINED, Outcome.UNAVAILABLE: OfflineGround.UNAVAILABLE}
 )
 """The ground that an online answer is; any other answer is none."""
 

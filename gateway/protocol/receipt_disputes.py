@@ -25,7 +25,7 @@ from gateway.protocol.attestation import (
     read_statement,
 )
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.disputes import Ground, ground_of, not_disputable
+from gateway.protocol.disputes import DisputeGround, ground_of, not_disputable
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.identities import PartyRole, parse_identity
 from gateway.protocol.leaf import Tags, log_time, read_leaf
@@ -47,7 +47,7 @@ class VerifiedDispute:
     dispute_id: bytes
     department: str
     opener: str
-    ground: Ground
+    ground: DisputeGround
     opened: float
     resolution: Resolution | None = None
     resolved: float | None = None

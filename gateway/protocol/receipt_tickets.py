@@ -23,7 +23,7 @@ from gateway.protocol.application import Application
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.leaf import CheckStatus, Tags, log_time, read_leaf
 from gateway.protocol.note import ED25519, VerifierKey
-from gateway.protocol.offline import Ground, Result, Subject, read_signed_result, read_subject
+from gateway.protocol.offline import OfflineGround, Result, Subject, read_signed_result, read_subject
 from gateway.protocol.offline_rules import GROUND_OF_OUTCOME, OpenTicket, require_result
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.proof import parse_proof
@@ -52,7 +52,7 @@ class Ticket:
     """A verified ticket. `waited`: seconds from when the log first recorded the query until it was opened."""
 
     opened: OpenTicket
-    ground: Ground
+    ground: OfflineGround
     region: str
     department: str
     claim: str
@@ -140,7 +140,7 @@ def _ticket(
     earlier = [leaf for leaf in settled if leaf.index < logged.index]
     if not earlier or logged.time < earlier[-1].time:
         raise _invalid("a ticket before any online attempt, or backwards in time")
-    ground = Ground(int(event.ground))
+    ground = OfflineGround(int(event.ground))
     if ground is not _ground_by(earlier, event.check_tag, context.answers.get(subject.check_id)):
         raise _invalid("a ticket for what the log says was told online")
     resolution = _resolution(item, opened, logged, note, context)
@@ -171,14 +171,14 @@ def _checks(parts: Sequence[OpenedPart]) -> Iterator[tuple[OpenedPart, Check]]:
     return ((part, check) for part in parts for check in part.part.checks)
 
 
-def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer | None) -> Ground | None:
+def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer | None) -> OfflineGround | None:
     """The ground that the leaves before a ticket are, by the newest row of its check; None if they are none.
 
     The row of an answer names a statement, which the receipt holds: a settled check keeps its answer for ever. A
     material has no check.
     """
     if answer is None:
-        return Ground.OFFLINE_ONLY
+        return OfflineGround.OFFLINE_ONLY
     rows = [row for leaf in earlier for row in leaf.leaf.verification.checks if row.check_tag == check_tag]
     if not rows:
         return None

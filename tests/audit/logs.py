@@ -14,7 +14,7 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import CheckStatus, write_leaf
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.note import SignerKey
-from gateway.protocol.offline import Ground
+from gateway.protocol.offline import OfflineGround
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, beijing_day
 from heyan.v1 import log_pb2
 from tests import federation as fed
@@ -99,7 +99,7 @@ class Books:
             self.counts[day][StatisticKey(rows[0].region, "", bucket=bucket)] += 1
         return self.append(log_pb2.LogLeaf(verification=event), at)
 
-    def open_ticket(self, ticket: str, ground: Ground, at: float = MIDNIGHT, region: str = FURONG) -> int:
+    def open_ticket(self, ticket: str, ground: OfflineGround, at: float = MIDNIGHT, region: str = FURONG) -> int:
         """Log an offline ticket, of a check or, if the rules name no claim, of a material."""
         event = log_pb2.OfflineTicketEvent(
             requester=fed.REQUESTER,
@@ -108,7 +108,7 @@ class Books:
             ground=ground.value,  # type: ignore[arg-type]
             ticket_tag=sha256(ticket.encode()).digest(),
         )
-        if ground is Ground.OFFLINE_ONLY:
+        if ground is OfflineGround.OFFLINE_ONLY:
             event.material = "physical_examination"
         else:
             event.check_tag, event.department, event.claim = bytes(32), LAND, HOME

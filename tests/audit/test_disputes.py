@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.audit.findings import Disagreement, Reconciliation
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.leaf import Tags
 from gateway.protocol.resolutions import ResolutionReason
 from heyan.v1 import log_pb2
@@ -18,7 +18,7 @@ def log_dispute(books: Books, answer: str = "a", department: str = POLICE, age: 
         opener=REQUESTER,
         department=department,
         statement_digest=named(answer),
-        ground=Ground.RECORD_WRONG.value,  # type: ignore[arg-type]
+        ground=DisputeGround.RECORD_WRONG.value,  # type: ignore[arg-type]
         grant_tag=Tags(LEAF_KEY).grant(named("g")),
         proof_digest=named("proof"),
     )
@@ -32,7 +32,7 @@ def log_resolution(books: Books, resolution: str = "r", department: str = POLICE
 
 def receive(books: Books, answer: str = "a", age: float = 0.0) -> None:
     books.entries.append(
-        DisputeReceived(NOW - age, GATEWAY, named(answer), REQUESTER, Ground.RECORD_WRONG, named("proof"))
+        DisputeReceived(NOW - age, GATEWAY, named(answer), REQUESTER, DisputeGround.RECORD_WRONG, named("proof"))
     )
 
 

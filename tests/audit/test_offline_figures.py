@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.audit.assessment import Assessment, Grouping
-from gateway.protocol.offline import Ground
+from gateway.protocol.offline import OfflineGround
 from heyan.v1 import log_pb2
 from tests import federation as fed
 from tests.audit.logs import DAY_1, FURONG, LAND, MIDNIGHT, YUELU, Asked, Books, audited
@@ -31,9 +31,9 @@ def books() -> Books:
     """Furong: three tickets, one resolved on the day and one later, two requests refused; Yuelu: one refused."""
     made = Books()
     made.record(Asked())
-    made.open_ticket("first", Ground.UNDETERMINED)
-    made.open_ticket("second", Ground.UNAVAILABLE)
-    made.open_ticket("paper only", Ground.OFFLINE_ONLY)
+    made.open_ticket("first", OfflineGround.UNDETERMINED)
+    made.open_ticket("second", OfflineGround.UNAVAILABLE)
+    made.open_ticket("paper only", OfflineGround.OFFLINE_ONLY)
     made.resolve_ticket("first")
     made.refuse("OFFLINE_ANSWERED_YES", OPEN, region=FURONG)
     made.refuse("OFFLINE_ANSWERED_YES", OPEN, region=FURONG)
@@ -84,7 +84,7 @@ async def test_refusals_in_a_summary_count_too_though_it_names_no_method(books: 
 async def test_results_do_not_count_twice_nor_for_a_ticket_of_another_window(books: Books) -> None:
     books.resolve_ticket("first")
     books.resolve_ticket("of last year")
-    books.open_ticket("of tomorrow", Ground.UNDETERMINED, at=MIDNIGHT + 86_400)
+    books.open_ticket("of tomorrow", OfflineGround.UNDETERMINED, at=MIDNIGHT + 86_400)
     books.resolve_ticket("of tomorrow", at=MIDNIGHT + 86_400)
     assert of(await assessed(books), FURONG)["resolved"] == (2, 3)
 

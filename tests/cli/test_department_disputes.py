@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.resolutions import ResolutionReason
 from sandbox_departments.dispute_ledger import ListedDispute
@@ -58,7 +58,7 @@ class Office:
             gateway="spiffe://heyan/gateway/main",
             requester="spiffe://heyan/requester/edu-4301",
             opener="spiffe://heyan/issuer/citizen-app",
-            ground=Ground.RECORD_MISSING,
+            ground=DisputeGround.RECORD_MISSING,
             claim="hukou.child_registered@1",
             region="430102",
             outcome=Outcome.UNDETERMINED,

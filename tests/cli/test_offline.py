@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.protocol.offline import BASIS_TEXTS, Basis, Finding
+from gateway.protocol.offline import OFFLINE_REASON_TEXTS, OfflineOutcome, OfflineReason
 
 QUERY = ("--dir", "nowhere", "--requester", "edu-4301", "--request-id")
 
@@ -23,9 +23,9 @@ def run(*words: str) -> int:
 def test_command_offers_every_reason_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("resolve", "--help") == 0
     shown = capsys.readouterr().out
-    assert all(basis.name.lower().replace("_", "-") in shown for basis in Basis)
-    assert set(BASIS_TEXTS) == set(Basis)
-    assert {basis.finding for basis in Basis} == set(Finding)
+    assert all(reason.name.lower().replace("_", "-") in shown for reason in OfflineReason)
+    assert set(OFFLINE_REASON_TEXTS) == set(OfflineReason)
+    assert {reason.outcome for reason in OfflineReason} == set(OfflineOutcome)
 
 
 @pytest.mark.parametrize(

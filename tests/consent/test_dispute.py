@@ -9,7 +9,7 @@ import pytest
 
 from consent.dispute import MAX_REPORT, TYP, challenge_of, open_proof, open_report, sign_report
 from gateway.protocol.codec import b64url
-from gateway.protocol.disputes import Dispute, Ground
+from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.jws import sign_jws
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
@@ -29,7 +29,7 @@ def dispute(now):
         gateway=GATEWAY,
         department=POLICE,
         statement_digest=b"s" * 32,
-        ground=Ground.OTHER_PERSON,
+        ground=DisputeGround.OTHER_PERSON,
         issue_time=float(now),
         grant_digest=b"g" * 32,
     )
@@ -119,7 +119,7 @@ def test_passkey_signs_all_that_the_guardian_says_and_nothing_that_the_issuer_do
         {"gateway": POLICE},
         {"department": LAND},
         {"statement_digest": bytes(32)},
-        {"ground": Ground.RECORD_WRONG},
+        {"ground": DisputeGround.RECORD_WRONG},
         {"grant_digest": bytes(32)},
     ):
         assert challenge_of(replace(dispute, **change)) != said

@@ -16,7 +16,7 @@ from consent.issuer.requests import DisputeBody
 from consent.issuer.store import IssuerStore, StoredReport
 from consent.passkey import assertion_to_json
 from gateway.protocol.codec import b64url
-from gateway.protocol.disputes import Dispute, Ground
+from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.errors import NotGrantedError, UnreachableError
 from gateway.protocol.reasons import Reason
 from tests.consent.issuers import Issuer
@@ -42,7 +42,7 @@ class Desk:
 
     def dispute(self, **changes):
         right = Dispute(
-            "", REQUESTER, bytes(16), GATEWAY, POLICE, b"s" * 32, Ground.RECORD_WRONG, 0.0, self.grant.digest
+            "", REQUESTER, bytes(16), GATEWAY, POLICE, b"s" * 32, DisputeGround.RECORD_WRONG, 0.0, self.grant.digest
         )
         return replace(right, **changes)
 
@@ -111,7 +111,7 @@ def test_free_text_is_no_ground(desk, refused):
 def test_disputing_again_gives_the_same_report_also_after_a_restart(desk, federation, tmp_path):
     first = desk.disputes.dispute(desk.body())
     desk.issuer.now += 60
-    assert desk.disputes.dispute(desk.body(desk.dispute(ground=Ground.RECORD_MISSING))) == first
+    assert desk.disputes.dispute(desk.body(desk.dispute(ground=DisputeGround.RECORD_MISSING))) == first
     again = IssuerStore(tmp_path / "issuer.db")
     assert [report.report for report in again.unreported(9)] == [first]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from consent.dispute import open_proof, open_report, sign_report
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.digests import Kind
-from gateway.protocol.disputes import Dispute, Ground, open_dispute, require_disputable, sign_dispute
+from gateway.protocol.disputes import Dispute, DisputeGround, open_dispute, require_disputable, sign_dispute
 from gateway.protocol.limits import MAX_MESSAGE, NONCE_SIZE
 from gateway.protocol.resolutions import Resolution, ResolutionReason, read_resolution, write_resolution
 from heyan.v1 import attestation_pb2, dispute_pb2, signing_pb2
@@ -16,7 +16,7 @@ from tests.protocol.casework import FEDERATION, NOW, POLICE, Case, statement_dig
 _REGISTRY = FEDERATION.registry
 _STATEMENT = Case().attest(POLICE, "hukou")
 _DISPUTE = Dispute(
-    REQUESTER, REQUESTER, bytes(16), GATEWAY, POLICE, statement_digest(_STATEMENT), Ground.RECORD_WRONG, NOW
+    REQUESTER, REQUESTER, bytes(16), GATEWAY, POLICE, statement_digest(_STATEMENT), DisputeGround.RECORD_WRONG, NOW
 )
 
 
@@ -43,7 +43,7 @@ def _is_canonical(data: bytes, value: object) -> bool:
 def targets() -> tuple[Target, ...]:
     proof = sign_dispute(_DISPUTE, FEDERATION.signing_keys[REQUESTER])
     report = sign_report(
-        Dispute(ISSUER, REQUESTER, bytes(16), GATEWAY, POLICE, bytes(32), Ground.RECORD_WRONG, NOW, bytes(32)),
+        Dispute(ISSUER, REQUESTER, bytes(16), GATEWAY, POLICE, bytes(32), DisputeGround.RECORD_WRONG, NOW, bytes(32)),
         "jti-of-the-dispute",
         FEDERATION.signing_keys[ISSUER],
     )

@@ -11,7 +11,7 @@ from consent.dispute import sign_report
 from gateway.asking import Question
 from gateway.departments.port import Orphans
 from gateway.protocol.attestation import sign_batch
-from gateway.protocol.disputes import Dispute, Ground, sign_dispute
+from gateway.protocol.disputes import Dispute, DisputeGround, sign_dispute
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt import VerifiedReceipt
@@ -49,7 +49,7 @@ class Answered:
             gateway=fed.GATEWAY,
             department=answer.asked.department,
             statement_digest=answer.digest,
-            ground=Ground.RECORD_OUTDATED,
+            ground=DisputeGround.RECORD_OUTDATED,
             issue_time=self.gateway.clock.now,
         )
         return replace(right, **changes)

@@ -15,7 +15,7 @@ from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.offline import (
-    Basis,
+    OfflineReason,
     Result,
     SignedResult,
     Subject,
@@ -100,8 +100,8 @@ class OfflineDesk:
             requester=opened.requester,
             query_digest=opened.query_digest,
             subject=opened.subject,
-            finding=Basis.ORIGINAL_SEEN.finding,
-            basis=Basis.ORIGINAL_SEEN,
+            outcome=OfflineReason.ORIGINAL_SEEN.outcome,
+            reason=OfflineReason.ORIGINAL_SEEN,
             issue_time=self.gateway.clock.now,
             nonce=bytes(16),
         )

@@ -12,7 +12,7 @@ from gateway.departments.port import Orphans
 from gateway.protocol.attestation import sign_batch, write_statement
 from gateway.protocol.claims import DepartmentKind
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.disputes import Ground, require_disputable
+from gateway.protocol.disputes import DisputeGround, require_disputable
 from gateway.protocol.errors import (
     ForgedError,
     LogUnavailableError,
@@ -46,7 +46,7 @@ async def test_dispute_is_logged_under_the_leaf_key_and_names_nobody(gateway: Ga
     assert event.statement_digest == dispute_id
     assert asked.consent.grants[0].digest not in gateway.store.leaf(1)
     (dispute,) = asked.attached().disputes
-    assert (dispute.check_id, dispute.ground, dispute.resolution) == ("c1", Ground.RECORD_OUTDATED, None)
+    assert (dispute.check_id, dispute.ground, dispute.resolution) == ("c1", DisputeGround.RECORD_OUTDATED, None)
 
 
 async def test_guardian_disputes_through_the_issuer_of_the_grant(gateway: Gateway) -> None:
@@ -60,7 +60,7 @@ async def test_the_same_answer_disputed_again_is_one_dispute_whoever_disputes_it
     asked = await answered(gateway)
     first = await gateway.disputes.open(asked.signed(), PEER)
     gateway.clock.now += 60
-    for message, peer in ((asked.signed(ground=Ground.RECORD_WRONG), PEER), (asked.reported(), ISSUER)):
+    for message, peer in ((asked.signed(ground=DisputeGround.RECORD_WRONG), PEER), (asked.reported(), ISSUER)):
         assert await gateway.disputes.open(message, peer) == first
     assert len(events(gateway, "dispute")) == 1
 

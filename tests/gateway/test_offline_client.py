@@ -15,7 +15,7 @@ from gateway.offline_service import MAX_PAGE
 from gateway.protocol.codec import encode
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.leaf import read_leaf
-from gateway.protocol.offline import Basis, Ground, write_subject
+from gateway.protocol.offline import OfflineGround, OfflineReason, write_subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Entry, StoredTicket, TicketKey, TicketWrite
@@ -91,9 +91,9 @@ async def test_ticket_is_opened_found_and_resolved(desk: OfflineDesk) -> None:
     opened = await open_ticket(client, request_id, HOME)
     assert (await find_ticket(client, request_id, HOME)).ticket == opened.ticket
     now = desk.gateway.clock.now
-    done = await resolve_ticket(client, opened, Basis.ISSUER_CONFIRMED, desk.key, now=now, nonce=NONCE)
+    done = await resolve_ticket(client, opened, OfflineReason.ISSUER_CONFIRMED, desk.key, now=now, nonce=NONCE)
     assert done.ticket.resolution is not None
-    assert done.ticket.resolution.result.basis is Basis.ISSUER_CONFIRMED
+    assert done.ticket.resolution.result.reason is OfflineReason.ISSUER_CONFIRMED
 
 
 async def test_resolving_again_on_the_same_basis_is_done_and_on_another_is_a_conflict(desk: OfflineDesk) -> None:
@@ -103,10 +103,10 @@ async def test_resolving_again_on_the_same_basis_is_done_and_on_another_is_a_con
     await open_ticket(client, request_id, HOME)
     for number in range(2):
         found = await find_ticket(client, request_id, HOME)
-        await resolve_ticket(client, found, Basis.ORIGINAL_SEEN, desk.key, now=now, nonce=bytes([number]) * 16)
+        await resolve_ticket(client, found, OfflineReason.ORIGINAL_SEEN, desk.key, now=now, nonce=bytes([number]) * 16)
     assert len(desk.events("offline_result")) == 1
     found = await find_ticket(client, request_id, HOME)
-    other = resolve_ticket(client, found, Basis.NOT_PRESENTED, desk.key, now=now, nonce=NONCE)
+    other = resolve_ticket(client, found, OfflineReason.NOT_PRESENTED, desk.key, now=now, nonce=NONCE)
     assert await told(other) == Reason.OFFLINE_RESULT_CONFLICT
 
 
@@ -170,10 +170,10 @@ async def test_receipt_of_another_request_in_place_of_ours_is_caught(desk: Offli
 
 async def test_results_swapped_between_two_receipts_are_caught(desk: OfflineDesk) -> None:
     shown = []
-    for basis in (Basis.ORIGINAL_SEEN, Basis.NOT_PRESENTED):
+    for reason in (OfflineReason.ORIGINAL_SEEN, OfflineReason.NOT_PRESENTED):
         request_id, _ = await desk.asked(Outcome.UNDETERMINED)
         ticket = await desk.opened(request_id)
-        signed = desk.result(ticket, basis=basis, finding=basis.finding)
+        signed = desk.result(ticket, reason=reason, outcome=reason.outcome)
         shown.append((request_id, await desk.tickets.resolve(signed, PEER)))
     (request_id, mine), (_, other) = shown
     mine.tickets[0].result.CopyFrom(other.tickets[0].result)
@@ -186,7 +186,7 @@ async def test_results_swapped_between_two_receipts_are_caught(desk: OfflineDesk
 async def test_gateway_that_confirms_a_result_and_shows_none_is_caught(desk: OfflineDesk) -> None:
     request_id, _ = await desk.asked(Outcome.UNDETERMINED)
     opened = await open_ticket(client_of(desk), request_id, HOME)
-    signed = make_result(opened.ticket, Basis.VISITED, desk.key, now=desk.gateway.clock.now, nonce=NONCE)
+    signed = make_result(opened.ticket, OfflineReason.VISITED, desk.key, now=desk.gateway.clock.now, nonce=NONCE)
     earlier = opened.verification.receipt
     lying = client_of(desk, bent(lambda receipt: receipt.CopyFrom(earlier)))
     with pytest.raises(ForgedError) as caught:
@@ -219,7 +219,7 @@ async def test_list_shows_what_is_open_and_what_became_known_since(desk: Offline
     listed = [item async for item in list_tickets(client_of(desk), page_size=1)]
     assert [item.request_id for item in listed] == request_ids[:2]
     assert {(item.ground, item.online, item.region) for item in listed} == {
-        (Ground.UNDETERMINED, Outcome.UNDETERMINED, fed.REGION)
+        (OfflineGround.UNDETERMINED, Outcome.UNDETERMINED, fed.REGION)
     }
 
 

@@ -13,7 +13,7 @@ from gateway.client import Plan
 from gateway.plans import make_plan
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.matrix import Group, School
-from gateway.protocol.offline import Ground, Subject
+from gateway.protocol.offline import OfflineGround, Subject
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from gateway.rulebook import Rulebook
@@ -79,7 +79,7 @@ def bureau(gateway: Gateway, tmp_path: Path) -> Bureau:
 async def test_material_that_no_department_can_verify_gets_a_ticket(bureau: Bureau) -> None:
     ticket = await bureau.desk.opened(await bureau.asked(), STATEMENT)
     assert (ticket.ground, ticket.region, ticket.claim, ticket.department) == (
-        Ground.OFFLINE_ONLY,
+        OfflineGround.OFFLINE_ONLY,
         fed.REGION,
         "",
         "",

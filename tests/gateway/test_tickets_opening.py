@@ -11,7 +11,7 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError, NotCurrentError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.leaf import Tags
-from gateway.protocol.offline import Ground, Subject, ticket_id_of
+from gateway.protocol.offline import OfflineGround, Subject, ticket_id_of
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
@@ -49,7 +49,7 @@ async def test_undetermined_check_gets_a_ticket_that_the_log_records(desk: Offli
     request_id, _ = await desk.asked(Outcome.UNDETERMINED)
     verified = await desk.open(request_id)
     (ticket,) = verified.tickets
-    assert (ticket.opened.subject, ticket.ground, ticket.resolution) == (HOME, Ground.UNDETERMINED, None)
+    assert (ticket.opened.subject, ticket.ground, ticket.resolution) == (HOME, OfflineGround.UNDETERMINED, None)
     assert (ticket.claim, ticket.region) == (HOME_CLAIM, fed.REGION)
     (event,) = desk.events("offline_ticket")
     assert (event.requester, event.claim, event.region) == (fed.REQUESTER, HOME_CLAIM, fed.REGION)
@@ -76,14 +76,14 @@ async def test_contradicted_check_gets_a_ticket(desk: OfflineDesk) -> None:
     await desk.gateway.send(submission)
     verified = await desk.open(read_query(submission.signed.query).request_id)
     assert verified.answers[-1].reason is Reason.ANSWERS_CONTRADICT
-    assert verified.tickets[0].ground is Ground.UNDETERMINED
+    assert verified.tickets[0].ground is OfflineGround.UNDETERMINED
 
 
 async def test_unavailable_for_long_enough_gets_a_ticket(desk: OfflineDesk) -> None:
     request_id, _ = await desk.asked(Outcome.UNAVAILABLE)
     desk.gateway.clock.now += PATIENCE
     ticket = await desk.opened(request_id)
-    assert (ticket.ground, ticket.waited) == (Ground.UNAVAILABLE, PATIENCE)
+    assert (ticket.ground, ticket.waited) == (OfflineGround.UNAVAILABLE, PATIENCE)
 
 
 async def test_every_later_receipt_of_the_query_shows_the_ticket(desk: OfflineDesk) -> None:
@@ -210,7 +210,7 @@ async def test_deferred_check_waits_for_its_answer_and_gets_a_ticket_only_past_t
     clock.now += PATIENCE
     verified = await desk.open(request_id)
     assert verified.answers[-1].next_step is NextStep.DEFERRED
-    assert verified.tickets[0].ground is Ground.UNAVAILABLE
+    assert verified.tickets[0].ground is OfflineGround.UNAVAILABLE
 
 
 async def test_answer_committed_while_the_ticket_is_judged_is_judged_anew(desk: OfflineDesk) -> None:

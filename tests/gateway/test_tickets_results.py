@@ -11,7 +11,7 @@ import pytest
 
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.limits import EARLY_TOLERANCE, EXPIRY_TOLERANCE, OFFLINE_RESULT_LIFETIME
-from gateway.protocol.offline import Basis, Finding, SignedResult, Subject, ticket_id_of
+from gateway.protocol.offline import OfflineOutcome, OfflineReason, SignedResult, Subject, ticket_id_of
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_tickets import Ticket
@@ -43,12 +43,14 @@ async def ticket(desk: OfflineDesk) -> Ticket:
 # -- what is recorded -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("basis", Basis)
-async def test_result_is_recorded_and_shown_in_the_receipt(desk: OfflineDesk, ticket: Ticket, basis: Basis) -> None:
-    signed = desk.result(ticket, basis=basis, finding=basis.finding)
+@pytest.mark.parametrize("reason", OfflineReason)
+async def test_result_is_recorded_and_shown_in_the_receipt(
+    desk: OfflineDesk, ticket: Ticket, reason: OfflineReason
+) -> None:
+    signed = desk.result(ticket, reason=reason, outcome=reason.outcome)
     (resolved,) = (await desk.resolve(signed)).tickets
     assert resolved.resolution is not None
-    assert (resolved.resolution.result.basis, resolved.resolution.key_id) == (basis, "staff-0042")
+    assert (resolved.resolution.result.reason, resolved.resolution.key_id) == (reason, "staff-0042")
     (event,) = desk.events("offline_result")
     assert (event.requester, event.result_digest, event.region) == (fed.REQUESTER, signed.digest, fed.REGION)
     assert desk.events("offline_ticket")[0].ticket_tag == event.ticket_tag
@@ -59,7 +61,7 @@ async def test_log_does_not_tell_what_was_found(desk: OfflineDesk, ticket: Ticke
     """Two leaves, accepted and rejected, differ in digests and time only."""
     await desk.resolve(desk.result(ticket))
     request_id, _ = await desk.asked(Outcome.UNDETERMINED)
-    rejected = {"basis": Basis.NOT_PRESENTED, "finding": Finding.REJECTED}
+    rejected = {"reason": OfflineReason.NOT_PRESENTED, "outcome": OfflineOutcome.REJECTED}
     await desk.resolve(desk.result(await desk.opened(request_id), **rejected))
     one, other = desk.events("offline_result")
     assert one.result_digest != other.result_digest
@@ -90,12 +92,12 @@ async def test_second_different_result_is_a_conflict_and_the_first_stands(
 ) -> None:
     first = desk.result(ticket)
     await desk.resolve(first)
-    second = desk.result(ticket, basis=Basis.NOT_PRESENTED, finding=Finding.REJECTED)
+    second = desk.result(ticket, reason=OfflineReason.NOT_PRESENTED, outcome=OfflineOutcome.REJECTED)
     assert await told(door.resolve(second)) == Reason.OFFLINE_RESULT_CONFLICT
     assert (last_refusal(desk).reason, last_refusal(desk).region) == (Reason.OFFLINE_RESULT_CONFLICT, fed.REGION)
     resolution = (await desk.resolve(first)).tickets[0].resolution
     assert resolution is not None
-    assert resolution.result.finding is Finding.ACCEPTED
+    assert resolution.result.outcome is OfflineOutcome.ACCEPTED
 
 
 async def test_two_results_at_once_are_one_and_a_conflict(desk: OfflineDesk, ticket: Ticket) -> None:
@@ -243,7 +245,7 @@ async def test_clock_set_back_records_nothing_before_the_ticket(desk: OfflineDes
 async def test_result_of_another_basis_than_its_finding_is_malformed(
     desk: OfflineDesk, door: OfflineDoor, ticket: Ticket
 ) -> None:
-    signed = desk.result(ticket, basis=Basis.NOT_PRESENTED, finding=Finding.ACCEPTED)
+    signed = desk.result(ticket, reason=OfflineReason.NOT_PRESENTED, outcome=OfflineOutcome.ACCEPTED)
     assert await told(door.resolve(signed)) == Reason.MESSAGE_MALFORMED
 
 

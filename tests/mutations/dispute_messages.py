@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from consent.dispute import open_report, sign_report
 from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
 from gateway.protocol.codec import encode, parse
-from gateway.protocol.disputes import Dispute, Ground, open_dispute, sign_dispute
+from gateway.protocol.disputes import Dispute, DisputeGround, open_dispute, sign_dispute
 from gateway.protocol.limits import MAX_MESSAGE, NONCE_SIZE
 from gateway.protocol.resolutions import Resolution, ResolutionReason, open_resolution, write_resolution
 from heyan.v1 import attestation_pb2, dispute_pb2
@@ -33,7 +33,7 @@ def _dispute(number: int, opener: str, grant_digest: bytes | None = None) -> Dis
         gateway=GATEWAY,
         department=department,
         statement_digest=bytes([number]) * 32,
-        ground=tuple(Ground)[number],
+        ground=tuple(DisputeGround)[number],
         issue_time=NOW,
         grant_digest=grant_digest,
     )

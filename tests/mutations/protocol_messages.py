@@ -17,7 +17,7 @@ from gateway.protocol.codec import encode, parse
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.note import open_note
-from gateway.protocol.offline import Ground, read_signed_result, write_signed_result
+from gateway.protocol.offline import OfflineGround, read_signed_result, write_signed_result
 from gateway.protocol.offline_rules import OpenTicket, require_result
 from gateway.protocol.presentation import (
     PresentedPart,
@@ -238,7 +238,7 @@ def receipt() -> Message:
 
 def receipt_with_tickets() -> Message:
     """A receipt whose query was verified on paper in part: its tickets, as the receipt shows them."""
-    first = receipt_with(resolved(ticket_of()), ticket_of(MONTHS, Ground.UNAVAILABLE))
+    first = receipt_with(resolved(ticket_of()), ticket_of(MONTHS, OfflineGround.UNAVAILABLE))
     other = Case(signed=sign_query(_OTHER), query=_OTHER)
     second = receipt_with(resolved(ticket_of(case=other)), pieces=genuine(other))
     receipts = [first, second]
@@ -256,7 +256,7 @@ def receipt_with_tickets() -> Message:
 
 def offline_result() -> Message:
     """A staff member's result, held against its ticket."""
-    tickets = [ticket_of(), ticket_of(MONTHS, Ground.UNAVAILABLE)]
+    tickets = [ticket_of(), ticket_of(MONTHS, OfflineGround.UNAVAILABLE)]
     opened = [OpenTicket(REQUESTER, item.case.signed.digest, item.subject, OPENED_AT) for item in tickets]
 
     def judge(number: int, data: bytes) -> Hashable:

@@ -13,7 +13,7 @@ from gateway.protocol.digests import Kind, digest
 from gateway.protocol.disputes import (
     Dispute,
     Disputed,
-    Ground,
+    DisputeGround,
     open_dispute,
     question_of,
     require_disputable,
@@ -44,7 +44,7 @@ def dispute(**changes: Any) -> Dispute:
         gateway=GATEWAY,
         department=POLICE,
         statement_digest=DISPUTE_ID,
-        ground=Ground.RECORD_OUTDATED,
+        ground=DisputeGround.RECORD_OUTDATED,
         issue_time=NOW,
     )
     return replace(right, **changes)
@@ -78,7 +78,7 @@ def test_dispute_in_the_name_of_an_issuer_is_refused() -> None:
     [
         {"statement_digest": bytes(32)},
         {"department": LAND},
-        {"ground": Ground.RECORD_WRONG},
+        {"ground": DisputeGround.RECORD_WRONG},
         {"request_id": bytes(16)},
         {"gateway": "spiffe://heyan/gateway/other"},
     ],

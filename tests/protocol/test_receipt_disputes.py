@@ -9,7 +9,7 @@ import pytest
 
 from gateway.protocol.attestation import sign_batch, write_proof, write_signed_batch
 from gateway.protocol.codec import to_timestamp
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.errors import HeyanError, NotGrantedError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import write_leaf
@@ -51,7 +51,7 @@ def dispute_leaf(at: float = OPENED_AT, gateway: str = GATEWAY, **changes: Any) 
         "opener": REQUESTER,
         "department": POLICE,
         "statement_digest": DISPUTE_ID,
-        "ground": Ground.RECORD_MISSING.value,
+        "ground": DisputeGround.RECORD_MISSING.value,
         "grant_tag": CASE.tags.grant(GRANT),
         "proof_digest": bytes(32),
         **changes,
@@ -133,7 +133,7 @@ def change_statement(made: receipt_pb2.DisputeRecord) -> None:
 
 
 def change_leaf(made: receipt_pb2.DisputeRecord) -> None:
-    made.leaf.leaf = dispute_leaf(ground=Ground.RECORD_WRONG.value)
+    made.leaf.leaf = dispute_leaf(ground=DisputeGround.RECORD_WRONG.value)
 
 
 def name_another_answer(made: receipt_pb2.DisputeRecord) -> None:

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from gateway.protocol.errors import BadDataError, ForgedError, NotCurrentError
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.limits import OFFLINE_RESULT_LIFETIME
-from gateway.protocol.offline import Basis, Finding, Ground, SignedResult, Subject
+from gateway.protocol.offline import OfflineGround, OfflineOutcome, OfflineReason, SignedResult, Subject
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
@@ -49,7 +49,7 @@ from tests.protocol.ticket_case import (
 )
 
 INVALID = Reason.RECEIPT_INVALID
-UNAVAILABLE = Ground.UNAVAILABLE
+UNAVAILABLE = OfflineGround.UNAVAILABLE
 
 
 def verify(receipt: receipt_pb2.Receipt) -> VerifiedReceipt:
@@ -66,11 +66,11 @@ def refuse(receipt: receipt_pb2.Receipt, reason: Reason = INVALID) -> None:
 
 def test_genuine_tickets_hold() -> None:
     home, months = verify(receipt_with(resolved(ticket_of()), ticket_of(MONTHS, UNAVAILABLE))).tickets
-    assert (home.opened.subject, home.ground, home.department) == (HOME, Ground.UNDETERMINED, LAND)
+    assert (home.opened.subject, home.ground, home.department) == (HOME, OfflineGround.UNDETERMINED, LAND)
     assert (home.opened.open_time, home.waited) == (OPENED_AT, 3600.0)
     assert home.resolution is not None
     assert (home.resolution.key_id, home.resolution.log_time) == (STAFF.key_id, RESOLVED_AT)
-    assert home.resolution.result.finding is Finding.ACCEPTED
+    assert home.resolution.result.outcome is OfflineOutcome.ACCEPTED
     assert (months.ground, months.department, months.resolution) == (UNAVAILABLE, HRSS, None)
 
 
@@ -108,7 +108,7 @@ def test_contradicted_check_is_a_ground() -> None:
     contradicted = Reason.ANSWERS_CONTRADICT.value
     pieces.unavailable = [gap("months", HRSS, reason=contradicted, next_step=int(NextStep.OFFLINE))]
     pieces.rows[3] = pieces.case.row(HRSS, "months", CheckStatus.CONTRADICTED, reason=contradicted)
-    assert verify(receipt_with(ticket_of(MONTHS), pieces=pieces)).tickets[0].ground is Ground.UNDETERMINED
+    assert verify(receipt_with(ticket_of(MONTHS), pieces=pieces)).tickets[0].ground is OfflineGround.UNDETERMINED
 
 
 def test_deferred_check_is_a_ground() -> None:
@@ -118,23 +118,28 @@ def test_deferred_check_is_a_ground() -> None:
     pieces.rows[3] = pieces.case.row(HRSS, "months", CheckStatus.DEFERRED, reason=Reason.DEPARTMENT_TIMED_OUT.value)
     ticket = ticket_of(MONTHS, UNAVAILABLE, pieces.case)
     assert verify(receipt_with(ticket, pieces=pieces)).tickets[0].ground is UNAVAILABLE
-    refuse(receipt_with(ticket_of(MONTHS, Ground.UNDETERMINED, pieces.case), pieces=pieces))
+    refuse(receipt_with(ticket_of(MONTHS, OfflineGround.UNDETERMINED, pieces.case), pieces=pieces))
 
 
 # -- the ground -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("check_id", ["hukou", "identity", "lease"], ids=["yes", "no", "refused"])
-@pytest.mark.parametrize("ground", Ground)
-def test_ticket_for_what_was_told_online_is_caught(check_id: str, ground: Ground) -> None:
+@pytest.mark.parametrize("ground", OfflineGround)
+def test_ticket_for_what_was_told_online_is_caught(check_id: str, ground: OfflineGround) -> None:
     refuse(receipt_with(ticket_of(Subject(check_id=check_id), ground)))
 
 
 @pytest.mark.parametrize(
     ("subject", "ground"),
-    [(HOME, UNAVAILABLE), (HOME, Ground.OFFLINE_ONLY), (MONTHS, Ground.UNDETERMINED), (MONTHS, Ground.OFFLINE_ONLY)],
+    [
+        (HOME, UNAVAILABLE),
+        (HOME, OfflineGround.OFFLINE_ONLY),
+        (MONTHS, OfflineGround.UNDETERMINED),
+        (MONTHS, OfflineGround.OFFLINE_ONLY),
+    ],
 )
-def test_ground_that_the_answer_is_not_is_caught(subject: Subject, ground: Ground) -> None:
+def test_ground_that_the_answer_is_not_is_caught(subject: Subject, ground: OfflineGround) -> None:
     refuse(receipt_with(ticket_of(subject, ground)))
 
 
@@ -300,7 +305,7 @@ def test_result_by_no_staff_key_of_the_requester_is_caught(key: Any) -> None:
 def test_gateway_that_turns_accepted_into_rejected_is_caught() -> None:
     ticket = ticket_of()
     signed = result_of(ticket)
-    turned = result_of(ticket, finding=Finding.REJECTED, basis=Basis.NOT_PRESENTED).result
+    turned = result_of(ticket, outcome=OfflineOutcome.REJECTED, reason=OfflineReason.NOT_PRESENTED).result
     forged = SignedResult(turned, signed.key_id, signed.signature)
     refuse(receipt_with(resolved(ticket, forged)), Reason.OFFLINE_RESULT_INVALID)
 

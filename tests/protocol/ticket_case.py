@@ -12,9 +12,9 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import write_leaf
 from gateway.protocol.offline import (
-    Basis,
-    Finding,
-    Ground,
+    OfflineGround,
+    OfflineOutcome,
+    OfflineReason,
     Result,
     SignedResult,
     Subject,
@@ -63,7 +63,10 @@ class TicketPieces:
 
 
 def ticket_of(
-    subject: Subject = HOME, ground: Ground = Ground.UNDETERMINED, case: Case | None = None, **changes: Any
+    subject: Subject = HOME,
+    ground: OfflineGround = OfflineGround.UNDETERMINED,
+    case: Case | None = None,
+    **changes: Any,
 ) -> TicketPieces:
     """An open ticket for a check of the case; `changes` bend its leaf's event."""
     case = case or Case()
@@ -90,8 +93,8 @@ def result_of(ticket: TicketPieces, key: SigningKey = STAFF, **changes: Any) -> 
         requester=REQUESTER,
         query_digest=digest,
         subject=ticket.subject,
-        finding=Finding.ACCEPTED,
-        basis=Basis.ORIGINAL_SEEN,
+        outcome=OfflineOutcome.ACCEPTED,
+        reason=OfflineReason.ORIGINAL_SEEN,
         issue_time=RESOLVED_AT - 60,
         nonce=bytes(16),
     )

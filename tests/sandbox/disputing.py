@@ -7,7 +7,7 @@ from typing import Any
 
 from consent.dispute import sign_report
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.disputes import Dispute, Ground, sign_dispute
+from gateway.protocol.disputes import Dispute, DisputeGround, sign_dispute
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.query import read_query
 from gateway.protocol.resolutions import ResolutionReason
@@ -42,7 +42,7 @@ class Case:
             gateway=GATEWAY.uri,
             department=POLICE.uri,
             statement_digest=self.dispute_id,
-            ground=Ground.RECORD_WRONG,
+            ground=DisputeGround.RECORD_WRONG,
             issue_time=self.desk.world.now,
         )
         return replace(right, **changes)

@@ -11,7 +11,7 @@ import pytest
 from gateway.protocol.attestation import open_batch, read_proof, read_signed_batch
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.digests import Kind, digest
-from gateway.protocol.disputes import Ground
+from gateway.protocol.disputes import DisputeGround
 from gateway.protocol.errors import (
     ConflictError,
     ForgedError,
@@ -55,7 +55,11 @@ async def case(desk: Desk) -> Case:
 async def test_dispute_of_the_requester_stands_on_the_list(case: Case) -> None:
     assert await case.receive() == NOW
     (dispute,) = listed(case.desk.journal)
-    assert (dispute.dispute_id, dispute.claim, dispute.ground) == (case.dispute_id, REGISTERED, Ground.RECORD_WRONG)
+    assert (dispute.dispute_id, dispute.claim, dispute.ground) == (
+        case.dispute_id,
+        REGISTERED,
+        DisputeGround.RECORD_WRONG,
+    )
     *_, entry = case.desk.journal.entries()
     assert isinstance(entry, DisputeReceived)
     case.desk.journal.verify_chain()
@@ -136,7 +140,7 @@ async def test_dispute_brought_twice_is_one_with_the_time_of_the_first(case: Cas
     first = await case.receive()
     case.desk.world.now += 3 * 3_600
     assert await case.receive() == first
-    assert await case.receive(case.reported(ground=Ground.OTHER_PERSON)) == first
+    assert await case.receive(case.reported(ground=DisputeGround.OTHER_PERSON)) == first
     assert len(listed(case.desk.journal)) == 1
     assert sum(isinstance(entry, DisputeReceived) for entry in case.desk.journal.entries()) == 1
 
