@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from consent.verified import VerifiedGrant
 from gateway.protocol.application import Application
+from gateway.protocol.disputes import spending
 from gateway.protocol.errors import MalformedError, NotCurrentError, NotGrantedError, about
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.query import Check, Query
@@ -44,11 +45,12 @@ class Applications:
     ) -> None:
         """Refuse what the county's rules do not ask: other rules, other checks, too little assurance of identity.
 
-        Raises MalformedError if an enrolment names no application, the rules have no such group or a role has two
-        persons, NotCurrentError (RULES_CHANGED), or NotGrantedError (NOT_PLANNED, ASSURANCE_TOO_LOW).
+        An answer that is asked for once more after a correction may serve no application; if it serves one, all of this
+        holds for it too. Raises MalformedError if an enrolment names no application, the rules have no such group or a
+        role has two persons, NotCurrentError (RULES_CHANGED), or NotGrantedError (NOT_PLANNED, ASSURANCE_TOO_LOW).
         """
         if application is None:
-            if query.purpose == PURPOSE_ENROLMENT:
+            if query.purpose == PURPOSE_ENROLMENT and spending(checks):
                 raise MalformedError.at("application", "must be set: which county, school and group the query serves")
             return
         rules = self._rulebook.rules_of(application.region)
@@ -63,9 +65,12 @@ class Applications:
             if any(grants[use.grant_digest].acr.rank < least.rank for use in check.authorizations):
                 raise NotGrantedError(Reason.ASSURANCE_TOO_LOW, "less than the county's rules ask")
 
-    def require_open(self, application: Application | None, now: float) -> None:
-        """Refuse an application outside its county's windows; NotCurrentError (WINDOW_CLOSED) naming the next one."""
-        if application is None:
+    def require_open(self, application: Application | None, checks: Sequence[Check], now: float) -> None:
+        """Refuse an application outside its county's windows; NotCurrentError (WINDOW_CLOSED) naming the next one.
+
+        What is only asked once more after a correction was asked in time, and needs no window.
+        """
+        if application is None or not spending(checks):
             return
         windows = self._rulebook.rules_of(application.region).windows
         if window_at(windows, now) is None:

@@ -35,7 +35,6 @@ from gateway.fan_out import FanOut
 from gateway.party.process import Clock
 from gateway.protocol.application import open_application
 from gateway.protocol.codec import parse
-from gateway.protocol.disputes import spending
 from gateway.protocol.errors import (
     BadDataError,
     ConflictError,
@@ -227,9 +226,9 @@ class Pipeline:
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
         application = granted.work.application
-        if granted.work.resumed is None and spending(granted.checks):  # what was accepted in time is carried on
+        if granted.work.resumed is None:  # what was accepted in time is carried on
             self._applications.require_allowed(application, query, granted.checks, granted.grants)
-            self._applications.require_open(application, self._clock())
+            self._applications.require_open(application, granted.checks, self._clock())
         require_single_questions(granted.checks)
         sealed = zip(granted.parts, granted.work.submission.parts, strict=True)
         sealed_to = {opened.part.department: presented.sealed.key_id for opened, presented in sealed}

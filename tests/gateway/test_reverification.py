@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,10 +12,12 @@ from consent.consent_file import ConsentFile
 from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.protocol.claims import CLAIMS, Role
+from gateway.protocol.disputes import spending
 from gateway.protocol.errors import HeyanError, MalformedError, NotCurrentError, NotGrantedError, UnreachableError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.presentation import Submission
+from gateway.protocol.query import Check
 from gateway.protocol.reasons import Reason
 from gateway.protocol.resolutions import ResolutionReason
 from tests import federation as fed
@@ -29,8 +32,9 @@ OTHER_PEER = parse_identity(fed.OTHER_REQUESTER)
 class ClosedCounty(AnyApplication):
     """Rules whose windows are closed."""
 
-    def require_open(self, *_asked: object) -> None:
-        raise NotCurrentError(Reason.WINDOW_CLOSED)
+    def require_open(self, _application: object, checks: Sequence[Check], _now: float) -> None:
+        if spending(checks):
+            raise NotCurrentError(Reason.WINDOW_CLOSED)
 
 
 def again(dispute_id: bytes, **changes: object) -> Question:
