@@ -70,7 +70,7 @@ class DisputeReporter:
                     continue
                 refusal = error.reason.value
             self._paused.pop(report.gateway, None)
-            await asyncio.to_thread(self._store.end_report, report.statement, self._clock(), refusal)
+            await asyncio.to_thread(self._store.end_report, report.said, self._clock(), refusal)
 
     async def _report(self, report: StoredReport) -> None:
         proof = dispute_pb2.DisputeProof(report=report.report)

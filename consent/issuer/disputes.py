@@ -2,7 +2,9 @@
 
 - A dispute is taken only on a passkey assertion over all that it says, by the account whose grant it names; whatever is
   wrong with that is one refusal, as with withdrawals.
-- The report is durable before it is answered, and one for each disputed answer: disputing it again gives the same.
+- The report is durable before it is answered, and one for each grant and disputed answer: disputing it again gives the
+  same. Nobody is given, or kept from disputing by, a report on the strength of another grant, or one that says of the
+  answer what is wrong.
 - The issuer does not see the answer and judges nothing of it: the gateway and the department hold the report against
   the statement that it names. So one grant disputes only so many.
 """
@@ -10,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from consent.dispute import challenge_of, sign_report
 from consent.issuer.requests import DisputeBody
@@ -71,11 +74,12 @@ class GuardianDisputes:
         )
         dispute.check()
         self._issuer.require_approved(grant.account_id, challenge_of(dispute), assertion_from_json(body.assertion))
-        known = self._store.report_of(dispute.statement_digest)
+        said = challenge_of(replace(dispute, ground=Ground.RECORD_OUTDATED))  # whichever: an answer is disputed once
+        known = self._store.report_of(said)
         if known is not None:
             return known
         if self._store.count_reports(grant.jti) >= MAX_DISPUTES_OF_A_GRANT:
             raise OverloadedError(Reason.TOO_MANY_DISPUTES, "of one grant", retry_after=_TRY_AGAIN)
         report = sign_report(dispute, b64url(self._random_bytes(16)), self._signing_key())
-        self._store.put_report(StoredReport(dispute.statement_digest, grant.jti, grant.gateway, report), now)
+        self._store.put_report(StoredReport(said, grant.jti, grant.gateway, report), now)
         return report

@@ -82,11 +82,17 @@ def create_reports(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def name_reports_by_all_they_say(db: Database) -> None:
+    """One report for each grant and claimed answer, so that nobody's report stands in the way of another's."""
+    db.execute("ALTER TABLE reports RENAME COLUMN statement TO said")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """A guardian's dispute: the digest of the disputed statement, and the signed report for the gateway."""
+    """A guardian's dispute: a digest of what it says of grant and answer, and the signed report for the gateway."""
 
-    statement: bytes
+    said: bytes
     jti: str
     gateway: str
     report: str
@@ -297,13 +303,13 @@ class IssuerStore:
     def put_report(self, report: StoredReport, now: float) -> None:
         """Keep a report that was just signed; durable when this returns."""
         with self._durable():
-            values = (report.statement, report.jti, report.gateway, report.report, now)
+            values = (report.said, report.jti, report.gateway, report.report, now)
             self._db.execute("INSERT INTO reports VALUES (?, ?, ?, ?, ?, NULL, NULL)", values)
 
     @_alone
-    def report_of(self, statement: bytes) -> str | None:
-        """The report by which an answer was disputed."""
-        row = self._row("SELECT report FROM reports WHERE statement = ?", statement)
+    def report_of(self, said: bytes) -> str | None:
+        """The report that says this of a grant and an answer."""
+        row = self._row("SELECT report FROM reports WHERE said = ?", said)
         return None if row is None else row["report"]
 
     @_alone
@@ -314,15 +320,15 @@ class IssuerStore:
     @_alone
     def unreported(self, most: int) -> tuple[StoredReport, ...]:
         """Reports that no gateway has taken or refused, the oldest first."""
-        query = "SELECT statement, jti, gateway, report FROM reports WHERE ended IS NULL ORDER BY made LIMIT ?"
+        query = "SELECT said, jti, gateway, report FROM reports WHERE ended IS NULL ORDER BY made LIMIT ?"
         return tuple(StoredReport(*row) for row in self._db.execute(query, (most,)))
 
     @_alone
-    def end_report(self, statement: bytes, now: float, refusal: str | None) -> None:
+    def end_report(self, said: bytes, now: float, refusal: str | None) -> None:
         """The gateway took a report, or refused it for a reason."""
         with self._durable():
-            values = (now, refusal, statement)
-            self._db.execute("UPDATE reports SET ended = ?, refusal = ? WHERE statement = ?", values)
+            values = (now, refusal, said)
+            self._db.execute("UPDATE reports SET ended = ?, refusal = ? WHERE said = ?", values)
 
     def _row(self, sql: str, *values: Any) -> sqlite3.Row | None:
         row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()

@@ -19,7 +19,7 @@ from gateway.protocol.codec import b64url
 from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.errors import NotGrantedError, UnreachableError
 from gateway.protocol.reasons import Reason
-from tests.consent.issuers import Issuer
+from tests.consent.issuers import OTHER_CHILD, Issuer
 from tests.federation import DEPARTMENTS, GATEWAY, ISSUER, ORIGIN, REQUESTER, RP_ID
 
 POLICE = next(iter(DEPARTMENTS.values()))
@@ -116,6 +116,26 @@ def test_disputing_again_gives_the_same_report_also_after_a_restart(desk, federa
     assert [report.report for report in again.unreported(9)] == [first]
 
 
+def test_family_that_disputes_anothers_answer_first_does_not_keep_that_family_from_disputing(desk, federation, now):
+    """The digest of a statement stands in the log: whoever reads it there must not be able to take its dispute."""
+    others = desk.issuer.issue(account="mother", child=OTHER_CHILD.id_number)
+    foreign = desk.disputes.dispute(desk.body(desk.dispute(grant_digest=others.digest)))
+    own = desk.disputes.dispute(desk.body())
+    assert own != foreign, "nor is the first one's report given to the second"
+    assert open_report(own, federation.registry, now).grant_digest == desk.grant.digest
+    assert {report.report for report in desk.issuer.store.unreported(9)} == {foreign, own}
+
+
+def test_dispute_that_named_the_wrong_department_is_followed_by_one_that_names_the_right_one(desk, federation, now):
+    mistaken = desk.disputes.dispute(desk.body(desk.dispute(department=list(DEPARTMENTS.values())[1])))
+    (report,) = desk.issuer.store.unreported(9)
+    desk.issuer.store.end_report(report.said, desk.issuer.now, Reason.ANSWER_NOT_DISPUTABLE)
+    assert desk.disputes.dispute(desk.body(desk.dispute(department=list(DEPARTMENTS.values())[1]))) == mistaken
+    again = desk.disputes.dispute(desk.body())
+    assert open_report(again, federation.registry, now).department == POLICE
+    assert [report.report for report in desk.issuer.store.unreported(9)] == [again]
+
+
 def test_flood_of_disputes_of_one_grant_is_bounded(desk, refused, monkeypatch):
     monkeypatch.setattr(disputes, "MAX_DISPUTES_OF_A_GRANT", 3)
     for number in range(3):
@@ -130,9 +150,9 @@ def test_report_is_forgotten_with_its_grant_once_it_was_taken(desk):
     desk.issuer.now += 400 * 86_400
     desk.issuer.service.purge()
     assert desk.issuer.store.unreported(9) == (report,), "not taken yet"
-    desk.issuer.store.end_report(report.statement, desk.issuer.now, None)
+    desk.issuer.store.end_report(report.said, desk.issuer.now, None)
     desk.issuer.service.purge()
-    assert desk.issuer.store.report_of(report.statement) is None
+    assert desk.issuer.store.report_of(report.said) is None
 
 
 # -- reported until it is taken -----------------------------------------------------------------------------
