@@ -137,7 +137,8 @@ class Disputes:
             proof_digest=proof_digest(proof),
         )
         relay = encode(dispute_pb2.OpenDisputeRequest(proof=proof, statement=statement))
-        leaf = self._stamp(log_pb2.LogLeaf(dispute=event))
+        # A clock set back must not put the dispute before its answer: the receipt would hold no more.
+        leaf = self._stamp(log_pb2.LogLeaf(dispute=event), max(now, self._requests.recorded_until(resumed)))
         stored = StoredDispute(
             dispute_id=name,
             key=RequestKey(dispute.requester, dispute.request_id),
@@ -145,8 +146,10 @@ class Disputes:
             disputed=Disputed(dispute.department, dispute.requester, question_of(answer.asked.check), None, None),
             relay=self._requests.encrypt(grant_digest, relay, bound_to(name)),
         )
-        await self._log.append(Entry(leaf, dispute=stored))
-        self._relay.add(name, dispute.department)
+        try:
+            await self._log.append(Entry(leaf, dispute=stored))
+        finally:
+            self._relay.add(name, dispute.department)  # a commit that failed may be durable; the relay looks
         return log_time(read_leaf(leaf))
 
     # -- what became of them --------------------------------------------------------------------------------

@@ -163,7 +163,27 @@ async def test_dispute_that_the_log_cannot_record_is_not_accepted(gateway: Gatew
     assert len(events(gateway, "dispute")) == 1
 
 
+async def test_clock_set_back_after_an_answer_does_not_make_its_dispute_void_the_receipt(gateway: Gateway) -> None:
+    asked = await answered(gateway)
+    gateway.clock.now -= 3
+    await asked.open()
+    (dispute,) = asked.attached().disputes
+    assert dispute.opened == NOW
+
+
 # -- brought to departments ---------------------------------------------------------------------------------
+
+
+async def test_dispute_whose_commit_failed_though_durable_is_brought_all_the_same(gateway: Gateway) -> None:
+    asked = await answered(gateway)
+    gateway.store.fail_after = True
+    with pytest.raises(LogUnavailableError):
+        await asked.open()
+    gateway.store.fail_after = False
+    await asked.open()
+    await gateway.relay.run_once()
+    assert len(gateway.brought.messages) == 1
+    assert gateway.relay.waiting == 0
 
 
 async def test_department_is_brought_what_it_can_verify_for_itself(gateway: Gateway) -> None:
