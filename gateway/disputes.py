@@ -147,9 +147,11 @@ class Disputes:
             relay=self._requests.encrypt(grant_digest, relay, bound_to(name)),
         )
         try:
-            await self._log.append(Entry(leaf, dispute=stored))
+            committed = await self._log.append(Entry(leaf, dispute=stored))
         finally:
             self._relay.add(name, dispute.department)  # a commit that failed may be durable; the relay looks
+        if committed.overtaken:  # by another process on the same store
+            return await self._open(dispute, proof, resumed, statement)
         return log_time(read_leaf(leaf))
 
     # -- what became of them --------------------------------------------------------------------------------
@@ -183,6 +185,8 @@ class Disputes:
             resolution=StoredResolution(name, resolution.outcome is ResolutionOutcome.CORRECTED, encode(attested)),
         )
         committed = await self._log.append(entry)
+        if committed.overtaken:  # the same came over another channel, or another one
+            return False
         self._relay.end(name)
         self._events.acknowledge(entry.statement_digests, committed)
         return True

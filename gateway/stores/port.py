@@ -212,7 +212,7 @@ class Committed:
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
     overtaken: bool = False
-    """Another commit had carried the request on, or opened or resolved the ticket: the entry was NOT committed."""
+    """Another commit had carried the request on, or opened or resolved the ticket or dispute: NOT committed."""
 
 
 class Store(Protocol):

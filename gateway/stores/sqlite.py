@@ -130,8 +130,10 @@ class SqliteStore:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the tree")
 
     def _is_overtaken(self, entry: Entry) -> bool:
-        """Whether another entry came first: for the same request, or for the same ticket."""
+        """Whether another entry came first: for the same request, ticket or dispute."""
         if entry.ticket is not None and sqlite_tickets.is_stale(self._writer, entry.ticket):
+            return True
+        if sqlite_disputes.is_late(self._writer, entry):
             return True
         if entry.request is None or entry.earlier_leaves is None:
             return False

@@ -13,13 +13,22 @@ _COLUMNS = (
 )
 
 
+def is_late(writer: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether the dispute that an entry opens is there already, or the one that it resolves is resolved, or is none."""
+    if entry.dispute is not None and find_dispute(writer, entry.dispute.dispute_id) is not None:
+        return True
+    if entry.resolution is None:
+        return False
+    disputed = find_dispute(writer, entry.resolution.dispute_id)
+    return disputed is None or disputed.disputed.corrected is not None
+
+
 def keep_disputes(writer: sqlite3.Connection, entry: Entry, index: int) -> None:
-    """Keep what an entry, whose leaf stands at `index`, says of disputes; what was there first stays."""
+    """Keep what an entry that is not late, and whose leaf stands at `index`, says of disputes."""
     if entry.dispute is not None:
         new = entry.dispute
         writer.execute(
-            f"INSERT INTO disputes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)"  # noqa: S608
-            " ON CONFLICT DO NOTHING",
+            f"INSERT INTO disputes ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL)",  # noqa: S608
             (
                 new.dispute_id,
                 new.disputed.department,
@@ -34,8 +43,7 @@ def keep_disputes(writer: sqlite3.Connection, entry: Entry, index: int) -> None:
     if entry.resolution is not None:
         resolved = entry.resolution
         writer.execute(
-            "UPDATE disputes SET corrected = ?, resolution = ?, resolution_index = ?"
-            " WHERE dispute = ? AND corrected IS NULL",
+            "UPDATE disputes SET corrected = ?, resolution = ?, resolution_index = ? WHERE dispute = ?",
             (int(resolved.corrected), resolved.statement, index, resolved.dispute_id),
         )
 

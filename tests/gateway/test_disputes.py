@@ -302,6 +302,35 @@ async def test_second_resolution_of_a_dispute_is_logged_and_changes_nothing(gate
     assert len(events(gateway, "recovery")) == 1
 
 
+async def test_two_resolutions_at_once_are_one_and_the_other_is_logged_as_recovered(gateway: Gateway) -> None:
+    asked = await answered(gateway)
+    dispute_id = await asked.open()
+    both = [asked.resolution(dispute_id, reason) for reason in list(ResolutionReason)[:2]]
+    await asyncio.gather(*map(gateway.disputes.take_orphans, both))
+    (event,) = events(gateway, "resolution")
+    (recovery,) = events(gateway, "recovery")
+    named = {event.statement_digest, *recovery.statement_digests}
+    assert named == {proof.digest for orphans in both for proof in orphans.proofs}, "nothing goes unrecorded"
+    assert len(asked.attached().disputes) == 1
+
+
+async def test_one_resolution_over_two_channels_at_once_is_logged_once(gateway: Gateway) -> None:
+    asked = await answered(gateway)
+    orphans = asked.resolution(await asked.open())
+    await asyncio.gather(*(gateway.disputes.take_orphans(orphans) for _ in range(3)))
+    assert len(events(gateway, "resolution")) == 1
+    assert not events(gateway, "recovery")
+
+
+async def test_dispute_recorded_by_two_gateways_on_one_store_is_one(tmp_path: Path, federation: fed.Federation) -> None:
+    async with open_gateway(tmp_path, federation) as one, open_gateway(tmp_path, federation) as other:
+        asked = await answered(one)
+        message = asked.signed()
+        opened = await asyncio.gather(*(each.disputes.open(message, PEER) for each in (one, other)))
+        assert opened[0] == opened[1]
+        assert len(events(one, "dispute")) == 1
+
+
 async def test_resolution_of_another_department_counts_for_nothing(gateway: Gateway) -> None:
     asked = await answered(gateway)
     dispute_id = await asked.open()

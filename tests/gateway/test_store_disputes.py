@@ -49,19 +49,25 @@ def test_dispute_and_its_leaf_are_there_together_or_not_at_all(open_store: OpenS
 
 def test_first_dispute_and_first_resolution_stand(open_store: OpenStore) -> None:
     store = open_store()
-    store.commit([Entry(b"one", dispute=OPENED), Entry(b"two", dispute=replace(OPENED, relay=b"other"))], sign)
-    store.commit([Entry(b"three", resolution=RESOLVED)], sign)
-    store.commit([Entry(b"four", resolution=replace(RESOLVED, corrected=False, statement=b"other"))], sign)
+    first, second = store.commit(
+        [Entry(b"one", dispute=OPENED), Entry(b"two", dispute=replace(OPENED, relay=b""))], sign
+    )
+    assert (first.overtaken, second.overtaken) == (False, True)
+    rival = replace(RESOLVED, corrected=False, statement=b"other")
+    both = store.commit([Entry(b"three", resolution=RESOLVED), Entry(b"four", resolution=rival)], sign)
+    assert [committed.overtaken for committed in both] == [False, True]
     found = store.dispute(DISPUTE)
     assert found is not None
     assert (found.leaf_index, found.relay) == (0, b"relay")
-    assert (found.disputed.corrected, found.resolution, found.resolution_index) == (True, b"statement", 2)
+    assert (found.disputed.corrected, found.resolution, found.resolution_index) == (True, b"statement", 1)
+    assert store.leaves(0, 9) == [b"one", b"three"], "no leaf without its state"
     assert not store.open_disputes()
 
 
 def test_resolution_of_no_dispute_changes_nothing(open_store: OpenStore) -> None:
     store = open_store()
-    store.commit([Entry(b"one", resolution=RESOLVED)], sign)
+    _, committed = store.commit([Entry(b"one"), Entry(b"two", resolution=RESOLVED)], sign)
+    assert committed.overtaken
     assert store.dispute(DISPUTE) is None
 
 
