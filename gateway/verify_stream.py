@@ -1,9 +1,10 @@
 """`VerifyStream`: a requester's backlog over one stream, each item carried like a `Verify` of its own.
 
 - What is read takes one of WINDOW places of its stream until its answer is written, and then places of the gateway's
-  admission, for which the stream waits: so a requester that does not read its answers is not read from, a full
-  gateway makes the stream wait, and no stream takes more than its requester's fair share. One message at most waits
-  for admission on a stream, and a requester has at most MAX_STREAMS of them: memory is bounded before it grows.
+  admission, for which the stream waits, also for what will be refused: so a requester that does not read its answers is
+  not read from, a full gateway makes the stream wait, and no stream takes more than its requester's fair share. One
+  message at most waits for admission on a stream, none is held while its answer waits to be written, and a requester
+  has at most MAX_STREAMS of them: memory is bounded before it grows.
 - An item that is refused ends nothing but itself: its status is what `Verify` would fail with, and the refusal is
   recorded before it is sent. Nothing is tried again here; what is worth it says so with RetryInfo, and the requester
   knows best whether it still wants an answer.
@@ -124,7 +125,7 @@ class VerifyStreams:
 
 @dataclass(slots=True)
 class _Item:
-    """One message as it was read. `place` is held for it until whoever carries it takes it over."""
+    """One message as it was read. `place` is held for it until whoever carries it takes it over, or it is let go."""
 
     number: int
     data: bytes
@@ -136,6 +137,12 @@ class _Item:
         place, self.place = self.place, None
         assert place is not None  # noqa: S101 - only what was admitted is carried
         return place
+
+    def let_go(self) -> None:
+        """Nobody works on it any more: what is left to do is to write its answer, for which the requester has time."""
+        self.data = self.request = b""
+        if self.place is not None:
+            self.hand_over().release()
 
 
 class _Stream:
@@ -181,8 +188,8 @@ class _Stream:
             admit()
             number, request, error = open_item(data)
             item = _Item(number, data, request, began)
-            if error is None:
-                item.place = await self._desk.admission.enter(self._peer, len(data))
+            item.place = await self._desk.admission.enter(self._peer, min(len(data), MAX_MESSAGE))
+            del data, request  # the item's alone now, until it is let go
             task = asyncio.create_task(self._carry(item) if error is None else self._refuse(item, error))
             self._items.add(task)
             task.add_done_callback(partial(self._ended, item))
@@ -190,8 +197,7 @@ class _Stream:
     def _ended(self, item: _Item, task: asyncio.Task[None]) -> None:
         self._items.discard(task)
         self._window.release()
-        if item.place is not None:
-            item.place.release()  # the stream ended before anybody began to carry it
+        item.let_go()  # the stream may have ended before anybody began to carry it
         if not task.cancelled() and (error := task.exception()) is not None and not self._broken.done():
             self._broken.set_exception(error)  # it could not be written: there is nobody to answer
 
@@ -210,9 +216,12 @@ class _Stream:
 
     async def _refuse(self, item: _Item, error: HeyanError) -> None:
         told = await self._desk.guard.record(self._peer, PATH, error, item.data)
+        for each in (error, told):
+            _forget_frames(each)
         await self._write(item, pb.VerifyStreamResponse(item=item.number, error=to_status(told)), told.reason.value)
 
     async def _write(self, item: _Item, response: pb.VerifyStreamResponse, reason: str) -> None:
+        item.let_go()
         self._desk.measure(reason, time.perf_counter() - item.began)
         message = encode(response)
         async with self._writing:
@@ -230,6 +239,14 @@ def open_item(data: bytes) -> tuple[int, bytes, HeyanError | None]:
     if len(data) > MAX_MESSAGE:
         return message.item, b"", MalformedError(Reason.MESSAGE_TOO_LARGE, f"{len(data)} bytes")
     return message.item, message.request.SerializeToString(), None
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Have an error that is recorded no longer hold the frames that it went through, and the message in them."""
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
 
 
 def _shutting_down() -> UnreachableError:

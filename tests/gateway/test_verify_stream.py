@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from gateway.party.statuses import to_status
 from gateway.protocol.errors import HeyanError, LogUnavailableError, OverloadedError, UnknownPeerError, UnreachableError
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.limits import MAX_MESSAGE
+from gateway.protocol.limits import MAX_MESSAGE, TRANSPORT_MAX_MESSAGE
 from gateway.protocol.reasons import Reason
 from gateway.services import Metrics
 from gateway.verify_stream import MAX_STREAMS, PATH, WINDOW
@@ -28,6 +29,13 @@ OTHER_PEER = parse_identity(fed.OTHER_REQUESTER)
 @pytest.fixture
 def backlogs(gateway: Gateway) -> Backlogs:
     return Backlogs(gateway)
+
+
+class Forgetful(list):  # type: ignore[type-arg]
+    """Keeps nothing of what was refused."""
+
+    def append(self, _refused: object) -> None:
+        """Nothing."""
 
 
 async def settle() -> None:
@@ -179,6 +187,36 @@ async def test_requester_that_reads_no_answers_is_not_read_from(gateway: Gateway
     wire.close()
     await stream
     assert len(wire.answers) == 3 * WINDOW - 1
+
+
+@pytest.mark.parametrize("kind", ["malformed", "refused"])
+async def test_requester_that_reads_no_answers_cannot_have_its_largest_messages_held(
+    gateway: Gateway, backlogs: Backlogs, kind: str
+) -> None:
+    """A window of them would be 128 MB on each of its streams."""
+    size = TRANSPORT_MAX_MESSAGE if kind == "malformed" else MAX_MESSAGE - 200
+    request = pb.VerifyStreamRequest(item=1)
+    request.request.application = bytes(size - 100)
+    wire, stream = backlogs.open()
+    backlogs.refused = Forgetful()
+    wire.takes.clear()
+
+    async def read() -> bytes:
+        wire.read_so_far += 1
+        return b"\xff" + bytes(size - 1) if kind == "malformed" else request.SerializeToString()
+
+    wire.read = read  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        await until(lambda: wire.read_so_far >= WINDOW)
+        await until(lambda: len(backlogs.counted) == WINDOW)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+    assert held < 8 * TRANSPORT_MAX_MESSAGE
+    assert gateway.admission.taken == 0
 
 
 async def test_full_gateway_makes_a_stream_wait_and_refuses_nothing(gateway: Gateway, backlogs: Backlogs) -> None:
