@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.protocol.attestation import Attestation, read_statement
+from gateway.protocol.digests import Kind, digest
 from gateway.protocol.errors import NotCurrentError, NotGrantedError
 from gateway.protocol.offline import OfflineGround
 from gateway.protocol.offline_rules import GROUND_OF_OUTCOME
@@ -27,6 +28,8 @@ class Known:
     part: OpenedPart
     outcome: Outcome
     deferred: bool = False
+    statement_digest: bytes = b""
+    """Of the answer that says so."""
 
 
 def known_of(receipt: receipt_pb2.Receipt, check_id: str) -> Known:
@@ -35,9 +38,17 @@ def known_of(receipt: receipt_pb2.Receipt, check_id: str) -> Known:
     for part in parts:
         for check in part.part.checks:
             if check.check_id == check_id:
-                outcome, deferred = _outcome_of(receipt, part, check_id)
-                return Known(check, part, outcome, deferred)
+                return _known(receipt, part, check)
     raise NotGrantedError(Reason.OFFLINE_NOT_ATTEMPTED, "no such check in the query", region=_region_of(parts))
+
+
+def asked_again(receipt: receipt_pb2.Receipt, dispute_id: bytes) -> Known | None:
+    """What a stored receipt says of the check by which a corrected answer was asked for once more."""
+    for part in map(open_part, receipt.parts):
+        for check in part.part.checks:
+            if check.dispute_id == dispute_id:
+                return _known(receipt, part, check)
+    return None
 
 
 def require_ground(known: Known, waited: float, patience: float) -> OfflineGround:
@@ -63,20 +74,21 @@ _REFUSALS = {
 }
 
 
-def _outcome_of(receipt: receipt_pb2.Receipt, part: OpenedPart, check_id: str) -> tuple[Outcome, bool]:
-    """The outcome of a check of `part`, and whether the gateway goes on asking."""
+def _known(receipt: receipt_pb2.Receipt, part: OpenedPart, check: Check) -> Known:
+    """What a receipt says of a check of `part`, and whether the gateway goes on asking."""
     for item in receipt.statements:
         statement = read_statement(item.proof.statement)
         if not isinstance(statement, Attestation):
             continue
-        if (statement.asked.part_digest, statement.asked.check.check_id) == (part.digest, check_id):
-            return statement.outcome, False
+        if (statement.asked.part_digest, statement.asked.check.check_id) == (part.digest, check.check_id):
+            name = digest(Kind.STATEMENT, item.proof.statement)
+            return Known(check, part, statement.outcome, statement_digest=name)
     for gap in receipt.unavailable:
-        if gap.check_id == check_id:
+        if gap.check_id == check.check_id:
             if gap.reason == Reason.ANSWERS_CONTRADICT:
-                return Outcome.UNDETERMINED, False
-            return Outcome.UNAVAILABLE, int(gap.next_step) == NextStep.DEFERRED
-    return Outcome.REFUSED, False  # what is neither answered nor open is settled by a refusal of its whole part
+                return Known(check, part, Outcome.UNDETERMINED)
+            return Known(check, part, Outcome.UNAVAILABLE, int(gap.next_step) == NextStep.DEFERRED)
+    return Known(check, part, Outcome.REFUSED)  # neither answered nor open: settled by a refusal of its whole part
 
 
 def _region_of(parts: list[OpenedPart]) -> str:

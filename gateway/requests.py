@@ -121,6 +121,13 @@ class Requests:
             derive_leaf_key(evidence_key),
         )
 
+    def asked_again(self, requester: str, statement_digest: bytes) -> RequestKey | None:
+        """The request by which a requester asked once more for an answer that was disputed and corrected."""
+        stored = self._store.dispute(statement_digest)
+        if stored is None or stored.disputed.reverified is None or stored.key.requester != requester:
+            return None
+        return RequestKey(requester, stored.disputed.reverified)
+
     def leaves_of(self, key: RequestKey) -> int:
         """How many leaves the receipt of a request has; 0 if there is no such request."""
         stored = self._store.request(key)

@@ -58,14 +58,17 @@ class TicketRecords:
         """Up to `count` open tickets of a requester, of those opened by leaves after `after_leaf`, in that order."""
         return [self._record(stored) for stored in self._store.open_tickets(requester, after_leaf, count)]
 
-    async def open(self, stored: StoredTicket, subject: Subject, leaf: bytes, judged_by: int) -> bool:
-        """Log that a ticket is opened; False if it was open, or its request has a newer leaf than `judged_by`.
+    async def open(
+        self, stored: StoredTicket, subject: Subject, leaf: bytes, judged_by: int, rests_on: bytes = b""
+    ) -> bool:
+        """Log that a ticket is opened; False if it was open, or what it was judged by is not the newest any more.
 
-        `stored` comes without its state.
+        That is the request's leaf `judged_by`, and the answer with the digest `rests_on`, if there is one. `stored`
+        comes without its state.
         """
         state = receipt_pb2.ReceiptTicket(subject=subject_message(subject))
         written = replace(stored, state=self._sealed(stored, state))
-        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, judged_by)))
+        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, judged_by, rests_on)))
         return not committed.overtaken
 
     async def resolve(self, record: TicketRecord, signed: SignedResult, leaf: bytes) -> bool:

@@ -6,7 +6,8 @@ Invariants:
 
 - The answers judged are those of the requester's own stored request, never of the caller's word; another's request
   and none are alike.
-- A ticket is judged by the newest leaf of its request: an answer that is committed first is judged anew.
+- A ticket is judged by the newest leaf of its request: an answer that is committed first is judged anew. An answer that
+  was corrected and asked for once more counts as the new one says.
 - Each step is released only once its leaf is durable. A ticket is opened once and resolved once; doing either
   again changes nothing, whatever was answered online meanwhile.
 - Staff keys are judged at the time that the leaf bears, as everybody who verifies the receipt will judge them.
@@ -17,11 +18,11 @@ How many leaves this can cost is bounded by the checks of stored requests, each 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.applications import Applications
 from gateway.leaves import LeafStamp
-from gateway.offline_grounds import known_of, require_ground
+from gateway.offline_grounds import Known, asked_again, known_of, require_ground
 from gateway.protocol.errors import (
     ConflictError,
     ForgedError,
@@ -110,26 +111,41 @@ class Tickets:
 
     async def _open(self, key: TicketKey, request: RequestKey, resumed: Resumed, subject: Subject) -> bool:
         """Log the ticket; False if it was opened, or its request answered, meanwhile."""
-        event = self._event(key, resumed, subject)
+        known = self._newest(key.requester, resumed, subject) if subject.check_id else None
+        event = self._event(key, resumed, subject, known)
         grant = read_query(resumed.receipt.query.query).grant_digests[0]
         stored = StoredTicket(key, request.request_id, resumed.query_digest, grant, b"")
         leaf = self._stamp(log_pb2.LogLeaf(offline_ticket=event), self._now(resumed))
-        return await self._records.open(stored, subject, leaf, resumed.leaf_indexes[-1])
+        rests_on = known.statement_digest if known is not None else b""
+        return await self._records.open(stored, subject, leaf, resumed.leaf_indexes[-1], rests_on)
 
-    def _event(self, key: TicketKey, resumed: Resumed, subject: Subject) -> log_pb2.OfflineTicketEvent:
+    def _newest(self, requester: str, resumed: Resumed, subject: Subject) -> Known:
+        """What is known of a check by now, also where its answer was corrected and asked for once more."""
+        known = known_of(resumed.receipt, subject.check_id)
+        while known.statement_digest:
+            request = self._requests.asked_again(requester, known.statement_digest)
+            later = self._requests.find(request) if request is not None else None
+            newer = asked_again(later.receipt, known.statement_digest) if later is not None else None
+            if newer is None:
+                break
+            known = replace(newer, check=known.check, part=known.part)
+        return known
+
+    def _event(
+        self, key: TicketKey, resumed: Resumed, subject: Subject, known: Known | None
+    ) -> log_pb2.OfflineTicketEvent:
         """What the leaf says; refuses what may not be opened."""
         tags = Tags(resumed.leaf_key)
         event = log_pb2.OfflineTicketEvent(
             requester=key.requester, query_tag=tags.query(resumed.query_digest), ticket_tag=tags.ticket(key.ticket_id)
         )
-        if subject.material:
+        if known is None:
             application = application_of(resumed.receipt)
             self._applications.require_offline_only(application, subject.material)
             assert application is not None  # noqa: S101 - require_offline_only refuses none
             event.material, event.region = subject.material, application.region
             event.ground = OfflineGround.OFFLINE_ONLY.value  # type: ignore[assignment]
             return event
-        known = known_of(resumed.receipt, subject.check_id)
         waited = self._now(resumed) - self._requests.recorded_since(resumed)
         event.ground = require_ground(known, waited, self._patience).value  # type: ignore[assignment]
         event.department, event.claim, event.region = known.part.part.department, known.check.claim, known.check.region
@@ -172,4 +188,4 @@ class Tickets:
     def _known_by_now(self, record: TicketRecord) -> Outcome | None:
         if record.subject.material:
             return None
-        return known_of(self._request_of(record).receipt, record.subject.check_id).outcome
+        return self._newest(record.stored.key.requester, self._request_of(record), record.subject).outcome

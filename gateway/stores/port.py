@@ -135,10 +135,14 @@ class StoredTicket:
 
 @dataclass(frozen=True, slots=True)
 class TicketWrite:
-    """A ticket that its entry's leaf opens, by what the request's leaf at `judged_by` says; without it, resolves."""
+    """A ticket that its entry's leaf opens, by what the request's leaf at `judged_by` says; without it, resolves.
+
+    `rests_on` is the digest of the answer that is its ground, if one is: it must not have been asked for once more.
+    """
 
     ticket: StoredTicket
     judged_by: int | None
+    rests_on: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

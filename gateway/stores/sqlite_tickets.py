@@ -16,7 +16,7 @@ _COLUMNS = "requester, ticket_id, request_id, query_digest, grant_digest, state,
 
 
 def is_stale(connection: sqlite3.Connection, write: TicketWrite) -> bool:
-    """Whether the ticket is open already, or its request has a newer leaf; of a result, whether it is not open."""
+    """Whether the ticket is open already, or judged by what is not the newest; of a result, whether it is not open."""
     ticket = write.ticket
     held = find(connection, ticket.key)
     if write.judged_by is None:
@@ -25,7 +25,10 @@ def is_stale(connection: sqlite3.Connection, write: TicketWrite) -> bool:
         "SELECT max(leaf_index) FROM request_leaves WHERE requester = ? AND request_id = ?",
         (ticket.key.requester, ticket.request_id),
     ).fetchone()
-    return held is not None or newest != (write.judged_by,)
+    asked_again = connection.execute(
+        "SELECT 1 FROM disputes WHERE dispute = ? AND reverified IS NOT NULL", (write.rests_on,)
+    ).fetchone()
+    return held is not None or newest != (write.judged_by,) or asked_again is not None
 
 
 def put(connection: sqlite3.Connection, write: TicketWrite, leaf_index: int) -> None:
