@@ -288,6 +288,7 @@ class Client:
         recorded = (
             *(item.leaf for item in receipt.leaves),
             *(item.leaf for ticket in receipt.tickets for item in (ticket.opened, ticket.resolved) if item.leaf),
+            *(item.leaf for each in receipt.disputes for item in (each.leaf, each.resolution_leaf) if item.leaf),
         )
         needed = max((read_leaf(leaf).registry_version for leaf in recorded), default=0)
         if self._registry().version < needed:

@@ -3,8 +3,9 @@
 For each dispute, in order, resting on the registry, answers and leaf key that `receipt` has verified:
 
 1. it is of an answer of the receipt (an attestation), each answer's once;
-2. its leaf is in the query's gateway's log, names that answer, its department, and the query's first grant, and was
-   opened by the query's requester or by a consent issuer; not before the answer was recorded;
+2. its leaf is in the query's gateway's log, under no newer registry than the receipt's, names that answer, its
+   department, and the query's first grant, and was opened by the query's requester or by a consent issuer; not before
+   the answer was recorded;
 3. a resolution is signed by that department, by a key that counted when the log recorded it, and resolves this very
    dispute; its leaf names it and stands behind the dispute's.
 
@@ -152,6 +153,6 @@ def _logged(item: receipt_pb2.LeafProof, registry: Registry, query: Query) -> tu
         for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
     ]
     proof.verify(item.leaf, verifiers, gateway.log_origin)
-    if leaf.gateway != query.gateway:
-        raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of another gateway")
+    if leaf.gateway != query.gateway or leaf.registry_version > registry.version:
+        raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of another gateway, or of a newer registry")
     return leaf, proof.index

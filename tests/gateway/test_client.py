@@ -27,6 +27,7 @@ from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 from heyan.v1 import gateway_service_pb2 as pb
 from tests import federation as fed
 from tests.gateway.conftest import PEER, PLAN, QUESTIONS, Gateway, department_of
+from tests.gateway.disputing import answered
 
 
 class LyingConnection:
@@ -72,6 +73,26 @@ def honest(gateway: Gateway, bend: Callable[[receipt_pb2.Receipt], None] = lambd
         return pb.VerifyResponse(receipt=receipt).SerializeToString()
 
     return answer
+
+
+async def test_registry_by_which_a_dispute_was_recorded_is_fetched_before_it_is_judged(gateway: Gateway) -> None:
+    asked, held = await answered(gateway), [gateway.federation.registry]
+    gateway.federation = gateway.federation.changed(lambda document: document)
+    await asked.open()
+
+    async def answer(_message: bytes) -> bytes:
+        receipt = gateway.pipeline.get(asked.request_id, PEER)
+        gateway.disputes.attach(receipt)
+        return pb.GetVerificationResponse(receipt=receipt).SerializeToString()
+
+    def refresh() -> bool:
+        held.append(gateway.federation.registry)
+        return True
+
+    client = client_of(gateway, answer)
+    client._registry, client._refresh_registry = lambda: held[-1], refresh
+    assert len((await client.get(asked.request_id)).verified.disputes) == 1
+    assert len(held) == 2
 
 
 async def test_honest_gateway_is_believed(gateway: Gateway) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.protocol.attestation import sign_batch, write_proof, write_signed_batch
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.disputes import DisputeGround
-from gateway.protocol.errors import HeyanError, NotGrantedError
+from gateway.protocol.errors import ForgedError, HeyanError, NotGrantedError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import write_leaf
 from gateway.protocol.limits import NONCE_SIZE
@@ -190,6 +190,19 @@ def test_record_that_was_changed_is_refused(bend: Callable[[receipt_pb2.DisputeR
 def test_leaf_of_something_else_proves_no_dispute(leaf: bytes) -> None:
     with refused_receipt():
         verify(record(leaf))
+
+
+def test_dispute_and_resolution_recorded_under_a_newer_registry_are_not_judged_by_an_older_one() -> None:
+    """The newer one may say that the key which signed was stolen."""
+    leaf = log_pb2.LogLeaf.FromString(dispute_leaf())
+    leaf.registry_version += 1
+    with refused(ForgedError, Reason.RECEIPT_INVALID):
+        verify(record(write_leaf(leaf)))
+    statement = attested()
+    newer = log_pb2.LogLeaf.FromString(resolution_leaf(statement))
+    newer.registry_version += 1
+    with refused(ForgedError, Reason.RECEIPT_INVALID):
+        verify(record(dispute_leaf(), statement, write_leaf(newer)))
 
 
 def test_dispute_that_stands_twice_is_refused() -> None:
