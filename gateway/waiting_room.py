@@ -203,8 +203,13 @@ class WaitingRoom:
         self._held.add(waiting.key, waiting.size)
         for grant in waiting.grants:
             self._by_grant.setdefault(grant, set()).add(waiting.key)
-        heappush(self._ends, (waiting.answer_until + AFTER_THE_END, next(self._turns), waiting.key))
+        heappush(self._ends, self._end_of(waiting))
+        if len(self._ends) > 2 * len(self._places) + MOST_STALE:
+            self._ends = sorted(self._end_of(each.waiting) for each in self._places.values() if not each.must_end)
         self._rest(place, FIRST_REST * self._jitter())
+
+    def _end_of(self, waiting: Waiting) -> Turn:
+        return waiting.answer_until + AFTER_THE_END, next(self._turns), waiting.key
 
     def _leave(self, place: _Place) -> None:
         waiting = place.waiting

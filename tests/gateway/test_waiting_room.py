@@ -186,6 +186,18 @@ def test_turns_that_are_no_more_are_swept_out() -> None:
     assert made.rested(LAND) is not None
 
 
+def test_ends_of_requests_that_have_left_are_swept_out_long_before_they_come() -> None:
+    """A department that comes and goes defers and answers thousands of requests, each with its end days away."""
+    made = Room()
+    made.enter(waiting(0))
+    for number in range(1, 3 * MOST_STALE):
+        made.enter(waiting(number))
+        made.room.committed(key(number), None)
+    assert len(made.room._ends) <= MOST_STALE + 4
+    assert made.room.next_due(END + AFTER_THE_END) == waiting(0)
+    assert made.room.next_due(END + AFTER_THE_END) is None
+
+
 # -- room ---------------------------------------------------------------------------------------------------
 
 
