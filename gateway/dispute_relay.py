@@ -20,7 +20,9 @@ from gateway.stores.port import Store
 FIRST_DELAY, LONGEST_DELAY = 1.0, 300.0
 """Seconds until a department is tried again, doubling. A dispute that it refuses waits the longest at once."""
 AT_ONCE = 64
-"""Disputes that one department is brought in a row."""
+LONGEST_TURN = 5.0
+"""Disputes that one department is brought in a row, and seconds after which it is brought no more of them: others wait
+for their next turn until it has had its own."""
 
 BringDispute = Callable[[str, bytes], Awaitable[None]]
 """Brings a department (its SPIFFE ID) a serialized OpenDisputeRequest; returns once it is durable there."""
@@ -76,7 +78,10 @@ class DisputeRelay:
         await asyncio.gather(*(self._bring_to(department, names) for department, names in by_department.items()))
 
     async def _bring_to(self, department: str, names: list[bytes]) -> None:
+        until = self._time() + LONGEST_TURN
         for name in names[:AT_ONCE]:
+            if self._time() > until:
+                return
             stored = self._store.dispute(name)
             if stored is None or stored.disputed.corrected is not None:
                 self.end(name)
