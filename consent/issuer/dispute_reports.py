@@ -55,7 +55,8 @@ class DisputeReporter:
     async def run_once(self) -> None:
         """Bring what waits, as far as it is time to try."""
         loop = asyncio.get_running_loop()
-        for report in await asyncio.to_thread(self._store.unreported, AT_ONCE):
+        pausing = [gateway for gateway, (until, _) in self._paused.items() if loop.time() < until]
+        for report in await asyncio.to_thread(self._store.unreported, AT_ONCE, pausing):
             until, delay = self._paused.get(report.gateway, (0.0, FIRST_DELAY / 2))
             if loop.time() < until:
                 continue

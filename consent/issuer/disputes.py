@@ -56,25 +56,25 @@ class GuardianDisputes:
         Raises MalformedError, ForgedError (EVIDENCE_INVALID) or OverloadedError (TOO_MANY_DISPUTES).
         """
         now = self._clock()
-        grant = self._store.grant_of(unb64url(body.grant, "grant"))
         if body.ground not in DisputeGround.__members__:
             raise MalformedError.at("ground", f"must be one of {', '.join(DisputeGround.__members__)}")
-        if grant is None:
-            raise ForgedError(Reason.EVIDENCE_INVALID, "no such grant")
-        dispute = Dispute(
+        claimed = Dispute(
             opener=self._spiffe_id,
-            requester=grant.requester,
+            requester="",
             request_id=unb64url(body.request_id, "request_id"),
-            gateway=grant.gateway,
+            gateway="",
             department=body.department,
             statement_digest=unb64url(body.statement, "statement"),
             ground=DisputeGround[body.ground],
             issue_time=float(int(now)),
-            grant_digest=grant.digest,
         )
-        dispute.check()
+        claimed.check()  # before the grant is looked for: whether there is one must not show
+        grant = self._store.grant_of(unb64url(body.grant, "grant"))
+        if grant is None:
+            raise ForgedError(Reason.EVIDENCE_INVALID, "no such grant")
+        dispute = replace(claimed, requester=grant.requester, gateway=grant.gateway, grant_digest=grant.digest)
         self._issuer.require_approved(grant.account_id, challenge_of(dispute), assertion_from_json(body.assertion))
-        said = challenge_of(replace(dispute, ground=Ground.RECORD_OUTDATED))  # whichever: an answer is disputed once
+        said = challenge_of(replace(dispute, ground=DisputeGround.RECORD_OUTDATED))  # whichever: an answer is disputed once
         known = self._store.report_of(said)
         if known is not None:
             return known

@@ -13,7 +13,7 @@ A fault of the file is LogUnavailableError, after which nothing of the step is t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -318,10 +318,12 @@ class IssuerStore:
         return self._count("SELECT count(*) FROM reports WHERE jti = ?", jti)
 
     @_alone
-    def unreported(self, most: int) -> tuple[StoredReport, ...]:
-        """Reports that no gateway has taken or refused, the oldest first."""
-        query = "SELECT said, jti, gateway, report FROM reports WHERE ended IS NULL ORDER BY made LIMIT ?"
-        return tuple(StoredReport(*row) for row in self._db.execute(query, (most,)))
+    def unreported(self, most: int, besides: Collection[str] = ()) -> tuple[StoredReport, ...]:
+        """Reports that no gateway has taken or refused, the oldest first, leaving out those for `besides`."""
+        others = ", ".join("?" * len(besides))
+        named = f"ended IS NULL AND gateway NOT IN ({others})"
+        query = f"SELECT said, jti, gateway, report FROM reports WHERE {named} ORDER BY made LIMIT ?"  # noqa: S608
+        return tuple(StoredReport(*row) for row in self._db.execute(query, (*besides, most)))
 
     @_alone
     def end_report(self, said: bytes, now: float, refusal: str | None) -> None:

@@ -20,7 +20,7 @@ from gateway.protocol.disputes import Dispute, DisputeGround
 from gateway.protocol.errors import NotGrantedError, UnreachableError
 from gateway.protocol.reasons import Reason
 from tests.consent.issuers import OTHER_CHILD, Issuer
-from tests.federation import DEPARTMENTS, GATEWAY, ISSUER, ORIGIN, REQUESTER, RP_ID
+from tests.federation import DEPARTMENTS, GATEWAY, ISSUER, ORIGIN, OTHER_GATEWAY, REQUESTER, RP_ID
 
 POLICE = next(iter(DEPARTMENTS.values()))
 
@@ -81,6 +81,12 @@ def test_dispute_by_anybody_elses_passkey_is_refused(desk, refused):
 def test_dispute_of_no_grant_looks_like_one_of_anothers(desk, refused):
     with refused(Reason.EVIDENCE_INVALID):
         desk.disputes.dispute(desk.body(desk.dispute(grant_digest=bytes(32))))
+
+
+def test_whether_there_is_a_grant_does_not_show_by_what_else_is_wrong(desk, refused):
+    for grant in (desk.grant.digest, bytes(32)):
+        with refused(Reason.MESSAGE_MALFORMED):
+            desk.disputes.dispute(desk.body(grant=b64url(grant), request_id=b64url(bytes(40))))
 
 
 @pytest.mark.parametrize(
@@ -205,3 +211,14 @@ async def test_refusal_that_a_newer_registry_may_mend_is_not_for_good(desk, repo
     reporter.answer = NotGrantedError(Reason.DISPUTE_INVALID)
     await reporter.run_once()
     assert len(desk.issuer.store.unreported(9)) == 1
+
+
+async def test_gateway_that_is_away_keeps_no_report_from_another_gateway(desk, reporter, monkeypatch):
+    monkeypatch.setattr(dispute_reports, "AT_ONCE", 2)
+    for number in range(3):
+        desk.disputes.dispute(desk.body(desk.dispute(statement_digest=bytes([number]) * 32)))
+    desk.issuer.store.put_report(StoredReport(b"s" * 32, desk.grant.claims.jti, OTHER_GATEWAY, "report"), 2e9)
+    reporter.answer = UnreachableError(Reason.PEER_UNREACHABLE)
+    for _ in range(2):
+        await reporter.run_once()
+    assert [report.gateway for report in reporter.reported] == [GATEWAY, OTHER_GATEWAY]
