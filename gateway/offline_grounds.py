@@ -54,7 +54,7 @@ def asked_again(receipt: receipt_pb2.Receipt, dispute_id: bytes) -> Known | None
 def require_ground(known: Known, waited: float, patience: float) -> OfflineGround:
     """The ground on which a ticket for a check may be opened; `waited` is the seconds since it was first asked.
 
-    Raises NotGrantedError or NotCurrentError, one reason each.
+    Raises NotGrantedError or NotCurrentError.
     """
     region = known.check.region
     refused = _REFUSALS.get(known.outcome)
@@ -68,8 +68,8 @@ def require_ground(known: Known, waited: float, patience: float) -> OfflineGroun
 
 
 _REFUSALS = {
-    Outcome.YES: Reason.OFFLINE_ANSWERED_YES,
-    Outcome.NO: Reason.OFFLINE_ANSWERED_NO,
+    Outcome.YES: Reason.OFFLINE_ANSWERED,
+    Outcome.NO: Reason.OFFLINE_ANSWERED,
     Outcome.REFUSED: Reason.OFFLINE_DEPARTMENT_REFUSED,
 }
 

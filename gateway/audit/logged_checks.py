@@ -35,8 +35,7 @@ _REQUESTERS = f"spiffe://{TRUST_DOMAIN}/{PartyRole.REQUESTER.value}/"
 
 _NO_PAPER = frozenset(
     {
-        Reason.OFFLINE_ANSWERED_YES,
-        Reason.OFFLINE_ANSWERED_NO,
+        Reason.OFFLINE_ANSWERED,
         Reason.OFFLINE_NOT_ATTEMPTED,
         Reason.OFFLINE_DEPARTMENT_REFUSED,
         Reason.OFFLINE_TOO_EARLY,

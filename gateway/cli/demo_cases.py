@@ -106,7 +106,7 @@ class Cases:
         )
         text = OFFLINE_REASON_TEXTS[OfflineReason.ORIGINAL_SEEN]
         self._say(f"staff signs {OfflineReason.ORIGINAL_SEEN.name}, {text.zh}; it stands in log and receipt")
-        return refused is Reason.OFFLINE_ANSWERED_YES and resolved.ticket.resolution is not None
+        return refused is Reason.OFFLINE_ANSWERED and resolved.ticket.resolution is not None
 
     async def closed(self, truth: Truth) -> bool:
         """Outside its window a county takes no application, and says when it will."""

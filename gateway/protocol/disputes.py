@@ -175,16 +175,15 @@ def require_reverifiable(
     """Hold a check that names a dispute against that dispute: asked once more, by the same requester, and only that.
 
     Raises NotGrantedError: DISPUTE_UNKNOWN, alike for none and for another's; DISPUTE_OTHER_QUESTION for any other
-    claim, region, parameter, subject or grant; DISPUTE_OPEN, DISPUTE_UPHELD, DISPUTE_SPENT.
+    claim, region, parameter, subject or grant; DISPUTE_NOT_CORRECTED, alike while it is
+    open and where the answer was upheld, because refusals are logged; DISPUTE_SPENT.
     """
     if disputed is None or (disputed.department, disputed.requester) != (department, requester):
         raise NotGrantedError(Reason.DISPUTE_UNKNOWN)
     if question_of(check) != disputed.question:
         raise NotGrantedError(Reason.DISPUTE_OTHER_QUESTION)
-    if disputed.corrected is None:
-        raise NotGrantedError(Reason.DISPUTE_OPEN)
     if not disputed.corrected:
-        raise NotGrantedError(Reason.DISPUTE_UPHELD)
+        raise NotGrantedError(Reason.DISPUTE_NOT_CORRECTED)
     if disputed.reverified not in (None, request_id):
         raise NotGrantedError(Reason.DISPUTE_SPENT)
 

@@ -75,13 +75,11 @@ class Reason(StrEnum):
     TOO_MANY_DISPUTES = "TOO_MANY_DISPUTES"
     DISPUTE_UNKNOWN = "DISPUTE_UNKNOWN"
     DISPUTE_OTHER_QUESTION = "DISPUTE_OTHER_QUESTION"
-    DISPUTE_OPEN = "DISPUTE_OPEN"
-    DISPUTE_UPHELD = "DISPUTE_UPHELD"
+    DISPUTE_NOT_CORRECTED = "DISPUTE_NOT_CORRECTED"  # open or upheld: refusals are logged, what became of it is not
     DISPUTE_SPENT = "DISPUTE_SPENT"
     DISPUTE_RESOLVED = "DISPUTE_RESOLVED"
     # paper, where nothing can be told online
-    OFFLINE_ANSWERED_YES = "OFFLINE_ANSWERED_YES"
-    OFFLINE_ANSWERED_NO = "OFFLINE_ANSWERED_NO"
+    OFFLINE_ANSWERED = "OFFLINE_ANSWERED"  # YES or NO alike: the log has refusals by county, and no outcomes
     OFFLINE_NOT_ATTEMPTED = "OFFLINE_NOT_ATTEMPTED"
     OFFLINE_DEPARTMENT_REFUSED = "OFFLINE_DEPARTMENT_REFUSED"
     OFFLINE_TOO_EARLY = "OFFLINE_TOO_EARLY"
@@ -324,13 +322,9 @@ _TEXTS: dict[Reason, Text] = {
         "服务正在重启。请重试。",
         "The service is restarting. Try again.",
     ),
-    Reason.OFFLINE_ANSWERED_YES: Text(
-        "该事项已线上核验通过，不得再要求提交纸质材料。请直接采用线上结果。",
-        "This was verified online, and holds: paper must not be asked for. Take the online answer.",
-    ),
-    Reason.OFFLINE_ANSWERED_NO: Text(
-        "该事项线上核验的结果为“否”，不能改由线下核验代替。如认为结果有误，请提出异议。",
-        "The online answer is no, which paper does not replace. If it is wrong, dispute it.",
+    Reason.OFFLINE_ANSWERED: Text(
+        "该事项已有线上核验结果，不得改由线下核验代替。请采用线上结果；如认为结果有误，请提出异议。",
+        "This was verified online, and paper does not replace the answer. Take it; if it is wrong, dispute it.",
     ),
     Reason.OFFLINE_NOT_ATTEMPTED: Text(
         "该请求中没有对此事项的线上核验记录。应核尽核：请先线上核验。",
@@ -395,13 +389,10 @@ _TEXTS: dict[Reason, Text] = {
         "What is asked again after a correction must be just what was disputed: the same claim, region, parameters, "
         "subjects and grants. Use the same consent.",
     ),
-    Reason.DISPUTE_OPEN: Text(
-        "部门尚未处理完该异议。处理完毕后再重新核验。",
-        "The department has not resolved the dispute yet. Verify again once it has.",
-    ),
-    Reason.DISPUTE_UPHELD: Text(
-        "部门经核查维持原答复，不能免扣次数重新核验。",
-        "The department looked into it and upheld its answer, so it is not asked again without a use.",
+    Reason.DISPUTE_NOT_CORRECTED: Text(
+        "部门尚未更正该答复，不能免扣次数重新核验。处理情况见原请求的回执。",
+        "The department has not corrected the answer, so it is not asked again without a use. What became of the "
+        "dispute so far is in the receipt of the disputed query.",
     ),
     Reason.DISPUTE_SPENT: Text(
         "该异议更正后的重新核验机会已经用过。",

@@ -35,8 +35,8 @@ def books() -> Books:
     made.open_ticket("second", OfflineGround.UNAVAILABLE)
     made.open_ticket("paper only", OfflineGround.OFFLINE_ONLY)
     made.resolve_ticket("first")
-    made.refuse("OFFLINE_ANSWERED_YES", OPEN, region=FURONG)
-    made.refuse("OFFLINE_ANSWERED_YES", OPEN, region=FURONG)
+    made.refuse("OFFLINE_ANSWERED", OPEN, region=FURONG)
+    made.refuse("OFFLINE_ANSWERED", OPEN, region=FURONG)
     made.refuse("OFFLINE_TOO_EARLY", OPEN, region=YUELU)
     made.resolve_ticket("second", at=MIDNIGHT + 5 * 86_400)
     return made
@@ -49,7 +49,7 @@ async def test_tickets_and_refused_requests_are_counted_by_county(books: Books) 
     assert {
         reason: count for (status, reason), count in assessment.total.reasons.items() if status == "OFFLINE_REFUSED"
     } == {
-        "OFFLINE_ANSWERED_YES": 2,
+        "OFFLINE_ANSWERED": 2,
         "OFFLINE_TOO_EARLY": 1,
     }
     assert [reason for status, reason in assessment.total.reasons if status == "OFFLINE_ALLOWED"] == [
@@ -75,7 +75,7 @@ async def test_requester_is_held_to_what_it_asked_on_paper_wherever_that_was(boo
 
 
 async def test_refusals_in_a_summary_count_too_though_it_names_no_method(books: Books) -> None:
-    counts = [log_pb2.ReasonCount(reason="OFFLINE_ANSWERED_YES", count=90, region=FURONG)]
+    counts = [log_pb2.ReasonCount(reason="OFFLINE_ANSWERED", count=90, region=FURONG)]
     event = log_pb2.RefusalSummaryEvent(peer=fed.REQUESTER, counts=counts, digests_root=bytes(32))
     books.append(log_pb2.LogLeaf(refusal_summary=event))
     assert of(await assessed(books), FURONG)["refused"] == (92, 95)

@@ -27,7 +27,7 @@ async def test_paper_that_was_allowed_refused_and_resolved_is_told_of_the_county
     await desk.opened(another)  # the same ticket
     verified, _ = await desk.asked(Outcome.YES)
     for _ in range(2):
-        assert await told(door.open(verified)) == Reason.OFFLINE_ANSWERED_YES
+        assert await told(door.open(verified)) == Reason.OFFLINE_ANSWERED
     silent, _ = await desk.asked(Outcome.UNAVAILABLE)
     assert await told(door.open(silent)) == Reason.OFFLINE_TOO_EARLY
     assessment = await assessed(gateway)
@@ -38,7 +38,7 @@ async def test_paper_that_was_allowed_refused_and_resolved_is_told_of_the_county
     }
     assert assessment.lines[0].reasons == {
         ("OFFLINE_ALLOWED", "UNDETERMINED"): 2,
-        ("OFFLINE_REFUSED", "OFFLINE_ANSWERED_YES"): 2,
+        ("OFFLINE_REFUSED", "OFFLINE_ANSWERED"): 2,
         ("OFFLINE_REFUSED", "OFFLINE_TOO_EARLY"): 1,
         ("UNAVAILABLE", "DEPARTMENT_UNREACHABLE"): 1,
     }
@@ -49,6 +49,6 @@ async def test_refused_request_for_paper_in_a_summary_is_still_counted(gateway: 
     door = OfflineDoor(desk)
     verified, _ = await desk.asked(Outcome.YES)
     for _ in range(70):
-        assert await told(door.open(verified)) == Reason.OFFLINE_ANSWERED_YES
+        assert await told(door.open(verified)) == Reason.OFFLINE_ANSWERED
     await door._refusals.flush(everything=True)
     assert paper(await assessed(gateway))["offline_refused"] == (70, 70)

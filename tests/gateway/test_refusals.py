@@ -127,13 +127,13 @@ async def test_refusals_are_told_apart_by_county_alone_and_in_summaries(
     log.start()
     for number in range(SINGLE_LEAVES + 6):
         region = ("430102", "430104", "")[number % 3]
-        error = NotGrantedError(Reason.OFFLINE_ANSWERED_YES, region=region)
+        error = NotGrantedError(Reason.OFFLINE_ANSWERED, region=region)
         await refusals.record(PEER, METHOD, error, b"%d" % number)
     await refusals.flush(everything=True)
     leaves = [read_leaf(data) for data in store.leaves(0, 1000)]
     assert [leaf.refusal.region for leaf in leaves[:3]] == ["430102", "430104", ""]
     counts = [(item.reason, item.region, item.count) for item in leaves[-1].refusal_summary.counts]
-    assert counts == [("OFFLINE_ANSWERED_YES", region, 2) for region in ("", "430102", "430104")]
+    assert counts == [("OFFLINE_ANSWERED", region, 2) for region in ("", "430102", "430104")]
     await log.stop()
     store.close()
 

@@ -93,14 +93,14 @@ async def test_two_reverifications_at_once_release_one_answer(gateway: Gateway) 
 async def test_reverification_before_the_resolution_is_refused(gateway: Gateway) -> None:
     asked = await answered(gateway)
     dispute_id = await asked.open()
-    with refused(NotGrantedError, Reason.DISPUTE_OPEN):
+    with refused(NotGrantedError, Reason.DISPUTE_NOT_CORRECTED):
         await gateway.send(asking(asked, again(dispute_id)))
 
 
 async def test_reverification_of_what_was_upheld_is_refused(gateway: Gateway) -> None:
     asked = await answered(gateway)
     dispute_id = await asked.resolved(ResolutionReason.RECORD_CONFIRMED)
-    with refused(NotGrantedError, Reason.DISPUTE_UPHELD):
+    with refused(NotGrantedError, Reason.DISPUTE_NOT_CORRECTED):
         await gateway.send(asking(asked, again(dispute_id)))
 
 

@@ -128,8 +128,8 @@ async def test_answer_that_comes_later_stands_beside_the_ticket(desk: OfflineDes
 @pytest.mark.parametrize(
     ("outcome", "reason"),
     [
-        (Outcome.YES, Reason.OFFLINE_ANSWERED_YES),
-        (Outcome.NO, Reason.OFFLINE_ANSWERED_NO),
+        (Outcome.YES, Reason.OFFLINE_ANSWERED),
+        (Outcome.NO, Reason.OFFLINE_ANSWERED),
         (Outcome.REFUSED, Reason.OFFLINE_DEPARTMENT_REFUSED),
         (Outcome.UNAVAILABLE, Reason.OFFLINE_TOO_EARLY),
     ],
@@ -143,6 +143,20 @@ async def test_ticket_for_what_was_told_or_may_still_be_told_is_refused_and_logg
     refusal = last_refusal(desk)
     assert (refusal.peer, refusal.reason, refusal.region) == (fed.REQUESTER, reason, fed.REGION)
     assert refusal.method == "/heyan.v1.OfflineService/OpenOfflineTicket"
+
+
+async def test_refusal_of_paper_tells_the_log_nothing_of_whether_the_answer_was_yes_or_no(
+    desk: OfflineDesk, door: OfflineDoor
+) -> None:
+    """In a county with one application on a day, whoever reads the log or counts reasons would know its answer."""
+    refusals = []
+    for outcome in (Outcome.YES, Outcome.NO):
+        request_id, _ = await desk.asked(outcome)
+        await told(door.open(request_id))
+        refusal = last_refusal(desk)
+        refusal.ClearField("message_digest")
+        refusals.append(refusal)
+    assert refusals[0] == refusals[1]
 
 
 async def test_ticket_without_an_online_attempt_is_refused_and_logged(desk: OfflineDesk, door: OfflineDoor) -> None:
@@ -227,7 +241,7 @@ async def test_answer_committed_while_the_ticket_is_judged_is_judged_anew(desk: 
         return await append(entry)
 
     gateway.log.append = slip_in  # type: ignore[method-assign]
-    assert await told(desk.open(request_id)) == Reason.OFFLINE_ANSWERED_YES
+    assert await told(desk.open(request_id)) == Reason.OFFLINE_ANSWERED
     assert not desk.events("offline_ticket")
 
 

@@ -88,14 +88,14 @@ async def test_the_same_reverification_asked_again_is_answered_alike(case: Case)
 async def test_reverification_before_the_resolution_is_refused(case: Case) -> None:
     assert await case.desk.outcomes(again(case)) == ["DISPUTE_UNKNOWN"]
     await case.receive()
-    assert await case.desk.outcomes(again(case)) == ["DISPUTE_OPEN"]
+    assert await case.desk.outcomes(again(case)) == ["DISPUTE_NOT_CORRECTED"]
     decide(case.desk.journal, case.dispute_id, ResolutionReason.RECORD_UPDATED, NOW)
-    assert await case.desk.outcomes(again(case)) == ["DISPUTE_OPEN"], "what is not signed binds nobody"
+    assert await case.desk.outcomes(again(case)) == ["DISPUTE_NOT_CORRECTED"], "what is not signed binds nobody"
 
 
 async def test_reverification_after_upheld_is_refused(case: Case) -> None:
     await case.resolve(ResolutionReason.RECORD_CONFIRMED)
-    assert await case.desk.outcomes(again(case)) == ["DISPUTE_UPHELD"]
+    assert await case.desk.outcomes(again(case)) == ["DISPUTE_NOT_CORRECTED"]
 
 
 @pytest.mark.parametrize(
