@@ -3,7 +3,7 @@
 CSV has a header with the column `family` and, where wanted, `consent` (path of a consent file, beside the batch if it
 is relative) and `group` (empty: the one that the application states; open: whichever the answers support). JSON lines
 are objects with these names; others are passed over, so that truth.jsonl is a batch. A key of a family is short and
-plain: it stands in the results, which a spreadsheet opens, so it may neither begin a formula nor be the number of an
+plain: it stands in the results, which a spreadsheet opens, so it may neither begin a formula nor hold the number of an
 identity document.
 """
 
@@ -31,7 +31,7 @@ _LONGEST_LINE = 64 << 10
 OPEN = "open"
 COLUMNS = ("family", "consent", "group")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_LIKE_AN_IDENTITY_NUMBER = re.compile(r"\d{15}(\d{2}[\dXx])?")
+_LIKE_AN_IDENTITY_NUMBER = re.compile(r"(?<!\d)\d{15}(\d{2}[\dXx])?(?!\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def read_batch(file: Path) -> Iterator[Line | FieldViolation]:
 def _line(folder: Path, number: int, record: _Record) -> Line | FieldViolation:
     if not _KEY.fullmatch(record.family):
         return _at(number, "family must be 1 to 64 letters, digits, '_', '.' or '-', and begin with a letter or digit")
-    if _LIKE_AN_IDENTITY_NUMBER.fullmatch(record.family):
-        return _at(number, "family must not be the number of an identity document: it would stand in the results")
+    if _LIKE_AN_IDENTITY_NUMBER.search(record.family):
+        return _at(number, "family must not hold the number of an identity document: it would stand in the results")
     group = record.group or ""
     if group not in {"", OPEN, *Group}:
         return _at(number, f"group must be empty, {OPEN} or one of " + ", ".join(Group))

@@ -44,12 +44,27 @@ def test_key_that_would_do_harm_in_a_spreadsheet_or_name_somebody_is_refused(tmp
     assert not any(key.strip() in item.description for item in told)
 
 
-@pytest.mark.parametrize("number", ["439900201809010016", "43990020180901001X", "439900180901001"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "439900201809010016",
+        "43990020180901001X",
+        "439900180901001",
+        "F439900201809010016",
+        "zhang-43990020180901001x.2027",
+        "439900180901001_1",
+    ],
+)
 def test_identity_number_is_no_key_and_is_not_repeated(tmp_path: Path, number: str) -> None:
     (told,) = lines_of(tmp_path, f"family\n{number}\n")
     assert isinstance(told, FieldViolation)
     assert "identity document" in told.description
     assert number not in f"{told.field}{told.description}"
+
+
+@pytest.mark.parametrize("key", ["F000001", "2027-4301-000123", "20270901430102000123", "4399002018090100"])
+def test_number_of_an_application_is_a_key(tmp_path: Path, key: str) -> None:
+    assert lines_of(tmp_path, f"family\n{key}\n") == [Line(2, key, None, "")]
 
 
 def test_every_bad_line_is_told(tmp_path: Path) -> None:
