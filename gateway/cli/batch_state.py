@@ -183,7 +183,7 @@ class BatchState:
             )
 
     def save_outcomes(self, outcomes: Iterable[BatchOutcome]) -> None:
-        """Keep what became of items; the queries of those that are done are erased."""
+        """Keep what became of items; the queries of those that are done are erased, from the side file too."""
         with self._transaction():
             for each in outcomes:
                 self._connection.execute(
@@ -194,6 +194,8 @@ class BatchState:
                     self._connection.execute(
                         "UPDATE items SET consent = NULL, submission = NULL WHERE line = ?", (each.line,)
                     )
+        with self._readable():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # it holds what was erased
 
     # -- telling ------------------------------------------------------------------------------------------------
 

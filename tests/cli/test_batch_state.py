@@ -114,6 +114,16 @@ def test_answered_application_leaves_nothing_of_a_person(tmp_path: Path) -> None
     assert b"of a person" not in data
 
 
+def test_answered_application_leaves_nothing_of_a_person_in_the_side_file_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    """Nor in that of one that is killed then: nobody closes the file."""
+    with BatchState(tmp_path / "state", WHOSE) as state:
+        fill(state)
+        state.save_prepared([prepared(1)])
+        state.save_outcomes([Outcome(1, "OK", is_open=False)])
+        for file in tmp_path.iterdir():
+            assert b"of a person" not in file.read_bytes()
+
+
 @pytest.mark.parametrize("field", ["input", "federation", "folder", "requester"])
 def test_state_of_another_batch_is_refused(tmp_path: Path, field: str) -> None:
     file = tmp_path / "state"
