@@ -2,7 +2,8 @@
 
 - An account holds a person and their children in plain: the issuer knows them anyway, it is their app.
 - A grant's row holds no person: account, requester, digest, status index, and what a co-resident's grant must repeat.
-- A draft holds salts; approving or expiry deletes it, so that no salt outlives the private consent file's making.
+- A draft holds salts; approving or expiry deletes it, so that no salt outlives the private consent file's making by
+  more than the time until the next purge, which empties SQLite's side file.
 - `take_draft` gives a draft to one caller only. Accounts, grants and withdrawals are durable when their method
   returns (synchronous=FULL for their transaction); a draft may be lost with the power, and is then made again.
 
@@ -261,6 +262,7 @@ class IssuerStore:
             )
             self._db.execute("DELETE FROM grants WHERE expires < ?", (now - KEEP_EXPIRED_GRANTS,))
             self._db.execute("DELETE FROM reports WHERE ended IS NOT NULL AND jti NOT IN (SELECT jti FROM grants)")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the side file holds what was deleted
 
     # -- grants ---------------------------------------------------------------------------------------------
 
@@ -348,6 +350,7 @@ def _open(path: Path) -> Database:
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: salts
     db = Database(connection)
     migrations.apply(db)
     return db

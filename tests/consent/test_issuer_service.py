@@ -328,6 +328,17 @@ def test_no_salt_and_no_consent_outlives_its_making(issuer, tmp_path):
     assert draft.draft.encode() not in text
 
 
+def test_no_salt_outlives_the_next_purge_in_the_issuers_files(issuer, tmp_path):
+    """Not in a free page, and not in the side file, of a process that goes on."""
+    draft = issuer.service.draft(issuer.body())
+    issuer.service.purge()  # a draft that waits is in the file itself by now
+    salts = issuer.service.approve(draft.draft, issuer.assertion(draft)).salts.values()
+    issuer.service.purge()
+    data = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert draft.draft.encode() not in data
+    assert not any(salt in data for salt in salts)
+
+
 def test_expired_grants_are_deleted(issuer):
     consent = issuer.issue()
     issuer.now += 99 * DAY
