@@ -74,7 +74,8 @@ class GuardianDisputes:
             raise ForgedError(Reason.EVIDENCE_INVALID, "no such grant")
         dispute = replace(claimed, requester=grant.requester, gateway=grant.gateway, grant_digest=grant.digest)
         self._issuer.require_approved(grant.account_id, challenge_of(dispute), assertion_from_json(body.assertion))
-        said = challenge_of(replace(dispute, ground=DisputeGround.RECORD_OUTDATED))  # whichever: an answer is disputed once
+        # Whichever ground: an answer is disputed once.
+        said = challenge_of(replace(dispute, ground=DisputeGround.RECORD_OUTDATED))
         known = self._store.report_of(said)
         if known is not None:
             return known

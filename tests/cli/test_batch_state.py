@@ -119,7 +119,7 @@ def test_answered_application_leaves_nothing_of_a_person_in_the_side_file_of_a_r
     with BatchState(tmp_path / "state", WHOSE) as state:
         fill(state)
         state.save_prepared([prepared(1)])
-        state.save_outcomes([Outcome(1, "OK", is_open=False)])
+        state.save_outcomes([BatchOutcome(1, "OK", is_open=False)])
         for file in tmp_path.iterdir():
             assert b"of a person" not in file.read_bytes()
 
