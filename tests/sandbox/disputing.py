@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from consent.dispute import sign_report
@@ -66,7 +68,9 @@ class Case:
     async def resolve(self, reason: ResolutionReason = ResolutionReason.RECORD_UPDATED) -> None:
         """Receive, decide and sign."""
         await self.receive()
-        decide(self.desk.journal, self.dispute_id, reason, self.desk.world.now)
+        # On the thread on which a serving node has the journal.
+        work = partial(decide, self.desk.journal, self.dispute_id, reason, self.desk.world.now)
+        await asyncio.get_running_loop().run_in_executor(self.desk.thread, work)
         assert await self.desk.disputes.sign_decided() == 1
 
 

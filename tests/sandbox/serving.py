@@ -121,7 +121,9 @@ class Stream:
         return from_rpc_error(ended.value).reason
 
 
-async def until(condition) -> None:
+async def until(condition, thread=None) -> None:
+    """Wait for a condition, told on `thread`: what is the journal's only on the one on which the node uses it."""
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - nobody tells
+        while not (condition() if thread is None else await loop.run_in_executor(thread, condition)):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)

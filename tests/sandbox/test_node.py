@@ -176,7 +176,7 @@ async def test_a_gateway_that_does_not_read_holds_up_no_other(served):
     consent = served.world.consent(gateway=OTHER_GATEWAY)
     async with served.stream() as stalled, served.stream(OTHER_GATEWAY) as other:
         flood = asyncio.create_task(send(stalled, [pb.Ask(ask_id=number) for number in range(5000)]))
-        await until(lambda: served.desk.journal.debt(GATEWAY.uri).statements >= 256)
+        await until(lambda: served.desk.journal.debt(GATEWAY.uri).statements >= 256, served.desk.thread)
         await other.ask(served.world.ask(consent, gateway=OTHER_GATEWAY.uri))
         assert told(await other.read(), served.world) == [["YES", "YES"]]
         flood.cancel()
@@ -226,7 +226,7 @@ async def test_what_was_not_acknowledged_is_sent_again_when_the_gateway_comes_ba
         (second,) = await stream.read_until(1)
         batch = read_signed_batch(first.batch).digest
         await stream.acknowledge(served.world.acknowledgement(batch, 2))
-        await until(lambda: len(served.desk.journal.unacknowledged(GATEWAY.uri)) == 1)
+        await until(lambda: len(served.desk.journal.unacknowledged(GATEWAY.uri)) == 1, served.desk.thread)
     async with served.stream() as stream:
         await stream.ask(served.world.ask(ask_id=7))
         again, fresh = await stream.read(), await stream.read()
@@ -244,7 +244,7 @@ async def test_an_answer_whose_gateway_vanished_is_owed(served):
         await stream.ask(served.world.ask())
         await until(lambda: served.desk.register.asked)
         stream.call.cancel()
-    await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri))
+    await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri), served.desk.thread)
     async with served.stream() as stream:
         assert (await stream.read()).recovered
 

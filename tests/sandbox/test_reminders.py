@@ -38,7 +38,7 @@ async def test_batch_that_is_owed_for_long_is_sent_again_on_the_open_stream(serv
         assert again.recovered
         assert again.batch == first.batch
         await stream.acknowledge(served.world.acknowledgement(read_signed_batch(again.batch).digest, 2))
-        await until(lambda: len(served.desk.journal.unacknowledged(GATEWAY.uri)) == 1)
+        await until(lambda: len(served.desk.journal.unacknowledged(GATEWAY.uri)) == 1, served.desk.thread)
 
 
 async def test_reminder_is_repeated_only_after_another_while(served, monkeypatch):
@@ -76,7 +76,7 @@ async def test_acknowledgement_lost_by_a_failing_journal_is_asked_for_again(serv
         again = await stream.read()
         assert (again.recovered, read_signed_batch(again.batch).digest) == (True, batch)
         await stream.acknowledge(served.world.acknowledgement(batch, 2))
-        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == ())
+        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == (), served.desk.thread)
 
 
 async def test_gateway_that_owes_nothing_is_not_reminded(served):
@@ -84,7 +84,7 @@ async def test_gateway_that_owes_nothing_is_not_reminded(served):
         await stream.ask(served.world.ask())
         batch = read_signed_batch((await stream.read()).batch).digest
         await stream.acknowledge(served.world.acknowledgement(batch, 2))
-        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == ())
+        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == (), served.desk.thread)
         served.world.now += streams.REMIND_AGE + 1
         await stream.ask(served.world.ask(ask_id=8))
         assert not (await stream.read()).recovered
@@ -101,7 +101,7 @@ async def test_resolution_that_nobody_asked_for_is_sent_on_the_open_stream(serve
         (reply,) = sent.replies
         assert read_resolution(reply.statements[0].statement).statement_digest == case.dispute_id
         await stream.acknowledge(served.world.acknowledgement(read_signed_batch(sent.batch).digest, 1, first=2))
-        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == ())
+        await until(lambda: served.desk.journal.unacknowledged(GATEWAY.uri) == (), served.desk.thread)
 
 
 async def test_resolution_that_was_not_acknowledged_is_sent_again_when_the_stream_opens_anew(served):
