@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.protocol.offline import Ground, Subject
+from gateway.protocol.offline import OfflineGround, Subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry
@@ -49,11 +49,11 @@ async def test_paper_is_asked_for_where_the_corrected_answer_is_not_asked_for_or
     desk: OfflineDesk,
 ) -> None:
     asked, _ = await corrected(desk.gateway)
-    assert (await desk.opened(asked.request_id, SUBJECT)).ground is Ground.UNDETERMINED
+    assert (await desk.opened(asked.request_id, SUBJECT)).ground is OfflineGround.UNDETERMINED
     asked, dispute_id = await corrected(desk.gateway)
     again = await ask_again(asked, dispute_id, Outcome.UNDETERMINED)
-    assert (await desk.opened(asked.request_id, SUBJECT)).ground is Ground.UNDETERMINED
-    assert (await desk.opened(again.request_id, SUBJECT)).ground is Ground.UNDETERMINED
+    assert (await desk.opened(asked.request_id, SUBJECT)).ground is OfflineGround.UNDETERMINED
+    assert (await desk.opened(again.request_id, SUBJECT)).ground is OfflineGround.UNDETERMINED
 
 
 async def test_paper_after_a_second_correction_is_judged_by_the_last_answer(desk: OfflineDesk) -> None:
