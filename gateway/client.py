@@ -44,6 +44,7 @@ from gateway.protocol.presentation import Submission, write_submission
 from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT, VerifiedReceipt, verify_receipt
+from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.receipt_rows import Answer
 from gateway.protocol.registry import Registry
 from gateway.rules.bundle import read_bundle
@@ -285,11 +286,7 @@ class Client:
 
     def checked(self, receipt: receipt_pb2.Receipt) -> Verification:
         """What a receipt of ours proves, by the registry that its leaves need; ForgedError if it does not hold."""
-        recorded = (
-            *(item.leaf for item in receipt.leaves),
-            *(item.leaf for ticket in receipt.tickets for item in (ticket.opened, ticket.resolved) if item.leaf),
-            *(item.leaf for each in receipt.disputes for item in (each.leaf, each.resolution_leaf) if item.leaf),
-        )
+        recorded = (item.leaf for item in leaf_proofs(receipt))
         needed = max((read_leaf(leaf).registry_version for leaf in recorded), default=0)
         if self._registry().version < needed:
             self._refresh_registry()

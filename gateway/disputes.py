@@ -37,8 +37,10 @@ from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags, log_time, read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import read_signed_query
+from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import Check, read_query
 from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.resolutions import ResolutionOutcome, is_resolution, read_resolution
 from gateway.requests import Requests, Resumed
 from gateway.stores.port import Entry, RequestKey, Store, StoredDispute, StoredResolution
@@ -207,16 +209,19 @@ class Disputes:
             )
 
     def attach(self, receipt: receipt_pb2.Receipt) -> None:
-        """Add to a receipt the disputes of its answers, with their leaves proven under the newest head."""
-        head = self._log.head()
+        """Add to a receipt the disputes of its answers; all of its leaves are then proven under the newest head."""
+        digests = (digest(Kind.STATEMENT, item.proof.statement) for item in receipt.statements)
+        found = [stored for each in digests if (stored := self._store.dispute(each)) is not None]
+        if not found:
+            return
+        head = self._log.head()  # after what it must cover was read
+        for item in leaf_proofs(receipt):
+            item.proof = self._log.prove(parse_proof(item.proof.encode()).index, head)
 
         def proven(index: int) -> receipt_pb2.LeafProof:
             return receipt_pb2.LeafProof(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
 
-        for item in receipt.statements:
-            stored = self._store.dispute(digest(Kind.STATEMENT, item.proof.statement))
-            if stored is None:
-                continue
+        for stored in found:
             record = receipt.disputes.add(dispute_id=stored.dispute_id, leaf=proven(stored.leaf_index))
             if stored.resolution is not None:
                 record.resolution.ParseFromString(stored.resolution)

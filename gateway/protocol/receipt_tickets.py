@@ -21,14 +21,14 @@ from dataclasses import dataclass
 
 from gateway.protocol.application import Application
 from gateway.protocol.errors import ForgedError
-from gateway.protocol.leaf import CheckStatus, Tags, log_time, read_leaf
-from gateway.protocol.note import ED25519, VerifierKey
+from gateway.protocol.leaf import CheckStatus, Tags
 from gateway.protocol.offline import OfflineGround, Result, Subject, read_signed_result, read_subject
 from gateway.protocol.offline_rules import GROUND_OF_OUTCOME, OpenTicket, require_result
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import Check, OpenedPart, Query
 from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt_leaves import LoggedLeaf, checkpoint_of, open_logged
 from gateway.protocol.receipt_rows import Answer
 from gateway.protocol.registry import Registry
 from heyan.v1 import log_pb2, receipt_pb2
@@ -74,31 +74,19 @@ class TicketContext:
     answers: Mapping[str, Answer]
 
 
-@dataclass(frozen=True, slots=True)
-class _Logged:
-    """A leaf and where it stands."""
-
-    index: int
-    leaf: log_pb2.LogLeaf
-
-    @property
-    def time(self) -> float:
-        return log_time(self.leaf)
-
-
 def verify_tickets(receipt: receipt_pb2.Receipt, context: TicketContext) -> tuple[Ticket, ...]:
     """Every ticket of the receipt, each subject once; ForgedError or MalformedError."""
     if not receipt.tickets:
         return ()
     if len(receipt.tickets) > MAX_TICKETS:
         raise _invalid(f"more than {MAX_TICKETS} tickets")
-    note = parse_proof(receipt.leaves[0].proof.encode()).checkpoint
+    note = checkpoint_of(receipt)
     indexes = [parse_proof(item.proof.encode()).index for item in receipt.leaves]
-    settled = [_Logged(index, leaf) for index, leaf in zip(indexes, context.leaves, strict=True)]
+    settled = [LoggedLeaf(index, leaf) for index, leaf in zip(indexes, context.leaves, strict=True)]
     tickets: dict[Subject, Ticket] = {}
     last = -1
     for item in receipt.tickets:
-        subject, opened = read_subject(item.subject), _logged(item.opened, note, context)
+        subject, opened = read_subject(item.subject), open_logged(item.opened, note, context.query, context.registry)
         if subject in tickets or opened.index <= last:
             raise _invalid("a ticket twice, or tickets out of order")
         last = opened.index
@@ -106,28 +94,11 @@ def verify_tickets(receipt: receipt_pb2.Receipt, context: TicketContext) -> tupl
     return tuple(tickets.values())
 
 
-def _logged(item: receipt_pb2.LeafProof, note: str, context: TicketContext) -> _Logged:
-    """A leaf that is in the tree of `note`, by the query's gateway."""
-    query, registry = context.query, context.registry
-    gateway = registry.party(query.gateway).gateway
-    proof, leaf = parse_proof(item.proof.encode()), read_leaf(item.leaf)
-    if gateway is None or proof.checkpoint != note:
-        raise _invalid("leaves of different trees")
-    if leaf.gateway != query.gateway or leaf.registry_version > registry.version:
-        raise _invalid("a leaf of another gateway, or of a newer registry")
-    verifiers = [
-        VerifierKey.of(gateway.log_origin, ED25519, key.public)
-        for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
-    ]
-    proof.verify(item.leaf, verifiers, gateway.log_origin)
-    return _Logged(proof.index, leaf)
-
-
 def _ticket(
     item: receipt_pb2.ReceiptTicket,
     subject: Subject,
-    logged: _Logged,
-    settled: Sequence[_Logged],
+    logged: LoggedLeaf,
+    settled: Sequence[LoggedLeaf],
     note: str,
     context: TicketContext,
 ) -> Ticket:
@@ -171,7 +142,7 @@ def _checks(parts: Sequence[OpenedPart]) -> Iterator[tuple[OpenedPart, Check]]:
     return ((part, check) for part in parts for check in part.part.checks)
 
 
-def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer | None) -> OfflineGround | None:
+def _ground_by(earlier: Sequence[LoggedLeaf], check_tag: bytes, answer: Answer | None) -> OfflineGround | None:
     """The ground that the leaves before a ticket are, by the newest row of its check; None if they are none.
 
     The row of an answer names a statement, which the receipt holds: a settled check keeps its answer for ever. A
@@ -189,13 +160,13 @@ def _ground_by(earlier: Sequence[_Logged], check_tag: bytes, answer: Answer | No
 
 
 def _resolution(
-    item: receipt_pb2.ReceiptTicket, opened: OpenTicket, logged: _Logged, note: str, context: TicketContext
+    item: receipt_pb2.ReceiptTicket, opened: OpenTicket, logged: LoggedLeaf, note: str, context: TicketContext
 ) -> Resolution | None:
     if item.HasField("result") != item.HasField("resolved"):
         raise _invalid("a result without its leaf, or a leaf without its result")
     if not item.HasField("result"):
         return None
-    signed, leaf = read_signed_result(item.result), _logged(item.resolved, note, context)
+    signed, leaf = read_signed_result(item.result), open_logged(item.resolved, note, context.query, context.registry)
     expected = log_pb2.OfflineResultEvent(
         requester=opened.requester,
         ticket_tag=context.tags.ticket(opened.ticket_id),
