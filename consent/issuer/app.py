@@ -47,7 +47,8 @@ from gateway.protocol.errors import (
     UnreachableError,
 )
 from gateway.protocol.keys import Algorithm, PublicKey
-from gateway.protocol.reasons import Reason, text_of
+from gateway.protocol.reason_texts import text_of
+from gateway.protocol.reasons import Reason
 
 R = TypeVar("R")
 

@@ -16,7 +16,8 @@ from gateway.audit.figures import DEFINITIONS, Figure, Latency
 from gateway.audit.logged_checks import DEFERRED, OFFLINE_ALLOWED, OFFLINE_REFUSED, REFUSED_BY_GATEWAY
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
 from gateway.protocol.leaf import CheckStatus
-from gateway.protocol.reasons import Reason, Text, text_of
+from gateway.protocol.reason_texts import text_of
+from gateway.protocol.reasons import Reason, Text
 
 LEAST_PUBLISHED = 5
 """Smallest count that is published, and the step to which others are rounded: common for statistics on persons."""

@@ -24,7 +24,8 @@ from cyclopts import App, CycloptsError
 from gateway.cli.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
 from gateway.party.process import configure_logging
 from gateway.protocol.errors import HeyanError, UnreachableError
-from gateway.protocol.reasons import Reason, text_of
+from gateway.protocol.reason_texts import text_of
+from gateway.protocol.reasons import Reason
 
 app = App(
     name="heyan",

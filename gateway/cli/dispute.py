@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from consent.consent_file import read_consent_file
-from gateway.cli.answers import answer_row, iso_time, print_answers
+from gateway.cli.answers import answer_row, exit_code_of_outcomes, iso_time, print_answers
 from gateway.cli.endpoints import open_client_as
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
 from gateway.cli.receipts import write_receipt
@@ -115,8 +115,10 @@ def reverify(
     consent: Path,
     receipt: Path | None = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Ask a disputed question once more after its correction. No use of the consent is spent.
+
+    Exit code 0 if it was answered, 1 if its department refused, 3 if that is unavailable for now.
 
     Example: `heyan dispute reverify --dir run --requester edu-4301 --request-id 5f…c2 --check c3
     --consent consent.json`
@@ -149,8 +151,10 @@ def reverify(
             "answers": [answer_row(answer) for answer in result.verified.answers],
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
-        return
-    print_answers(result.verified)
+    else:
+        print_answers(result.verified)
+        sys.stdout.write(f"receipt verified; request_id {result.verified.query.request_id.hex()}\n")
+    return exit_code_of_outcomes(answer.outcome for answer in result.verified.answers)
 
 
 def _row(dispute: VerifiedDispute) -> dict[str, str | None]:

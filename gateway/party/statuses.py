@@ -32,7 +32,8 @@ from gateway.protocol.errors import (
     UnknownPeerError,
     UnreachableError,
 )
-from gateway.protocol.reasons import Reason, Text, text_of
+from gateway.protocol.reason_texts import text_of
+from gateway.protocol.reasons import Reason, Text
 
 DOMAIN = "heyan"
 DETAILS_KEY = "grpc-status-details-bin"

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.protocol import errors
 from gateway.protocol.errors import BadDataError, FieldViolation, HeyanError, MalformedError, UnreachableError
-from gateway.protocol.reasons import _TEXTS, Reason, text_of
+from gateway.protocol.reason_texts import _TEXTS, text_of
+from gateway.protocol.reasons import Reason
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, HeyanError)]
