@@ -36,6 +36,7 @@ from gateway.party.tls import TlsMaterial, watch_tls
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
+from gateway.rules.shelf import all_rules, open_shelf
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
 
@@ -49,7 +50,7 @@ def doctor(
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain bad settings, a failing handshake, a skewed clock, an expired key, an unreachable node, a busy port.
+    """Explain bad settings and packs, a failing handshake, a skewed clock, an expired key, a dead node, a busy port.
 
     Looks at files and certificates, and reaches the servers that the party calls; it changes nothing. Exit code 0 if
     there is no problem (warnings allowed), 1 if there is one, 2 if neither a file nor a folder was named.
@@ -74,6 +75,12 @@ def doctor(
     return int(any(finding.level is Level.PROBLEM for _, finding in findings))
 
 
+class _RulesConfig(AnyPartyConfig):
+    """Where a gateway's settings say that its rule packs are."""
+
+    rules: Path | None = None
+
+
 Findings = list[tuple[str, Finding]]
 """Each finding with the party that it is about."""
 
@@ -94,6 +101,8 @@ async def examine_party(path: Path, clock: Callable[[], float]) -> Findings:
         findings += check_signing_keys(config, folder, registry, now)
     tls = _watch(config.tls)
     findings += await check_ports(config, tls)
+    if us.role is PartyRole.GATEWAY:
+        findings.append(_check_rules(path))
     if tls is not None and registry is not None:
         peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
         for reached in await asyncio.gather(*peers):
@@ -112,6 +121,18 @@ async def examine_folder(folder: Path, clock: Callable[[], float]) -> Findings:
         remedy = f"start the federation once: heyan up {folder}"
         return [*findings, (str(folder), Finding(Level.PROBLEM, "endpoints", error.detail, remedy))]
     return findings + await _examine_endpoints(folder, endpoints, clock)
+
+
+def _check_rules(settings: Path) -> Finding:
+    """Whether a gateway could take up the rule packs of its settings now; a running one keeps those before."""
+    try:
+        folder = _RulesConfig.from_file(settings).rules
+        rules = all_rules(open_shelf(folder and folder.resolve()))
+    except HeyanError as error:
+        text = "; ".join(f"{each.field}: {each.description}" for each in error.violations) or error.detail
+        remedy = "mend them, heyan rules check shows each; the rules before them stay in force, a restart would fail"
+        return Finding(Level.PROBLEM, "rules", text, remedy)
+    return Finding(Level.OK, "rules", f"{len(rules)} rule packs of {folder or 'Heyan itself'} hold")
 
 
 def _configurations(folder: Path) -> list[Path]:

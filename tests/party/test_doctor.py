@@ -102,6 +102,17 @@ async def test_node_with_an_old_registry_is_a_warning(federation, node):
     assert "registry version 1, we 2" in warning.text
 
 
+async def test_rule_packs_that_do_not_hold_are_named_by_file_and_line(federation, node, tmp_path):
+    await node()
+    config = write_config(federation, GATEWAY)
+    pack = tmp_path / "packs" / "430102.toml"
+    pack.parent.mkdir()
+    pack.write_text("format = 1\n", encoding="utf-8")
+    config.write_text(f'rules = "{pack.parent}"\n{config.read_text()}')
+    (problem,) = problems(await examine_party(config, federation.clock))
+    assert problem.startswith(f"rules: {pack}:1: region: must be there")
+
+
 async def test_unreachable_node_is_found(federation):
     (problem,) = problems(await examine_party(write_config(federation, GATEWAY), federation.clock))
     assert POLICE.uri in problem
