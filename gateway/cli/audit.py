@@ -161,11 +161,14 @@ def _print(document: Document, assessment: Assessment) -> None:
     console = Console()
     table = Table(title=f"Assessment by {assessment.by} 考核", title_justify="left", box=None, pad_edge=False)
     shown = ("verified_online", "unanswered", "deferred", "availability", "statistics_agree")
-    for column in ("", *(f"{DEFINITIONS[name].name.zh}\n{DEFINITIONS[name].name.en}" for name in shown)):
-        table.add_column(column)
+    table.add_column("", min_width=14, overflow="fold")
+    for column in (f"{DEFINITIONS[name].name.zh}\n{DEFINITIONS[name].name.en}" for name in shown):
+        table.add_column(column, overflow="fold")
     lines = document["groups"][:_ROWS]
     for line in (*lines, {**document["total"], "code": "total", "name": "合计"}):
-        table.add_row(f"{line['code']} {line['name']}", *(_cell(line["figures"][name]) for name in shown))
+        table.add_row(
+            f"{line['code'].rpartition('/')[2]}\n{line['name']}", *(_cell(line["figures"][name]) for name in shown)
+        )
     console.print(table)
     left = len(document["groups"]) - len(lines)
     if left:
@@ -187,4 +190,4 @@ def _print(document: Document, assessment: Assessment) -> None:
 def _cell(figure: Document) -> str:
     value = "—" if figure["value"] is None else f"{figure['value']:.1%}"
     counts = ("—" if figure[side] is None else str(figure[side]) for side in ("numerator", "denominator"))
-    return f"{value} ({'/'.join(counts)})"
+    return f"{value}\n{'/'.join(counts)}"
