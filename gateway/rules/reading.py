@@ -229,6 +229,6 @@ class Section:
 
 
 def one_of(allowed: Collection[str]) -> Text:
-    """What is expected of a choice."""
-    listed = ", ".join(allowed)
+    """What is expected of a choice: written as TOML has it, since 6 is not "6"."""
+    listed = ", ".join(f'"{each}"' for each in allowed)
     return Text(f"应为其中之一：{listed}", f"must be one of {listed}")

@@ -67,7 +67,7 @@ def test_wrong_pack_ends_with_1_and_names_file_line_and_path(tmp_path, capsys):
     assert run("check", file) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"{file}:9: materials.lease.exemption: must be one of" in told.err
+    assert f'{file}:9: materials.lease.exemption: must be one of "government_issued", ' in told.err
     assert f"{file}:10: materials.lease.replaced_by: must be one of" in told.err
     assert "应为其中之一" in told.err
     assert told.err.endswith("2 problem(s)\n")
