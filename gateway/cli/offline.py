@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from cyclopts import App
@@ -128,15 +128,23 @@ def list_(*, folder: RequiredFolder, requester: str, as_json: JsonOption = False
 
     async def work() -> None:
         async with open_client(folder, requester) as client:
+            none = True
             async for ticket in list_tickets(client):
-                row = _open_row(ticket)
-                text = json.dumps(row, ensure_ascii=False) if as_json else "  ".join(str(row[name]) for name in _SHOWN)
-                sys.stdout.write(text + "\n")
+                row, none = _open_row(ticket), False
+                sys.stdout.write((json.dumps(row, ensure_ascii=False) if as_json else _open_text(row)) + "\n")
+            if none and not as_json:
+                sys.stdout.write("no ticket awaits a result\n")
 
     asyncio.run(work())
 
 
-_SHOWN = ("opened", "region", "ground", "subject", "online", "request_id")
+def _open_text(row: Mapping[str, object]) -> str:
+    """Two lines: what is awaited, as `resolve` names it, and since when and why."""
+    claim = f"  {row['claim']}" if row["claim"] else ""
+    return (
+        f"{row['request_id']}  {row['subject']}{claim}\n"
+        f"  in {row['region']} since {row['opened']}, for {row['ground']}; online by now: {row['online'] or 'nothing'}"
+    )
 
 
 def _open_row(ticket: Open) -> dict[str, object]:
