@@ -16,7 +16,8 @@ from gateway.protocol.reasons import Reason
 def require_one_of(family: str | None, request_id: str | None) -> None:
     """Refuse to ask and to fetch at once, or neither; MalformedError."""
     if (family is None) == (request_id is None):
-        raise MalformedError.at("--family", "needs a family, or else --request-id", Reason.CONFIGURATION_INVALID)
+        expected = "must name a family, or else one of --request-id and --batch"
+        raise MalformedError.at("--family", expected, Reason.CONFIGURATION_INVALID)
 
 
 async def fetch(folder: Path, requester: str, request_id: bytes, wait: float) -> Verification:

@@ -101,5 +101,5 @@ def find_family(folder: Path, family: str) -> Truth:
         return find_truth(folder / endpoints.truth, family)
     except NotFoundError:
         raise MalformedError.at(
-            "--family", f"is none of {folder / endpoints.truth}, such as F000001", Reason.CONFIGURATION_INVALID
+            "--family", f"must be a family of {folder / endpoints.truth}, such as F000001", Reason.CONFIGURATION_INVALID
         ) from None

@@ -92,6 +92,8 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         raise MalformedError.at("--results", "goes with --batch", Reason.CONFIGURATION_INVALID)
     require_writable(receipt, "--receipt")
     require_one_of(family, request_id)
+    if request_id is None and wait:
+        raise MalformedError.at("--wait", "goes with --request-id", Reason.CONFIGURATION_INVALID)
     if request_id is not None:
         result = asyncio.run(fetch(folder, requester, read_request_id(request_id), wait))
     else:
@@ -154,4 +156,10 @@ async def ask(
     plan = await client.plan(application.region, application.school, group, consent.roles)
     questions = plan.questions(consent.roles, fields=True)
     answer_until = time.time() + defer if defer is not None else None
-    return await client.send(client.prepare(questions, consent, plan, answer_until))
+    try:
+        submission = client.prepare(questions, consent, plan, answer_until)
+    except MalformedError as error:
+        if [each.field for each in error.violations] == ["answer_until"]:
+            raise MalformedError.at("--defer", error.violations[0].description, Reason.CONFIGURATION_INVALID) from None
+        raise
+    return await client.send(submission)

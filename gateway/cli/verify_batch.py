@@ -148,7 +148,10 @@ def _fill(state: BatchState, identity: BatchIdentity, paths: Paths, endpoints: E
             problems = [problem for line in read_batch(paths.file) if (problem := _take(state, line)) is not None]
             for family, place in places_in_truth(paths.folder / endpoints.truth):
                 state.locate(family, place)
-            problems += [FieldViolation(f"line {line}", "family is none of truth.jsonl") for line in state.unlocated()]
+            problems += [
+                FieldViolation(f"line {line}", "family must be one of truth.jsonl / 应为 truth.jsonl 中的家庭")
+                for line in state.unlocated()
+            ]
             if problems:
                 raise _BadLinesError(problems)
     except _BadLinesError as error:
