@@ -41,7 +41,7 @@ app = App(
 for _name, _target, _help in (
     ("demo", "gateway.cli.demo:demo", "Start a federation, send applications, check everything, stop."),
     ("up", "gateway.cli.up:up", "Run a federation of fictional people until Ctrl-C."),
-    ("verify", "gateway.cli.verify:verify", "Ask one application, and check the receipt."),
+    ("verify", "gateway.cli.verify:verify", "Ask one application or a batch, and check every receipt."),
     ("offline", "gateway.cli.offline:app", "Verify on paper (线下核验) what could not be told online, and only that."),
     ("consent", "gateway.cli.consent:app", "Issue, inspect and revoke consents; dispute an answer; serve an issuer."),
     (
@@ -125,14 +125,14 @@ def _printable(line: str) -> str:
 
 
 def describe(error: HeyanError) -> str:
-    """One line that says what happened and what to do."""
+    """One line that says what happened and what to do, in both languages where it has a text of its own."""
     if error.violations:
         where = "; ".join(f"{violation.field} {violation.description}" for violation in error.violations)
         return f"{where} [{error.reason.value}]"
-    detail = f" ({error.detail})" if error.detail else ""
     if error.text is not None:
         return f"{error.text.en} {error.text.zh} [{error.reason.value}]"
-    return f"{text_of(error.reason).en}{detail} [{error.reason.value}]"
+    text, detail = text_of(error.reason), f" ({error.detail})" if error.detail else ""
+    return f"{text.en}{detail} {text.zh} [{error.reason.value}]"
 
 
 def exit_code_of(error: HeyanError) -> int:

@@ -101,12 +101,14 @@ def iso_time(seconds: float) -> str:
 
 
 def print_answers(verified: VerifiedReceipt, console: Console | None = None) -> None:
-    """The answers, two lines each, in both languages; nothing is cut, however narrow the terminal."""
+    """The answers, two lines each, with the check_id that tickets and disputes name; nothing is cut."""
     shown = console or Console()
     for answer in verified.answers:
         style = _STYLES[answer.outcome]
         department = parse_identity(answer.department).name
-        shown.print(f"[{style}]{answer.outcome.name:12}[/] {_asked(answer)}  {department}", **_WHOLE)
+        shown.print(
+            f"[{style}]{answer.outcome.name:12}[/] {_asked(answer)}  {department}  {answer.check.check_id}", **_WHOLE
+        )
         reason = f" ({answer.reason.value})" if answer.reason is not None else ""
         step = "" if answer.next_step is NextStep.NONE and not reason else f"; next: {answer.next_step.name}{reason}"
         shown.print(f"{'':12} {claim_named(answer.check.claim).text.zh}{step}", markup=False, **_WHOLE)

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from gateway.cli import main
+from gateway.cli import describe, main
+from gateway.protocol.errors import NotGrantedError
+from gateway.protocol.reasons import Reason
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,8 @@ def test_help_of_a_command_has_examples_and_the_list_of_commands_one_line(comman
     with pytest.raises(SystemExit):
         main([*group, "--help"])
     assert re.search(rf"│ {name} +[A-Z]", capsys.readouterr().out)
+
+
+def test_error_is_told_in_both_languages_with_its_reason_last():
+    told = describe(NotGrantedError(Reason.GRANT_REVOKED, "the detail"))
+    assert re.fullmatch(r"The grant has been withdrawn\..* \(the detail\) .*[\u4e00-\u9fff]+.* \[GRANT_REVOKED\]", told)
