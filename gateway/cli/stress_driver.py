@@ -152,8 +152,7 @@ class Driver:
     def _give_up(self, arrivals: Sequence[Arrival]) -> None:
         now = self.elapsed
         for arrival in arrivals:
-            self._tally.start(now)
-            self._tally.finish(arrival.due, now, End.UNANSWERED, NEVER_SENT)
+            self._tally.give_up(arrival.due, now, NEVER_SENT)
 
     def _make_ahead(self, now: float) -> bool:
         """Make the next application that is due soon; whether there was one."""

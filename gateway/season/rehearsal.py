@@ -134,6 +134,11 @@ class Tally:
         self.most_under_way = max(self.most_under_way, self.under_way)
         self.seconds[math.floor(now)].sent += 1
 
+    def give_up(self, due: float, now: float, reason: str) -> None:
+        """An application that was due at `due` found no place until all patience was over: it was never sent."""
+        self.under_way += 1
+        self.finish(due, now, End.UNANSWERED, reason)
+
     def finish(self, due: float, now: float, end: End, reason: str | None = None) -> None:
         """An application that was due at `due` ended."""
         self.under_way -= 1

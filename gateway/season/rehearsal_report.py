@@ -29,7 +29,10 @@ _TOO_SLOW = (
 )
 VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASSED: ("通过：目标全部达到", "PASSED: every term of the goal holds"),
-    Verdict.FAILED: ("未通过", "FAILED"),
+    Verdict.FAILED: (
+        "未通过：有目标未达到，或有错误答复",
+        "FAILED: a term of the goal does not hold, or an answer was wrong",
+    ),
     Verdict.INCONCLUSIVE: (
         "不能下结论：压测端自身未跟上",
         _TOO_SLOW,
