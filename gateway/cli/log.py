@@ -77,7 +77,7 @@ def verify_receipt_file(
     print_answers(verified)
     print_tickets(verified.tickets)
     if verdict is not None:
-        print_verdict(verdict)
+        print_verdict(verdict, tickets=verified.tickets)
     elif verified.application is not None:
         sys.stdout.write("no verdict: the receipt carries no rules; name them with --packs FOLDER\n")
     logged = ", ".join(iso_time(at) for at in verified.log_times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from rich.console import Console
 from gateway.protocol.claims import REGISTRY_FIELDS
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.matrix import GROUP_NAMES
+from gateway.protocol.offline import OFFLINE_REASON_TEXTS
 from gateway.protocol.reasons import Reason, Text
 from gateway.protocol.receipt import VerifiedReceipt
+from gateway.protocol.receipt_tickets import Ticket
 from gateway.rules.bundle import write_bundle
 from gateway.rules.layering import rules_of
 from gateway.rules.pack import EXEMPTION_TEXTS, SCHOOL_NAMES
@@ -46,14 +48,14 @@ def verdict_in(verified: VerifiedReceipt, bundle: bytes, packs: Path | None) -> 
     return verdict_of(verified, write_bundle(application.region, shelf))
 
 
-def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
-    """What the answers make of the application; nothing is cut, however narrow the terminal."""
+def print_verdict(verdict: Verdict, console: Console | None = None, tickets: Sequence[Ticket] = ()) -> None:
+    """What the answers make of the application, and what `tickets` found beside it; nothing is cut."""
     shown = console or Console()
     application = verdict.application
     school = SCHOOL_NAMES[application.school]
     shown.print(f"\nVerdict 核验结论: {application.region}, {school.zh} {school.en}", **_WHOLE)
     for group in verdict.groups:
-        _print_group(group, shown)
+        _print_group(group, shown, lambda material: _found(material, verdict, tickets))
     names = [f"{GROUP_NAMES[group].zh} {group.value}" for group in verdict.supported]
     shown.print(f"supported 符合: {', '.join(names) or '无 none'}", **_WHOLE)
     if verdict.to_collect:
@@ -63,11 +65,11 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
         shown.print("still to collect 仍需采集: 无 nothing", **_WHOLE)
 
 
-def _print_group(group: GroupVerdict, shown: Console) -> None:
+def _print_group(group: GroupVerdict, shown: Console, found: Callable[[MaterialVerdict], str]) -> None:
     shown.print(f"{GROUP_NAMES[group.group].zh} {group.group.value}: {_standing(group.standing)}", **_WHOLE)
     for material in group.materials:
         text = material.material.name
-        shown.print(f"  {_standing(material.standing)}  {text.zh} {text.en}{_why(material)}", **_WHOLE)
+        shown.print(f"  {_standing(material.standing)}  {text.zh} {text.en}{_why(material)}{found(material)}", **_WHOLE)
 
 
 def _standing(standing: Standing) -> str:
@@ -78,6 +80,18 @@ def _why(material: MaterialVerdict) -> str:
     if material.exemption is not None:
         return f" ({EXEMPTION_TEXTS[material.exemption].zh})"
     return f" ({', '.join(map(str, material.grounds))})" if material.grounds else ""
+
+
+def _found(material: MaterialVerdict, verdict: Verdict, tickets: Sequence[Ticket]) -> str:
+    """What staff found on paper about a material; the verdict itself is of the answers alone."""
+    checks = {verdict.asked[question] for question in material.grounds if question in verdict.asked}
+    results = [
+        ticket.resolution.result
+        for ticket in tickets
+        if ticket.resolution is not None
+        and (ticket.opened.subject.check_id in checks or ticket.opened.subject.material == material.material.key)
+    ]
+    return "".join(f"; on paper {each.outcome.name} {OFFLINE_REASON_TEXTS[each.reason].zh}" for each in results)
 
 
 def verdict_row(verdict: Verdict) -> dict[str, object]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from consent.consent_file import ConsentFile, read_consent_file
-from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers
+from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers, print_tickets
 from gateway.cli.deferred import deferred_until, fetch, print_deferred, require_one_of
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians, find_family
@@ -112,8 +112,9 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
         return _exit_code(result)
     print_answers(result.verified)
+    print_tickets(result.verified.tickets)
     if result.verdict is not None:
-        print_verdict(result.verdict)
+        print_verdict(result.verdict, tickets=result.verified.tickets)
     where = f", written to {receipt}" if receipt is not None else ""
     sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
     print_deferred(result, folder, requester)

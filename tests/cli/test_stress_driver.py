@@ -85,6 +85,7 @@ def test_a_gateway_that_never_answers_ends_the_run_in_bounded_time_and_fails_it(
     assert run.elapsed < 10 + 2 * (3 + 1) + 7
     assert run.tally.ends == {End.UNANSWERED: 400}
     assert set(run.tally.reasons) == {PATIENCE_RAN_OUT, NEVER_SENT}
+    assert run.tally.sent < 400
     assert run.value_of("p50") > 5
     assert [item.holds for item in run.judged] == [False, False]
     assert run.verdict is Verdict.FAILED

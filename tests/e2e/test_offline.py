@@ -55,6 +55,8 @@ def test_undetermined_is_verified_on_paper_and_the_receipt_shows_it(running: Run
     (ticket,) = json.loads(checked.stdout)["tickets"]
     assert ticket["result"]["reason"] == "CERTIFICATE_CALLED_UP"
     assert ticket["result"]["signed_by"].startswith("staff-0001-")
+    shown = heyan("log", "verify-receipt", str(file), "--dir", str(running.folder))
+    assert "; on paper ACCEPTED 已调取电子证照" in shown.stdout
     other = offline(running, "resolve", "not_presented", *words)
     assert other.returncode == 1
     assert "OFFLINE_RESULT_CONFLICT" in other.stderr
