@@ -19,6 +19,7 @@ from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import Supervisor, require_free
 from gateway.protocol.divisions import COUNTIES
 from gateway.protocol.errors import HeyanError
+from gateway.rules.shelf import all_rules, open_shelf
 
 RENEWAL_INTERVAL = 3600.0
 """Seconds between looks at what is about to end."""
@@ -71,6 +72,7 @@ def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
             make(sandbox)
     for line in renew(sandbox, time.time()):
         console.print(f"renewed: {line}", highlight=False)
+    all_rules(open_shelf(sandbox.rules_folder))  # a wrong pack is told by its line, not by a gateway that ends
     return sandbox
 
 

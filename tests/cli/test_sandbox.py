@@ -128,6 +128,16 @@ async def test_pack_that_is_being_edited_stops_no_running_federation(folder: Pat
     assert "not renewed: RULES_INVALID" in said.getvalue()
 
 
+def test_pack_that_is_wrong_at_start_is_told_by_file_and_line(folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(folder, copied)
+    wrong = copied / "rules/430103.toml"
+    wrong.write_text("format = 1\n", encoding="utf-8")
+    with pytest.raises(MalformedError) as refused:
+        open_sandbox(copied, Asked(), CONSOLE)
+    assert refused.value.violations[0].field.startswith(f"{wrong}:1: region")
+
+
 def test_summary_names_the_county_that_is_closed(folder: Path) -> None:
     assert "enrolment is open everywhere but in 430182 (宁乡市)" in _summary(sandbox_of(folder))
 
