@@ -7,13 +7,14 @@ receipt carries: nobody need believe anybody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.protocol.application import Application, open_application
 from gateway.protocol.attestation import Attestation, read_statement
 from gateway.protocol.claims import FIELD_ON_FILE, Role, claim_named
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.matrix import Group
+from gateway.protocol.offline import OfflineOutcome, Subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import Check, open_part, read_query
 from gateway.protocol.query_rules import require_one_family
@@ -23,7 +24,7 @@ from gateway.rules.bundle import read_bundle
 from gateway.rules.pack import Exemption
 from gateway.rules.region_rules import RegionRules
 from gateway.rules.requirements import Question, questions_of
-from gateway.rules.verdict import GroupVerdict, MaterialVerdict, judge_group, supported_groups
+from gateway.rules.verdict import GroupVerdict, MaterialVerdict, Standing, judge_group, supported_groups
 from heyan.v1 import receipt_pb2, verdict_pb2
 
 Outcomes = Iterable[tuple[Check, Outcome]]
@@ -35,7 +36,8 @@ class Verdict:
     """The standing of each group that the application is judged for; `supported` are those that the answers show.
 
     `to_collect` are the fields of the student record that no answer shows to be on file. `asked` names the check of
-    each question.
+    each question. `with_paper` are the groups that answers and what staff accepted on paper show together; it is known
+    only of a receipt, and the same as `supported` where nothing was looked at on paper.
     """
 
     application: Application
@@ -44,6 +46,7 @@ class Verdict:
     supported: tuple[Group, ...]
     to_collect: tuple[str, ...]
     asked: dict[Question, str]
+    with_paper: tuple[Group, ...] = ()
 
 
 def judge_application(application: Application, rules: RegionRules, outcomes: Outcomes) -> Verdict:
@@ -90,7 +93,40 @@ def verdict_of(verified: VerifiedReceipt, bundle: bytes) -> Verdict | None:
     on_paper = offline_only(application, rules)
     if any(ticket.opened.subject.material not in {"", *on_paper} for ticket in verified.tickets):
         raise ForgedError(Reason.RECEIPT_INVALID, "a ticket for a material that the rules have verified online")
-    return judge_application(application, rules, ((answer.check, answer.outcome) for answer in verified.answers))
+    verdict = judge_application(application, rules, ((answer.check, answer.outcome) for answer in verified.answers))
+    return replace(verdict, with_paper=_with_paper(verified, application, rules))
+
+
+_ON_PAPER = {OfflineOutcome.ACCEPTED: Outcome.YES, OfflineOutcome.REJECTED: Outcome.NO}
+_TOLD = frozenset({Outcome.YES, Outcome.NO})
+
+
+def _with_paper(verified: VerifiedReceipt, application: Application, rules: RegionRules) -> tuple[Group, ...]:
+    """The groups that are supported if what staff found stands for what departments could not tell.
+
+    What a department told, also after the paper was looked at, goes before it.
+    """
+    found = {
+        ticket.opened.subject: _ON_PAPER[ticket.resolution.result.outcome]
+        for ticket in verified.tickets
+        if ticket.resolution is not None
+    }
+    outcomes = (
+        (
+            answer.check,
+            answer.outcome
+            if answer.outcome in _TOLD
+            else found.get(Subject(check_id=answer.check.check_id), answer.outcome),
+        )
+        for answer in verified.answers
+    )
+
+    def holds(material: MaterialVerdict) -> bool:
+        accepted = found.get(Subject(material=material.material.key)) is Outcome.YES
+        return material.standing is Standing.EXEMPT or (material.material.requirement is None and accepted)
+
+    judged = judge_application(application, rules, outcomes)
+    return tuple(group.group for group in judged.groups if all(map(holds, group.materials)))
 
 
 def application_of(receipt: receipt_pb2.Receipt) -> Application | None:

@@ -27,6 +27,7 @@ from gateway.party.keyfiles import load_signing_key
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.limits import NONCE_SIZE
+from gateway.protocol.matrix import GROUP_NAMES
 from gateway.protocol.offline import OFFLINE_REASON_TEXTS, OfflineReason, Subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
@@ -106,6 +107,10 @@ class Cases:
         )
         text = OFFLINE_REASON_TEXTS[OfflineReason.ORIGINAL_SEEN]
         self._say(f"staff signs {OfflineReason.ORIGINAL_SEEN.name}, {text.zh}; it stands in log and receipt")
+        verdict = resolved.verification.verdict
+        if verdict is not None:
+            names = ", ".join(GROUP_NAMES[group].zh for group in verdict.with_paper)
+            self._say(f"supported with paper 含线下核验后符合: {names or '无 none'}")
         return refused is Reason.OFFLINE_ANSWERED and resolved.ticket.resolution is not None
 
     async def closed(self, truth: Truth) -> bool:

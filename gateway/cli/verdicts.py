@@ -58,6 +58,11 @@ def print_verdict(verdict: Verdict, console: Console | None = None, tickets: Seq
         _print_group(group, shown, lambda material: _found(material, verdict, tickets))
     names = [f"{GROUP_NAMES[group].zh} {group.value}" for group in verdict.supported]
     shown.print(f"supported 符合: {', '.join(names) or '无 none'}", **_WHOLE)
+    on_paper = [
+        f"{GROUP_NAMES[group].zh} {group.value}" for group in verdict.with_paper if group not in verdict.supported
+    ]
+    if on_paper:
+        shown.print(f"supported with paper 含线下核验后符合: {', '.join(on_paper)}", **_WHOLE)
     if verdict.to_collect:
         fields = [f"{REGISTRY_FIELDS[name].zh} {REGISTRY_FIELDS[name].en}" for name in verdict.to_collect]
         shown.print(f"still to collect 仍需采集: {', '.join(fields)}", **_WHOLE)
@@ -103,6 +108,7 @@ def verdict_row(verdict: Verdict) -> dict[str, object]:
         "group": application.group.value if application.group is not None else None,
         "rules_digest": application.rules_digest.hex(),
         "supported": [group.value for group in verdict.supported],
+        "supported_with_paper": [group.value for group in verdict.with_paper],
         "groups": [
             {
                 "group": group.group.value,

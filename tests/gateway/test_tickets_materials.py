@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from gateway.client import Plan
 from gateway.plans import make_plan
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.matrix import Group, School
-from gateway.protocol.offline import OfflineGround, Subject
+from gateway.protocol.offline import OfflineGround, OfflineOutcome, OfflineReason, Subject
+from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from gateway.rulebook import Rulebook
@@ -22,7 +23,7 @@ from gateway.verdicts import verdict_of
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
-from tests.gateway.conftest import PEER, Gateway
+from tests.gateway.conftest import PEER, Gateway, department_of
 from tests.gateway.offline_desk import OfflineDesk, OfflineDoor, last_refusal, told
 
 STATEMENT = Subject(material="co_residence_statement")
@@ -93,6 +94,41 @@ async def test_its_result_is_recorded(bureau: Bureau) -> None:
     ticket = await bureau.desk.opened(await bureau.asked(), STATEMENT)
     (resolved,) = (await bureau.desk.resolve(bureau.desk.result(ticket))).tickets
     assert resolved.resolution is not None
+
+
+async def test_what_staff_accepted_on_paper_counts_beside_the_verdict_and_not_in_it(bureau: Bureau) -> None:
+    bundle = bureau.rulebook.bundle_of(fed.REGION)
+    ticket = await bureau.desk.opened(await bureau.asked(), STATEMENT)
+    verdict = verdict_of(await bureau.desk.resolve(bureau.desk.result(ticket)), bundle)
+    assert verdict is not None
+    assert (verdict.supported, verdict.with_paper) == ((), (Group.HUKOU_SHARED_HOME,))
+
+
+async def test_what_staff_rejected_on_paper_supports_nothing(bureau: Bureau) -> None:
+    bundle = bureau.rulebook.bundle_of(fed.REGION)
+    ticket = await bureau.desk.opened(await bureau.asked(), STATEMENT)
+    rejected = bureau.desk.result(ticket, outcome=OfflineOutcome.REJECTED, reason=OfflineReason.NOT_PRESENTED)
+    verdict = verdict_of(await bureau.desk.resolve(rejected), bundle)
+    assert verdict is not None
+    assert verdict.with_paper == ()
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNDETERMINED, Outcome.NO])
+async def test_paper_stands_for_what_a_department_cannot_tell_and_never_against_what_it_told(
+    bureau: Bureau, outcome: Outcome
+) -> None:
+    """The hukou is undetermined and accepted on paper; then perhaps the department answers after all."""
+    police = department_of(bureau.desk.gateway, "hukou.child_registered@1")
+    police.outcomes = {"hukou.child_registered@1": Outcome.UNDETERMINED}
+    request_id = await bureau.asked(Group.HOME_AND_HUKOU)
+    receipt = bureau.desk.gateway.pipeline.get(request_id, PEER)
+    (doubtful,) = [each for each in bureau.desk.gateway.check(receipt).answers if each.outcome is Outcome.UNDETERMINED]
+    ticket = await bureau.desk.opened(request_id, Subject(check_id=doubtful.check.check_id))
+    verified = await bureau.desk.resolve(bureau.desk.result(ticket))
+    told_since = tuple(replace(each, outcome=outcome) if each == doubtful else each for each in verified.answers)
+    verdict = verdict_of(replace(verified, answers=told_since), bureau.rulebook.bundle_of(fed.REGION))
+    assert verdict is not None
+    assert verdict.with_paper == ((Group.HOME_AND_HUKOU,) if outcome is Outcome.UNDETERMINED else ())
 
 
 @pytest.mark.parametrize("subject", [ONLINE, NOT_OWED, Subject(material="nothing")], ids=lambda subject: subject.name)
