@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from consent.consent_file import ConsentFile, read_consent_file
-from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers, print_tickets
+from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers, print_tickets, ticket_row
 from gateway.cli.deferred import deferred_until, fetch, print_deferred, require_one_of
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians, find_family
@@ -108,6 +108,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
             "verdict": verdict_row(result.verdict) if result.verdict is not None else None,
             "receipt": str(receipt) if receipt is not None else None,
             "deferred_until": deferred_until(result),
+            "tickets": [ticket_row(ticket, result.verified.answers) for ticket in result.verified.tickets],
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
         return _exit_code(result)

@@ -43,8 +43,8 @@ def check(running: Running, file: Path) -> tuple[int, str]:
 
 def test_verify_prints_the_documented_json(running: Running) -> None:
     result = verify(running)
-    assert result.keys() == {"request_id", "answers", "verdict", "receipt", "deferred_until"}
-    assert result["deferred_until"] is None
+    assert result.keys() == {"request_id", "answers", "verdict", "receipt", "deferred_until", "tickets"}
+    assert (result["deferred_until"], result["tickets"]) == (None, [])
     assert result["receipt"] is None
     truth = next(truth for truth in running.families if truth.application.family == FAMILY)
     answers = result["answers"]
