@@ -58,5 +58,7 @@ async def logged(running: Running) -> set[bytes]:
             for leaf in map(read_leaf, leaves):
                 found.update(check.statement_digest for check in leaf.verification.checks)
                 found.update(leaf.recovery.statement_digests)
+                if leaf.HasField("resolution"):
+                    found.add(leaf.resolution.statement_digest)
     finally:
         await channel.close(None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,11 @@ def heyan(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("federation") / "run"
+@contextmanager
+def federation(folder: Path, population: int) -> Iterator[Running]:
+    """A federation in `folder`, made and running."""
     console = Console(stderr=True)
-    sandbox = open_sandbox(folder, Asked(population=POPULATION, port_base=free_port_base()), console)
+    sandbox = open_sandbox(folder, Asked(population=population, port_base=free_port_base()), console)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -66,3 +67,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with federation(tmp_path_factory.mktemp("federation") / "run", POPULATION) as started:
+        yield started

@@ -8,7 +8,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,21 @@ from gateway.protocol.identities import parse_identity
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.receipt_file import receipt_to_json
 from sandbox_departments.truth import Truth
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import Running, federation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PATIENCE = 40.0
 """Seconds for what passes through several processes that look once a second, or that start again."""
+POPULATION = 200
 _taken: set[str] = set()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A federation of its own: what is corrected here is no longer what the truth of the others says."""
+    with federation(tmp_path_factory.mktemp("disputes") / "run", POPULATION) as started:
+        yield started
 
 
 class Wronged:
