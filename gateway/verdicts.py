@@ -94,7 +94,8 @@ def verdict_of(verified: VerifiedReceipt, bundle: bytes) -> Verdict | None:
     if any(ticket.opened.subject.material not in {"", *on_paper} for ticket in verified.tickets):
         raise ForgedError(Reason.RECEIPT_INVALID, "a ticket for a material that the rules have verified online")
     verdict = judge_application(application, rules, ((answer.check, answer.outcome) for answer in verified.answers))
-    return replace(verdict, with_paper=_with_paper(verified, application, rules))
+    shown = _with_paper(verified, application, rules) if verified.tickets else verdict.supported
+    return replace(verdict, with_paper=shown)
 
 
 _ON_PAPER = {OfflineOutcome.ACCEPTED: Outcome.YES, OfflineOutcome.REJECTED: Outcome.NO}
