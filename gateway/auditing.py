@@ -23,8 +23,8 @@ from gateway.audit.tally_sheet import MAX_ROWS, TallySheet
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError, OverloadedError
 from gateway.protocol.leaf import log_time, read_leaf
+from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.merkle import leaf_hash
-from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, beijing_day, days_between
@@ -187,6 +187,5 @@ class LogAudit:
 
     def _open(self, note: str, newest_leaf: float = 0.0) -> Checkpoint:
         """A checkpoint signed by a log key of the gateway that may prove a leaf of that time; BadDataError."""
-        keys = self._registry.checkpoint_keys(self._gateway, newest_leaf)
-        verifiers = [VerifierKey.of(self._origin, ED25519, key.public) for key in keys]
+        verifiers = proof_verifiers(self._registry, self._gateway, self._origin, newest_leaf)
         return open_checkpoint(note.encode(), verifiers, self._origin)

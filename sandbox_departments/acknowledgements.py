@@ -23,7 +23,8 @@ from functools import lru_cache
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, NotFoundError
 from gateway.protocol.identities import PartyRole
-from gateway.protocol.note import ED25519, VerifierKey
+from gateway.protocol.log_keys import current_verifiers
+from gateway.protocol.note import VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2
@@ -114,8 +115,7 @@ def _checkpoint_of(item: Acknowledgement, gateway: str, registry: Registry, now:
     terms = registry.party_in_role(gateway, PartyRole.GATEWAY).gateway
     assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
     origin = terms.log_origin
-    keys = tuple(VerifierKey.of(origin, ED25519, key.public) for key in registry.log_keys(gateway, now))
-    return _open_once(item.checkpoint, keys, origin)
+    return _open_once(item.checkpoint, current_verifiers(registry, gateway, origin, now), origin)
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ from hashlib import sha256
 from gateway.protocol.codec import encode, from_timestamp, parse_canonical
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.leaf_events import check_keeping
 from gateway.protocol.offline import OfflineGround
 from heyan.v1 import log_pb2
 
@@ -105,6 +106,7 @@ def read_leaf(data: bytes) -> log_pb2.LogLeaf:
         if len(check.statement_digest) != (DIGEST_BYTES if CheckStatus(int(check.status)).has_statement else 0):
             raise MalformedError.at("leaf.verification.checks.statement_digest", "must fit the status")
     _check_offline(leaf)
+    check_keeping(leaf)
     return leaf
 
 

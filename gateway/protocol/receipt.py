@@ -30,7 +30,7 @@ from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, Malfo
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time, read_leaf
 from gateway.protocol.limits import EARLY_TOLERANCE
-from gateway.protocol.note import ED25519, VerifierKey
+from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import read_signed_query
 from gateway.protocol.proof import parse_proof
@@ -166,10 +166,7 @@ def _open_leaves(
         raise ForgedError(Reason.RECEIPT_INVALID, "leaves of different trees")
     for item, proof in zip(receipt.leaves, proofs, strict=True):
         leaf = read_leaf(item.leaf)
-        verifiers = [
-            VerifierKey.of(gateway.log_origin, ED25519, key.public)
-            for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
-        ]
+        verifiers = proof_verifiers(registry, query.gateway, gateway.log_origin, log_time(leaf))
         checkpoint = proof.verify(item.leaf, verifiers, gateway.log_origin)
         if proof.index <= index:
             raise ForgedError(Reason.RECEIPT_INVALID, "leaves out of order")

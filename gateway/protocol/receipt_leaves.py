@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.leaf import log_time, read_leaf
-from gateway.protocol.note import ED25519, VerifierKey
+from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import Query
 from gateway.protocol.reasons import Reason
@@ -56,9 +56,6 @@ def open_logged(item: receipt_pb2.LeafProof, note: str, query: Query, registry: 
         raise ForgedError(Reason.RECEIPT_INVALID, "leaves of different trees")
     if leaf.gateway != query.gateway or leaf.registry_version > registry.version:
         raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of another gateway, or of a newer registry")
-    verifiers = [
-        VerifierKey.of(gateway.log_origin, ED25519, key.public)
-        for key in registry.checkpoint_keys(query.gateway, log_time(leaf))
-    ]
+    verifiers = proof_verifiers(registry, query.gateway, gateway.log_origin, log_time(leaf))
     proof.verify(item.leaf, verifiers, gateway.log_origin)
     return LoggedLeaf(proof.index, leaf)

@@ -156,10 +156,17 @@ class IssuerTerms(_Terms, frozen=True):
 
 
 class GatewayTerms(_Terms, frozen=True):
-    """A gateway: where it listens, and the origin of its log."""
+    """A gateway: where it listens, and the origin of its log; `ended_origins` those of logs that it went on from."""
 
     channels: tuple[str, ...]
     log_origin: str
+    ended_origins: tuple[str, ...] = ()
+    """Oldest first."""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """All origins, in the order in which the logs grew."""
+        return (*self.ended_origins, self.log_origin)
 
 
 class Party(_Terms, frozen=True):
@@ -228,6 +235,8 @@ def _check_party(party: Party) -> None:
         _check_key(f"{party.id}.keys.{key.kid}", key)
         if key.use is KeyUse.STAFF and role is not PartyRole.REQUESTER:
             raise _invalid(f"{party.id}.keys.{key.kid}", "a staff key must be a requester's")
+    if party.gateway is not None:
+        _require_unique(f"{party.id}.origins", party.gateway.origins)
     if party.department is not None:
         _check_department(party.id, party.department)
     if party.requester is not None:

@@ -506,6 +506,7 @@ class GetVerificationRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     KNOWN_LEAVES_FIELD_NUMBER: _builtins.int
     WAIT_FIELD_NUMBER: _builtins.int
+    WITNESS_WAIT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.bytes
     """Its request_id."""
     known_leaves: _builtins.int
@@ -516,16 +517,24 @@ class GetVerificationRequest(_message.Message):
         before the call's deadline. Unset: at once.
         """
 
+    @_builtins.property
+    def witness_wait(self) -> _duration_pb2.Duration:
+        """For how long to wait, after that, until a quorum of witnesses has cosigned a tree that holds all leaves of the
+        receipt. If none has by then, or a little before the call's deadline, the receipt comes under the newest
+        checkpoint, with the cosignatures that it bears, if any. Unset: the newest checkpoint at once.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.bytes = ...,
         known_leaves: _builtins.int = ...,
         wait: _duration_pb2.Duration | None = ...,
+        witness_wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait", b"wait", "witness_wait", b"witness_wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_leaves", b"known_leaves", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_leaves", b"known_leaves", "request_id", b"request_id", "wait", b"wait", "witness_wait", b"witness_wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,41 +28,53 @@ from heyan.v1 import dispute_pb2 as heyan_dot_v1_dot_dispute__pb2
 from heyan.v1 import offline_pb2 as heyan_dot_v1_dot_offline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12heyan/v1/log.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\x1a\x16heyan/v1/dispute.proto\x1a\x16heyan/v1/offline.proto\"\xed\x04\n\x07LogLeaf\x12\x0f\n\x07version\x18\x01 \x01(\r\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x18\n\x10registry_version\x18\x04 \x01(\x04\x12\x33\n\x0cverification\x18\x05 \x01(\x0b\x32\x1b.heyan.v1.VerificationEventH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.heyan.v1.RefusalEventH\x00\x12\x38\n\x0frefusal_summary\x18\x07 \x01(\x0b\x32\x1d.heyan.v1.RefusalSummaryEventH\x00\x12+\n\x08registry\x18\x08 \x01(\x0b\x32\x17.heyan.v1.RegistryEventH\x00\x12+\n\x08recovery\x18\t \x01(\x0b\x32\x17.heyan.v1.RecoveryEventH\x00\x12/\n\nrevocation\x18\n \x01(\x0b\x32\x19.heyan.v1.RevocationEventH\x00\x12\x36\n\x0eoffline_ticket\x18\x0b \x01(\x0b\x32\x1c.heyan.v1.OfflineTicketEventH\x00\x12\x36\n\x0eoffline_result\x18\x0c \x01(\x0b\x32\x1c.heyan.v1.OfflineResultEventH\x00\x12)\n\x07\x64ispute\x18\r \x01(\x0b\x32\x16.heyan.v1.DisputeEventH\x00\x12/\n\nresolution\x18\x0e \x01(\x0b\x32\x19.heyan.v1.ResolutionEventH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x11VerificationEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x12\n\ngrant_tags\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12%\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x15.heyan.v1.LoggedCheck\x12\x14\n\x0crules_digest\x18\x06 \x01(\x0c\"\xa4\x01\n\x0bLoggedCheck\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x18\n\x10statement_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\tcheck_tag\x18\x07 \x01(\x0c\"d\n\x0cRefusalEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0emessage_digest\x18\x04 \x01(\x0c\x12\x0e\n\x06region\x18\x05 \x01(\t\"`\n\x13RefusalSummaryEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.heyan.v1.ReasonCount\x12\x14\n\x0c\x64igests_root\x18\x03 \x01(\x0c\"<\n\x0bReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x0e\n\x06region\x18\x03 \x01(\t\"0\n\rRegistryEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\rRecoveryEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x19\n\x11statement_digests\x18\x02 \x03(\x0c\"4\n\x0fRevocationEvent\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tgrant_tag\x18\x02 \x01(\x0c\"\xde\x01\n\x12OfflineTicketEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x13\n\tcheck_tag\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08material\x18\x04 \x01(\tH\x00\x12\x12\n\ndepartment\x18\x05 \x01(\t\x12\r\n\x05\x63laim\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\'\n\x06ground\x18\x08 \x01(\x0e\x32\x17.heyan.v1.OfflineGround\x12\x12\n\nticket_tag\x18\t \x01(\x0c\x42\t\n\x07subject\"b\n\x12OfflineResultEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x12\n\nticket_tag\x18\x02 \x01(\x0c\x12\x15\n\rresult_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06region\x18\x04 \x01(\t\"\x9e\x01\n\x0c\x44isputeEvent\x12\x0e\n\x06opener\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x18\n\x10statement_digest\x18\x03 \x01(\x0c\x12\'\n\x06ground\x18\x04 \x01(\x0e\x32\x17.heyan.v1.DisputeGround\x12\x11\n\tgrant_tag\x18\x05 \x01(\x0c\x12\x14\n\x0cproof_digest\x18\x06 \x01(\x0c\"S\n\x0fResolutionEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x12\n\ndispute_id\x18\x02 \x01(\x0c\x12\x18\n\x10statement_digest\x18\x03 \x01(\x0c\"\xcb\x01\n\x10UnavailableCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\tnext_step\x18\x04 \x01(\x0e\x32\x12.heyan.v1.NextStep\x12,\n\x08\x61sk_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd3\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HECK_STATUS_ANSWERED\x10\x01\x12\x18\n\x14\x43HECK_STATUS_REFUSED\x10\x02\x12\x1c\n\x18\x43HECK_STATUS_UNAVAILABLE\x10\x03\x12\x19\n\x15\x43HECK_STATUS_WITHHELD\x10\x04\x12\x1d\n\x19\x43HECK_STATUS_CONTRADICTED\x10\x05\x12\x19\n\x15\x43HECK_STATUS_DEFERRED\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12heyan/v1/log.proto\x12\x08heyan.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14heyan/v1/check.proto\x1a\x16heyan/v1/dispute.proto\x1a\x16heyan/v1/offline.proto\"\xdd\x06\n\x07LogLeaf\x12\x0f\n\x07version\x18\x01 \x01(\r\x12,\n\x08log_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07gateway\x18\x03 \x01(\t\x12\x18\n\x10registry_version\x18\x04 \x01(\x04\x12\x33\n\x0cverification\x18\x05 \x01(\x0b\x32\x1b.heyan.v1.VerificationEventH\x00\x12)\n\x07refusal\x18\x06 \x01(\x0b\x32\x16.heyan.v1.RefusalEventH\x00\x12\x38\n\x0frefusal_summary\x18\x07 \x01(\x0b\x32\x1d.heyan.v1.RefusalSummaryEventH\x00\x12+\n\x08registry\x18\x08 \x01(\x0b\x32\x17.heyan.v1.RegistryEventH\x00\x12+\n\x08recovery\x18\t \x01(\x0b\x32\x17.heyan.v1.RecoveryEventH\x00\x12/\n\nrevocation\x18\n \x01(\x0b\x32\x19.heyan.v1.RevocationEventH\x00\x12\x36\n\x0eoffline_ticket\x18\x0b \x01(\x0b\x32\x1c.heyan.v1.OfflineTicketEventH\x00\x12\x36\n\x0eoffline_result\x18\x0c \x01(\x0b\x32\x1c.heyan.v1.OfflineResultEventH\x00\x12)\n\x07\x64ispute\x18\r \x01(\x0b\x32\x16.heyan.v1.DisputeEventH\x00\x12/\n\nresolution\x18\x0e \x01(\x0b\x32\x19.heyan.v1.ResolutionEventH\x00\x12\x38\n\x0f\x65vidence_access\x18\x0f \x01(\x0b\x32\x1d.heyan.v1.EvidenceAccessEventH\x00\x12)\n\x07\x65rasure\x18\x10 \x01(\x0b\x32\x16.heyan.v1.ErasureEventH\x00\x12\x30\n\x0bshard_start\x18\x11 \x01(\x0b\x32\x19.heyan.v1.ShardStartEventH\x00\x12,\n\tshard_end\x18\x12 \x01(\x0b\x32\x17.heyan.v1.ShardEndEventH\x00\x12)\n\x07restore\x18\x13 \x01(\x0b\x32\x16.heyan.v1.RestoreEventH\x00\x42\x07\n\x05\x65vent\"\x9b\x01\n\x11VerificationEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x12\n\ngrant_tags\x18\x03 \x03(\x0c\x12\x0f\n\x07purpose\x18\x04 \x01(\t\x12%\n\x06\x63hecks\x18\x05 \x03(\x0b\x32\x15.heyan.v1.LoggedCheck\x12\x14\n\x0crules_digest\x18\x06 \x01(\x0c\"\xa4\x01\n\x0bLoggedCheck\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\r\n\x05\x63laim\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x18\n\x10statement_digest\x18\x05 \x01(\x0c\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\tcheck_tag\x18\x07 \x01(\x0c\"d\n\x0cRefusalEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0emessage_digest\x18\x04 \x01(\x0c\x12\x0e\n\x06region\x18\x05 \x01(\t\"`\n\x13RefusalSummaryEvent\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.heyan.v1.ReasonCount\x12\x14\n\x0c\x64igests_root\x18\x03 \x01(\x0c\"<\n\x0bReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x0e\n\x06region\x18\x03 \x01(\t\"0\n\rRegistryEvent\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\">\n\rRecoveryEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x19\n\x11statement_digests\x18\x02 \x03(\x0c\"4\n\x0fRevocationEvent\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x11\n\tgrant_tag\x18\x02 \x01(\x0c\"\xde\x01\n\x12OfflineTicketEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x13\n\tcheck_tag\x18\x03 \x01(\x0cH\x00\x12\x12\n\x08material\x18\x04 \x01(\tH\x00\x12\x12\n\ndepartment\x18\x05 \x01(\t\x12\r\n\x05\x63laim\x18\x06 \x01(\t\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\'\n\x06ground\x18\x08 \x01(\x0e\x32\x17.heyan.v1.OfflineGround\x12\x12\n\nticket_tag\x18\t \x01(\x0c\x42\t\n\x07subject\"b\n\x12OfflineResultEvent\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x12\n\nticket_tag\x18\x02 \x01(\x0c\x12\x15\n\rresult_digest\x18\x03 \x01(\x0c\x12\x0e\n\x06region\x18\x04 \x01(\t\"\x9e\x01\n\x0c\x44isputeEvent\x12\x0e\n\x06opener\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x18\n\x10statement_digest\x18\x03 \x01(\x0c\x12\'\n\x06ground\x18\x04 \x01(\x0e\x32\x17.heyan.v1.DisputeGround\x12\x11\n\tgrant_tag\x18\x05 \x01(\x0c\x12\x14\n\x0cproof_digest\x18\x06 \x01(\x0c\"S\n\x0fResolutionEvent\x12\x12\n\ndepartment\x18\x01 \x01(\t\x12\x12\n\ndispute_id\x18\x02 \x01(\x0c\x12\x18\n\x10statement_digest\x18\x03 \x01(\x0c\"Q\n\x13\x45videnceAccessEvent\x12\x0f\n\x07\x61uditor\x18\x01 \x01(\t\x12\x11\n\tquery_tag\x18\x02 \x01(\x0c\x12\x16\n\x0e\x63\x61se_reference\x18\x03 \x01(\t\"K\n\x0c\x45rasureEvent\x12\'\n\x06ground\x18\x01 \x01(\x0e\x32\x17.heyan.v1.ErasureGround\x12\x12\n\ngrant_tags\x18\x02 \x03(\x0c\"X\n\x0fShardStartEvent\x12\x17\n\x0fprevious_origin\x18\x01 \x01(\t\x12\x15\n\rprevious_size\x18\x02 \x01(\x04\x12\x15\n\rprevious_root\x18\x03 \x01(\x0c\"$\n\rShardEndEvent\x12\x13\n\x0bnext_origin\x18\x01 \x01(\t\":\n\x0cRestoreEvent\x12\x13\n\x0b\x62\x61\x63kup_size\x18\x01 \x01(\x04\x12\x15\n\rrestored_size\x18\x02 \x01(\x04\"\xcb\x01\n\x10UnavailableCheck\x12\x10\n\x08\x63heck_id\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12%\n\tnext_step\x18\x04 \x01(\x0e\x32\x12.heyan.v1.NextStep\x12,\n\x08\x61sk_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xd3\x01\n\x0b\x43heckStatus\x12\x1c\n\x18\x43HECK_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HECK_STATUS_ANSWERED\x10\x01\x12\x18\n\x14\x43HECK_STATUS_REFUSED\x10\x02\x12\x1c\n\x18\x43HECK_STATUS_UNAVAILABLE\x10\x03\x12\x19\n\x15\x43HECK_STATUS_WITHHELD\x10\x04\x12\x1d\n\x19\x43HECK_STATUS_CONTRADICTED\x10\x05\x12\x19\n\x15\x43HECK_STATUS_DEFERRED\x10\x06*u\n\rErasureGround\x12\x1e\n\x1a\x45RASURE_GROUND_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RASURE_GROUND_RETENTION_OVER\x10\x01\x12!\n\x1d\x45RASURE_GROUND_LAWFUL_REQUEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHECKSTATUS']._serialized_start=2292
-  _globals['_CHECKSTATUS']._serialized_end=2503
+  _globals['_CHECKSTATUS']._serialized_start=2880
+  _globals['_CHECKSTATUS']._serialized_end=3091
+  _globals['_ERASUREGROUND']._serialized_start=3093
+  _globals['_ERASUREGROUND']._serialized_end=3210
   _globals['_LOGLEAF']._serialized_start=136
-  _globals['_LOGLEAF']._serialized_end=757
-  _globals['_VERIFICATIONEVENT']._serialized_start=760
-  _globals['_VERIFICATIONEVENT']._serialized_end=915
-  _globals['_LOGGEDCHECK']._serialized_start=918
-  _globals['_LOGGEDCHECK']._serialized_end=1082
-  _globals['_REFUSALEVENT']._serialized_start=1084
-  _globals['_REFUSALEVENT']._serialized_end=1184
-  _globals['_REFUSALSUMMARYEVENT']._serialized_start=1186
-  _globals['_REFUSALSUMMARYEVENT']._serialized_end=1282
-  _globals['_REASONCOUNT']._serialized_start=1284
-  _globals['_REASONCOUNT']._serialized_end=1344
-  _globals['_REGISTRYEVENT']._serialized_start=1346
-  _globals['_REGISTRYEVENT']._serialized_end=1394
-  _globals['_RECOVERYEVENT']._serialized_start=1396
-  _globals['_RECOVERYEVENT']._serialized_end=1458
-  _globals['_REVOCATIONEVENT']._serialized_start=1460
-  _globals['_REVOCATIONEVENT']._serialized_end=1512
-  _globals['_OFFLINETICKETEVENT']._serialized_start=1515
-  _globals['_OFFLINETICKETEVENT']._serialized_end=1737
-  _globals['_OFFLINERESULTEVENT']._serialized_start=1739
-  _globals['_OFFLINERESULTEVENT']._serialized_end=1837
-  _globals['_DISPUTEEVENT']._serialized_start=1840
-  _globals['_DISPUTEEVENT']._serialized_end=1998
-  _globals['_RESOLUTIONEVENT']._serialized_start=2000
-  _globals['_RESOLUTIONEVENT']._serialized_end=2083
-  _globals['_UNAVAILABLECHECK']._serialized_start=2086
-  _globals['_UNAVAILABLECHECK']._serialized_end=2289
+  _globals['_LOGLEAF']._serialized_end=997
+  _globals['_VERIFICATIONEVENT']._serialized_start=1000
+  _globals['_VERIFICATIONEVENT']._serialized_end=1155
+  _globals['_LOGGEDCHECK']._serialized_start=1158
+  _globals['_LOGGEDCHECK']._serialized_end=1322
+  _globals['_REFUSALEVENT']._serialized_start=1324
+  _globals['_REFUSALEVENT']._serialized_end=1424
+  _globals['_REFUSALSUMMARYEVENT']._serialized_start=1426
+  _globals['_REFUSALSUMMARYEVENT']._serialized_end=1522
+  _globals['_REASONCOUNT']._serialized_start=1524
+  _globals['_REASONCOUNT']._serialized_end=1584
+  _globals['_REGISTRYEVENT']._serialized_start=1586
+  _globals['_REGISTRYEVENT']._serialized_end=1634
+  _globals['_RECOVERYEVENT']._serialized_start=1636
+  _globals['_RECOVERYEVENT']._serialized_end=1698
+  _globals['_REVOCATIONEVENT']._serialized_start=1700
+  _globals['_REVOCATIONEVENT']._serialized_end=1752
+  _globals['_OFFLINETICKETEVENT']._serialized_start=1755
+  _globals['_OFFLINETICKETEVENT']._serialized_end=1977
+  _globals['_OFFLINERESULTEVENT']._serialized_start=1979
+  _globals['_OFFLINERESULTEVENT']._serialized_end=2077
+  _globals['_DISPUTEEVENT']._serialized_start=2080
+  _globals['_DISPUTEEVENT']._serialized_end=2238
+  _globals['_RESOLUTIONEVENT']._serialized_start=2240
+  _globals['_RESOLUTIONEVENT']._serialized_end=2323
+  _globals['_EVIDENCEACCESSEVENT']._serialized_start=2325
+  _globals['_EVIDENCEACCESSEVENT']._serialized_end=2406
+  _globals['_ERASUREEVENT']._serialized_start=2408
+  _globals['_ERASUREEVENT']._serialized_end=2483
+  _globals['_SHARDSTARTEVENT']._serialized_start=2485
+  _globals['_SHARDSTARTEVENT']._serialized_end=2573
+  _globals['_SHARDENDEVENT']._serialized_start=2575
+  _globals['_SHARDENDEVENT']._serialized_end=2611
+  _globals['_RESTOREEVENT']._serialized_start=2613
+  _globals['_RESTOREEVENT']._serialized_end=2671
+  _globals['_UNAVAILABLECHECK']._serialized_start=2674
+  _globals['_UNAVAILABLECHECK']._serialized_end=2877
 # @@protoc_insertion_point(module_scope)

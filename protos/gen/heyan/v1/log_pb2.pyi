@@ -76,6 +76,30 @@ answer_until_time. A later leaf of the query says how the check ended.
 """
 Global___CheckStatus: _TypeAlias = CheckStatus  # noqa: Y015
 
+class _ErasureGround:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ErasureGroundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErasureGround.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ERASURE_GROUND_UNSPECIFIED: _ErasureGround.ValueType  # 0
+    """Never sent."""
+    ERASURE_GROUND_RETENTION_OVER: _ErasureGround.ValueType  # 1
+    """It had been kept for as long as it is kept."""
+    ERASURE_GROUND_LAWFUL_REQUEST: _ErasureGround.ValueType  # 2
+    """The law asks for it, such as article 47 of the Personal Information Protection Law."""
+
+class ErasureGround(_ErasureGround, metaclass=_ErasureGroundEnumTypeWrapper):
+    """Why evidence was destroyed."""
+
+ERASURE_GROUND_UNSPECIFIED: ErasureGround.ValueType  # 0
+"""Never sent."""
+ERASURE_GROUND_RETENTION_OVER: ErasureGround.ValueType  # 1
+"""It had been kept for as long as it is kept."""
+ERASURE_GROUND_LAWFUL_REQUEST: ErasureGround.ValueType  # 2
+"""The law asks for it, such as article 47 of the Personal Information Protection Law."""
+Global___ErasureGround: _TypeAlias = ErasureGround  # noqa: Y015
+
 @_typing.final
 class LogLeaf(_message.Message):
     """One entry of the log."""
@@ -96,6 +120,11 @@ class LogLeaf(_message.Message):
     OFFLINE_RESULT_FIELD_NUMBER: _builtins.int
     DISPUTE_FIELD_NUMBER: _builtins.int
     RESOLUTION_FIELD_NUMBER: _builtins.int
+    EVIDENCE_ACCESS_FIELD_NUMBER: _builtins.int
+    ERASURE_FIELD_NUMBER: _builtins.int
+    SHARD_START_FIELD_NUMBER: _builtins.int
+    SHARD_END_FIELD_NUMBER: _builtins.int
+    RESTORE_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Version of this format: 1."""
     gateway: _builtins.str
@@ -146,6 +175,26 @@ class LogLeaf(_message.Message):
     def resolution(self) -> Global___ResolutionEvent:
         """A department resolved a dispute."""
 
+    @_builtins.property
+    def evidence_access(self) -> Global___EvidenceAccessEvent:
+        """An auditor was given the evidence of a query."""
+
+    @_builtins.property
+    def erasure(self) -> Global___ErasureEvent:
+        """Keys of evidence were destroyed."""
+
+    @_builtins.property
+    def shard_start(self) -> Global___ShardStartEvent:
+        """The first leaf of a log that goes on where another ended."""
+
+    @_builtins.property
+    def shard_end(self) -> Global___ShardEndEvent:
+        """The last leaf of a log."""
+
+    @_builtins.property
+    def restore(self) -> Global___RestoreEvent:
+        """The gateway's store was restored from a backup."""
+
     def __init__(
         self,
         *,
@@ -163,12 +212,17 @@ class LogLeaf(_message.Message):
         offline_result: Global___OfflineResultEvent | None = ...,
         dispute: Global___DisputeEvent | None = ...,
         resolution: Global___ResolutionEvent | None = ...,
+        evidence_access: Global___EvidenceAccessEvent | None = ...,
+        erasure: Global___ErasureEvent | None = ...,
+        shard_start: Global___ShardStartEvent | None = ...,
+        shard_end: Global___ShardEndEvent | None = ...,
+        restore: Global___RestoreEvent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "event", b"event", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "resolution", b"resolution", "revocation", b"revocation", "verification", b"verification"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "erasure", b"erasure", "event", b"event", "evidence_access", b"evidence_access", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "resolution", b"resolution", "restore", b"restore", "revocation", b"revocation", "shard_end", b"shard_end", "shard_start", b"shard_start", "verification", b"verification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "event", b"event", "gateway", b"gateway", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "resolution", b"resolution", "revocation", b"revocation", "verification", b"verification", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispute", b"dispute", "erasure", b"erasure", "event", b"event", "evidence_access", b"evidence_access", "gateway", b"gateway", "log_time", b"log_time", "offline_result", b"offline_result", "offline_ticket", b"offline_ticket", "recovery", b"recovery", "refusal", b"refusal", "refusal_summary", b"refusal_summary", "registry", b"registry", "registry_version", b"registry_version", "resolution", b"resolution", "restore", b"restore", "revocation", b"revocation", "shard_end", b"shard_end", "shard_start", b"shard_start", "verification", b"verification", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation", "offline_ticket", "offline_result", "dispute", "resolution"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["verification", "refusal", "refusal_summary", "registry", "recovery", "revocation", "offline_ticket", "offline_result", "dispute", "resolution", "evidence_access", "erasure", "shard_start", "shard_end", "restore"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -609,6 +663,142 @@ class ResolutionEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolutionEvent: _TypeAlias = ResolutionEvent  # noqa: Y015
+
+@_typing.final
+class EvidenceAccessEvent(_message.Message):
+    """An auditor's look at what is kept apart from the log. It is logged before anything is shown."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDITOR_FIELD_NUMBER: _builtins.int
+    QUERY_TAG_FIELD_NUMBER: _builtins.int
+    CASE_REFERENCE_FIELD_NUMBER: _builtins.int
+    auditor: _builtins.str
+    """SPIFFE ID of the auditor."""
+    query_tag: _builtins.bytes
+    """HMAC-SHA-256(leaf key, "query" || query digest); empty if there was nothing to show."""
+    case_reference: _builtins.str
+    """The auditor's reference of the case: 1 to 40 of A-Z, a-z, 0-9, ".", "_", "-", and no identifier of a person."""
+    def __init__(
+        self,
+        *,
+        auditor: _builtins.str = ...,
+        query_tag: _builtins.bytes = ...,
+        case_reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auditor", b"auditor", "case_reference", b"case_reference", "query_tag", b"query_tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvidenceAccessEvent: _TypeAlias = EvidenceAccessEvent  # noqa: Y015
+
+@_typing.final
+class ErasureEvent(_message.Message):
+    """Destroyed keys of evidence. What the keys encrypted cannot be read any more, by anybody; the leaves stand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUND_FIELD_NUMBER: _builtins.int
+    GRANT_TAGS_FIELD_NUMBER: _builtins.int
+    ground: Global___ErasureGround.ValueType
+    """Why."""
+    @_builtins.property
+    def grant_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """HMAC-SHA-256(leaf key of the grant, "grant" || grant digest) of each grant, in ascending order."""
+
+    def __init__(
+        self,
+        *,
+        ground: Global___ErasureGround.ValueType = ...,
+        grant_tags: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grant_tags", b"grant_tags", "ground", b"ground"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ErasureEvent: _TypeAlias = ErasureEvent  # noqa: Y015
+
+@_typing.final
+class ShardStartEvent(_message.Message):
+    """Where a log goes on from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIOUS_ORIGIN_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SIZE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_ROOT_FIELD_NUMBER: _builtins.int
+    previous_origin: _builtins.str
+    """Origin of the log before it."""
+    previous_size: _builtins.int
+    """Its final size, with its ShardEndEvent."""
+    previous_root: _builtins.bytes
+    """Its final root."""
+    def __init__(
+        self,
+        *,
+        previous_origin: _builtins.str = ...,
+        previous_size: _builtins.int = ...,
+        previous_root: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previous_origin", b"previous_origin", "previous_root", b"previous_root", "previous_size", b"previous_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardStartEvent: _TypeAlias = ShardStartEvent  # noqa: Y015
+
+@_typing.final
+class ShardEndEvent(_message.Message):
+    """The end of a log: nothing is appended after this leaf."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_ORIGIN_FIELD_NUMBER: _builtins.int
+    next_origin: _builtins.str
+    """Origin of the log that goes on."""
+    def __init__(
+        self,
+        *,
+        next_origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_origin", b"next_origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardEndEvent: _TypeAlias = ShardEndEvent  # noqa: Y015
+
+@_typing.final
+class RestoreEvent(_message.Message):
+    """A restored store: what the log had beyond the backup was brought back, what stood beside it was not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKUP_SIZE_FIELD_NUMBER: _builtins.int
+    RESTORED_SIZE_FIELD_NUMBER: _builtins.int
+    backup_size: _builtins.int
+    """Size of the log in the backup."""
+    restored_size: _builtins.int
+    """Size of the log when it was restored; the leaves from backup_size on were brought back from its published tiles."""
+    def __init__(
+        self,
+        *,
+        backup_size: _builtins.int = ...,
+        restored_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_size", b"backup_size", "restored_size", b"restored_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreEvent: _TypeAlias = RestoreEvent  # noqa: Y015
 
 @_typing.final
 class UnavailableCheck(_message.Message):

@@ -23,37 +23,43 @@ _sym_db = _symbol_database.Default()
 
 
 from heyan.v1 import log_pb2 as heyan_dot_v1_dot_log__pb2
+from heyan.v1 import query_pb2 as heyan_dot_v1_dot_query__pb2
+from heyan.v1 import receipt_pb2 as heyan_dot_v1_dot_receipt__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheyan/v1/log_service.proto\x12\x08heyan.v1\x1a\x12heyan/v1/log.proto\"\x16\n\x14GetCheckpointRequest\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\";\n\x11ListLeavesRequest\x12\x13\n\x0bstart_index\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\"$\n\x12ListLeavesResponse\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"A\n\x18GetInclusionProofRequest\x12\x12\n\nleaf_index\x18\x01 \x01(\x04\x12\x11\n\ttree_size\x18\x02 \x01(\x04\"<\n\x19GetInclusionProofResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x11\n\ttree_size\x18\x02 \x01(\x04\"@\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"=\n\x1bGetConsistencyProofResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"[\n\x15ListStatisticsRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\"\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x13.heyan.v1.Statistic\"d\n\x16ListStatisticsResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.heyan.v1.Statistic\x12\x11\n\ttree_size\x18\x02 \x01(\x04\x12\x14\n\x0c\x63hanged_size\x18\x03 \x01(\x04\"\xa6\x01\n\tStatistic\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\r\n\x05\x63laim\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x10\n\x08verified\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x07 \x01(\r\x12\r\n\x05\x63ount\x18\x08 \x01(\x04\x32\xbe\x03\n\nLogService\x12P\n\rGetCheckpoint\x12\x1e.heyan.v1.GetCheckpointRequest\x1a\x1f.heyan.v1.GetCheckpointResponse\x12G\n\nListLeaves\x12\x1b.heyan.v1.ListLeavesRequest\x1a\x1c.heyan.v1.ListLeavesResponse\x12\\\n\x11GetInclusionProof\x12\".heyan.v1.GetInclusionProofRequest\x1a#.heyan.v1.GetInclusionProofResponse\x12\x62\n\x13GetConsistencyProof\x12$.heyan.v1.GetConsistencyProofRequest\x1a%.heyan.v1.GetConsistencyProofResponse\x12S\n\x0eListStatistics\x12\x1f.heyan.v1.ListStatisticsRequest\x1a .heyan.v1.ListStatisticsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aheyan/v1/log_service.proto\x12\x08heyan.v1\x1a\x12heyan/v1/log.proto\x1a\x14heyan/v1/query.proto\x1a\x16heyan/v1/receipt.proto\"&\n\x14GetCheckpointRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\"K\n\x11ListLeavesRequest\x12\x13\n\x0bstart_index\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x0e\n\x06origin\x18\x03 \x01(\t\"$\n\x12ListLeavesResponse\x12\x0e\n\x06leaves\x18\x01 \x03(\x0c\"Q\n\x18GetInclusionProofRequest\x12\x12\n\nleaf_index\x18\x01 \x01(\x04\x12\x11\n\ttree_size\x18\x02 \x01(\x04\x12\x0e\n\x06origin\x18\x03 \x01(\t\"<\n\x19GetInclusionProofResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x11\n\ttree_size\x18\x02 \x01(\x04\"P\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\x12\x0e\n\x06origin\x18\x03 \x01(\t\"=\n\x1bGetConsistencyProofResponse\x12\x0c\n\x04path\x18\x01 \x03(\x0c\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"[\n\x15ListStatisticsRequest\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\"\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x13.heyan.v1.Statistic\"d\n\x16ListStatisticsResponse\x12!\n\x04rows\x18\x01 \x03(\x0b\x32\x13.heyan.v1.Statistic\x12\x11\n\ttree_size\x18\x02 \x01(\x04\x12\x14\n\x0c\x63hanged_size\x18\x03 \x01(\x04\"\xa6\x01\n\tStatistic\x12\x0e\n\x06region\x18\x01 \x01(\t\x12\x12\n\ndepartment\x18\x02 \x01(\t\x12\r\n\x05\x63laim\x18\x03 \x01(\t\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.heyan.v1.CheckStatus\x12\x10\n\x08verified\x18\x05 \x01(\x08\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x62ucket\x18\x07 \x01(\r\x12\r\n\x05\x63ount\x18\x08 \x01(\x04\"S\n\x12GetEvidenceRequest\x12\x11\n\trequester\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x16\n\x0e\x63\x61se_reference\x18\x03 \x01(\t\"\x8b\x01\n\x13GetEvidenceResponse\x12\"\n\x07receipt\x18\x01 \x01(\x0b\x32\x11.heyan.v1.Receipt\x12+\n\x06grants\x18\x02 \x03(\x0b\x32\x1b.heyan.v1.GrantPresentation\x12#\n\x06\x61\x63\x63\x65ss\x18\x03 \x01(\x0b\x32\x13.heyan.v1.LeafProof2\x8a\x04\n\nLogService\x12P\n\rGetCheckpoint\x12\x1e.heyan.v1.GetCheckpointRequest\x1a\x1f.heyan.v1.GetCheckpointResponse\x12G\n\nListLeaves\x12\x1b.heyan.v1.ListLeavesRequest\x1a\x1c.heyan.v1.ListLeavesResponse\x12\\\n\x11GetInclusionProof\x12\".heyan.v1.GetInclusionProofRequest\x1a#.heyan.v1.GetInclusionProofResponse\x12\x62\n\x13GetConsistencyProof\x12$.heyan.v1.GetConsistencyProofRequest\x1a%.heyan.v1.GetConsistencyProofResponse\x12S\n\x0eListStatistics\x12\x1f.heyan.v1.ListStatisticsRequest\x1a .heyan.v1.ListStatisticsResponse\x12J\n\x0bGetEvidence\x12\x1c.heyan.v1.GetEvidenceRequest\x1a\x1d.heyan.v1.GetEvidenceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'heyan.v1.log_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETCHECKPOINTREQUEST']._serialized_start=60
-  _globals['_GETCHECKPOINTREQUEST']._serialized_end=82
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=84
-  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=127
-  _globals['_LISTLEAVESREQUEST']._serialized_start=129
-  _globals['_LISTLEAVESREQUEST']._serialized_end=188
-  _globals['_LISTLEAVESRESPONSE']._serialized_start=190
-  _globals['_LISTLEAVESRESPONSE']._serialized_end=226
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=228
-  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=293
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=295
-  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=355
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=357
-  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=421
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=423
-  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=484
-  _globals['_LISTSTATISTICSREQUEST']._serialized_start=486
-  _globals['_LISTSTATISTICSREQUEST']._serialized_end=577
-  _globals['_LISTSTATISTICSRESPONSE']._serialized_start=579
-  _globals['_LISTSTATISTICSRESPONSE']._serialized_end=679
-  _globals['_STATISTIC']._serialized_start=682
-  _globals['_STATISTIC']._serialized_end=848
-  _globals['_LOGSERVICE']._serialized_start=851
-  _globals['_LOGSERVICE']._serialized_end=1297
+  _globals['_GETCHECKPOINTREQUEST']._serialized_start=106
+  _globals['_GETCHECKPOINTREQUEST']._serialized_end=144
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_start=146
+  _globals['_GETCHECKPOINTRESPONSE']._serialized_end=189
+  _globals['_LISTLEAVESREQUEST']._serialized_start=191
+  _globals['_LISTLEAVESREQUEST']._serialized_end=266
+  _globals['_LISTLEAVESRESPONSE']._serialized_start=268
+  _globals['_LISTLEAVESRESPONSE']._serialized_end=304
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_start=306
+  _globals['_GETINCLUSIONPROOFREQUEST']._serialized_end=387
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_start=389
+  _globals['_GETINCLUSIONPROOFRESPONSE']._serialized_end=449
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_start=451
+  _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=531
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=533
+  _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=594
+  _globals['_LISTSTATISTICSREQUEST']._serialized_start=596
+  _globals['_LISTSTATISTICSREQUEST']._serialized_end=687
+  _globals['_LISTSTATISTICSRESPONSE']._serialized_start=689
+  _globals['_LISTSTATISTICSRESPONSE']._serialized_end=789
+  _globals['_STATISTIC']._serialized_start=792
+  _globals['_STATISTIC']._serialized_end=958
+  _globals['_GETEVIDENCEREQUEST']._serialized_start=960
+  _globals['_GETEVIDENCEREQUEST']._serialized_end=1043
+  _globals['_GETEVIDENCERESPONSE']._serialized_start=1046
+  _globals['_GETEVIDENCERESPONSE']._serialized_end=1185
+  _globals['_LOGSERVICE']._serialized_start=1188
+  _globals['_LOGSERVICE']._serialized_end=1710
 # @@protoc_insertion_point(module_scope)

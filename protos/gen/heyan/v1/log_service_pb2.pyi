@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from heyan.v1 import log_pb2 as _log_pb2
+from heyan.v1 import query_pb2 as _query_pb2
+from heyan.v1 import receipt_pb2 as _receipt_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,16 +23,21 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetCheckpointRequest(_message.Message):
-    """Nothing to say."""
+    """Which log."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    origin: _builtins.str
+    """Origin of a log that the gateway keeps or kept; empty means the one that grows."""
     def __init__(
         self,
+        *,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -66,19 +73,23 @@ class ListLeavesRequest(_message.Message):
 
     START_INDEX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     start_index: _builtins.int
     """First index."""
     page_size: _builtins.int
     """At most so many; 0 means the server's limit of 1,000."""
+    origin: _builtins.str
+    """As in GetCheckpointRequest."""
     def __init__(
         self,
         *,
         start_index: _builtins.int = ...,
         page_size: _builtins.int = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "start_index", b"start_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "page_size", b"page_size", "start_index", b"start_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -116,19 +127,23 @@ class GetInclusionProofRequest(_message.Message):
 
     LEAF_INDEX_FIELD_NUMBER: _builtins.int
     TREE_SIZE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     leaf_index: _builtins.int
     """Index of the leaf."""
     tree_size: _builtins.int
     """Size of the tree; 0 means the newest."""
+    origin: _builtins.str
+    """As in GetCheckpointRequest."""
     def __init__(
         self,
         *,
         leaf_index: _builtins.int = ...,
         tree_size: _builtins.int = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_index", b"leaf_index", "tree_size", b"tree_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leaf_index", b"leaf_index", "origin", b"origin", "tree_size", b"tree_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,19 +185,23 @@ class GetConsistencyProofRequest(_message.Message):
 
     OLD_SIZE_FIELD_NUMBER: _builtins.int
     NEW_SIZE_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     old_size: _builtins.int
     """Size of the earlier tree, at least 1."""
     new_size: _builtins.int
     """Size of the later tree; 0 means the newest."""
+    origin: _builtins.str
+    """As in GetCheckpointRequest."""
     def __init__(
         self,
         *,
         old_size: _builtins.int = ...,
         new_size: _builtins.int = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_size", b"new_size", "old_size", b"old_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_size", b"new_size", "old_size", b"old_size", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,3 +356,69 @@ class Statistic(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Statistic: _TypeAlias = Statistic  # noqa: Y015
+
+@_typing.final
+class GetEvidenceRequest(_message.Message):
+    """Whose evidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CASE_REFERENCE_FIELD_NUMBER: _builtins.int
+    requester: _builtins.str
+    """SPIFFE ID of the requester."""
+    request_id: _builtins.bytes
+    """Its request_id."""
+    case_reference: _builtins.str
+    """Why, as in EvidenceAccessEvent."""
+    def __init__(
+        self,
+        *,
+        requester: _builtins.str = ...,
+        request_id: _builtins.bytes = ...,
+        case_reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_reference", b"case_reference", "request_id", b"request_id", "requester", b"requester"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceRequest: _TypeAlias = GetEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class GetEvidenceResponse(_message.Message):
+    """The evidence of one query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
+    ACCESS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def receipt(self) -> _receipt_pb2.Receipt:
+        """The receipt as the requester would get it, without registry and rules."""
+
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_query_pb2.GrantPresentation]:
+        """The grants that it rests on, in the order of the query's grant_digests."""
+
+    @_builtins.property
+    def access(self) -> _receipt_pb2.LeafProof:
+        """The leaf that records this access, under the checkpoint of the receipt."""
+
+    def __init__(
+        self,
+        *,
+        receipt: _receipt_pb2.Receipt | None = ...,
+        grants: _abc.Iterable[_query_pb2.GrantPresentation] | None = ...,
+        access: _receipt_pb2.LeafProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "receipt", b"receipt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "grants", b"grants", "receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetEvidenceResponse: _TypeAlias = GetEvidenceResponse  # noqa: Y015

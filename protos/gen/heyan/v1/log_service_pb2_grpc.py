@@ -60,6 +60,11 @@ class LogServiceStub:
                 request_serializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.SerializeToString,
                 response_deserializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.FromString,
                 _registered_method=True)
+        self.GetEvidence = channel.unary_unary(
+                '/heyan.v1.LogService/GetEvidence',
+                request_serializer=heyan_dot_v1_dot_log__service__pb2.GetEvidenceRequest.SerializeToString,
+                response_deserializer=heyan_dot_v1_dot_log__service__pb2.GetEvidenceResponse.FromString,
+                _registered_method=True)
 
 
 class LogServiceServicer:
@@ -101,6 +106,13 @@ class LogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvidence(self, request, context):
+        """What is kept of a query apart from the log. That it was looked at is logged first; also that there was nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_LogServiceServicer_to_server(servicer, server):
                     servicer.ListStatistics,
                     request_deserializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.FromString,
                     response_serializer=heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.SerializeToString,
+            ),
+            'GetEvidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvidence,
+                    request_deserializer=heyan_dot_v1_dot_log__service__pb2.GetEvidenceRequest.FromString,
+                    response_serializer=heyan_dot_v1_dot_log__service__pb2.GetEvidenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class LogService:
             '/heyan.v1.LogService/ListStatistics',
             heyan_dot_v1_dot_log__service__pb2.ListStatisticsRequest.SerializeToString,
             heyan_dot_v1_dot_log__service__pb2.ListStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/heyan.v1.LogService/GetEvidence',
+            heyan_dot_v1_dot_log__service__pb2.GetEvidenceRequest.SerializeToString,
+            heyan_dot_v1_dot_log__service__pb2.GetEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class LogServiceStub:
     """That an earlier tree is a prefix of a later one."""
     ListStatistics: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.ListStatisticsRequest, _log_service_pb2.ListStatisticsResponse]
     """What was counted beside the leaves on one day, for auditors."""
+    GetEvidence: _grpc.UnaryUnaryMultiCallable[_log_service_pb2.GetEvidenceRequest, _log_service_pb2.GetEvidenceResponse]
+    """What is kept of a query apart from the log. That it was looked at is logged first; also that there was nothing."""
 
 @_typing.type_check_only
 class LogServiceAsyncStub(LogServiceStub):
@@ -59,6 +61,8 @@ class LogServiceAsyncStub(LogServiceStub):
     """That an earlier tree is a prefix of a later one."""
     ListStatistics: _aio.UnaryUnaryMultiCallable[_log_service_pb2.ListStatisticsRequest, _log_service_pb2.ListStatisticsResponse]  # type: ignore[assignment]
     """What was counted beside the leaves on one day, for auditors."""
+    GetEvidence: _aio.UnaryUnaryMultiCallable[_log_service_pb2.GetEvidenceRequest, _log_service_pb2.GetEvidenceResponse]  # type: ignore[assignment]
+    """What is kept of a query apart from the log. That it was looked at is logged first; also that there was nothing."""
 
 class LogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The log, read only, for auditors."""
@@ -102,5 +106,13 @@ class LogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_log_service_pb2.ListStatisticsResponse, _abc.Awaitable[_log_service_pb2.ListStatisticsResponse]]:
         """What was counted beside the leaves on one day, for auditors."""
+
+    @_abc_1.abstractmethod
+    def GetEvidence(
+        self,
+        request: _log_service_pb2.GetEvidenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_log_service_pb2.GetEvidenceResponse, _abc.Awaitable[_log_service_pb2.GetEvidenceResponse]]:
+        """What is kept of a query apart from the log. That it was looked at is logged first; also that there was nothing."""
 
 def add_LogServiceServicer_to_server(servicer: LogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
