@@ -1,4 +1,4 @@
-"""Strict reading of bytes: protobuf messages, JSON objects, base64url and timestamps.
+"""Strict reading of bytes: protobuf messages, JSON objects, base64, base64url and timestamps.
 
 Signed protobuf messages are read only in canonical form (ascending fields, no unknown ones, no defaults), so
 that one content has one encoding and nothing rides along unread. JSON objects are read as two readers would
@@ -88,6 +88,22 @@ def unb64url(text: str, field: str) -> bytes:
         raise MalformedError.at(field, "must be base64url without padding") from None
     if b64url(data) != text:
         raise MalformedError.at(field, "must be canonical base64url without padding")
+    return data
+
+
+def encode_base64(data: bytes) -> str:
+    """Standard base64 with padding (RFC 4648 §4)."""
+    return base64.b64encode(data).decode()
+
+
+def decode_base64(text: str, field: str) -> bytes:
+    """Read standard base64 in its one canonical form (RFC 4648 §3.5); MalformedError names `field`."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedError.at(field, "must be standard base64") from error
+    if encode_base64(data) != text:
+        raise MalformedError.at(field, "must be canonical base64")
     return data
 
 

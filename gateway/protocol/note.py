@@ -11,28 +11,45 @@ Invariants of `open_note`:
 - at least one known key signed, and each known key is listed once, so that a quorum may count them;
 - base64 is canonical, so that text and signature lines can be written again exactly as they came.
 
-A further signature type is one more row of `_SCHEMES` and one more `Signer`: its signature may carry a
-timestamp, or depend on the key's name, and no caller changes. Key files and policies belong to others.
+What a signature of each type covers is in `gateway.protocol.note_schemes`; those with a timestamp are made in
+`gateway.protocol.cosignature`. Key files and policies belong to others.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.protocol.codec import decode_base64, encode_base64
 from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.note_schemes import COSIGNATURE, ED25519, ML_DSA_44, SCHEMES
 from gateway.protocol.reasons import Reason
 
-ED25519 = 0x01
-"""Signature type identifier byte of plain Ed25519 over the note text (RFC 8032)."""
+__all__ = [
+    "COSIGNATURE",
+    "ED25519",
+    "ED25519_SEED_BYTES",
+    "KEY_ID_BYTES",
+    "MAX_NOTE_BYTES",
+    "MAX_SIGNATURES",
+    "ML_DSA_44",
+    "Note",
+    "Signature",
+    "Signer",
+    "SignerKey",
+    "VerifierKey",
+    "decode_base64",
+    "encode_base64",
+    "open_note",
+    "parse_note",
+    "sign_note",
+]
+
 ED25519_SEED_BYTES = 32
 KEY_ID_BYTES = 4
 MAX_NOTE_BYTES = 131_072
@@ -45,6 +62,7 @@ _PRIVATE_PREFIX = "PRIVATE+KEY+"
 _NAME = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
 _NOT_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
 _HEX_KEY_ID = re.compile(r"[0-9a-f]{8}")
+_SUPPORTED = ", ".join(f"0x{number:02x} ({scheme.title})" for number, scheme in SCHEMES.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +70,7 @@ class VerifierKey:
     """A public key under a name. `of` computes the key id, `parse` reads a vkey; raises MalformedError.
 
     `key_id` is 4 bytes, `algorithm` the signature type identifier byte, `public_key` the key as that type encodes
-    it (Ed25519: 32 bytes).
+    it (32 bytes; ML-DSA-44: 1,312).
     """
 
     name: str
@@ -61,20 +79,22 @@ class VerifierKey:
     public_key: bytes
 
     def __post_init__(self) -> None:
-        scheme = _SCHEMES.get(self.algorithm)
+        scheme = SCHEMES.get(self.algorithm)
         if scheme is None:
-            raise MalformedError.at("algorithm", "must be a supported signature type: 0x01 (Ed25519)")
+            raise MalformedError.at("algorithm", f"must be a supported signature type: {_SUPPORTED}")
         if len(self.public_key) != scheme.public_key_bytes:
             raise MalformedError.at("public_key", f"must be {scheme.public_key_bytes} bytes")
         if not _NAME.fullmatch(self.name):
             raise MalformedError.at("name", "must not be empty or hold spaces, plus signs or control characters")
+        if scheme.max_name_bytes is not None and len(self.name.encode()) > scheme.max_name_bytes:
+            raise MalformedError.at("name", f"must not exceed {scheme.max_name_bytes} bytes for {scheme.title}")
         if self.key_id != _key_id(self.name, self.algorithm, self.public_key):
             raise MalformedError.at("key_id", "must be the truncated hash of name, algorithm and public key")
 
     @classmethod
     def of(cls, name: str, algorithm: int, public_key: bytes) -> VerifierKey:
         """The key `public_key` of type `algorithm` under `name`."""
-        if not _NAME.fullmatch(name) or algorithm not in _SCHEMES:
+        if not _NAME.fullmatch(name) or algorithm not in SCHEMES:
             return cls(name, b"", algorithm, public_key)  # raises, naming the field
         return cls(name, _key_id(name, algorithm, public_key), algorithm, public_key)
 
@@ -90,7 +110,7 @@ class VerifierKey:
 
     def verify(self, text: str, signature: bytes) -> None:
         """Hold `signature` (without its key id) against a note text; ForgedError (SIGNATURE_INVALID)."""
-        if not _SCHEMES[self.algorithm].verifies(self, text.encode(), signature):
+        if not SCHEMES[self.algorithm].holds(self.name, self.public_key, text, signature):
             raise ForgedError(Reason.SIGNATURE_INVALID, f"note signature of {self.name}+{self.key_id.hex()}")
 
 
@@ -172,11 +192,15 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A text, and its signatures without repetitions: those verified, one for each known key, and all others."""
+    """A text, and its signatures without repetitions: those verified, one for each known key, and all others.
+
+    `keys` are those of `verified`, in its order: whoever counts signatures of a name or a type counts these.
+    """
 
     text: str
     verified: tuple[Signature, ...]
     unverified: tuple[Signature, ...]
+    keys: tuple[VerifierKey, ...] = ()
 
 
 def sign_note(text: str, signers: Iterable[Signer]) -> str:
@@ -228,42 +252,7 @@ def open_note(data: bytes, verifiers: Iterable[VerifierKey]) -> Note:
             verified.setdefault(key, signature)
     if not verified:
         raise ForgedError(Reason.KEY_UNKNOWN, "no known key signed the note")
-    return Note(note.text, tuple(verified.values()), tuple(unverified))
-
-
-def encode_base64(data: bytes) -> str:
-    """Standard base64 with padding (RFC 4648 §4)."""
-    return base64.b64encode(data).decode()
-
-
-def decode_base64(text: str, field: str) -> bytes:
-    """Read standard base64 in its one canonical form (RFC 4648 §3.5); MalformedError names `field`."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MalformedError.at(field, "must be standard base64") from error
-    if encode_base64(data) != text:
-        raise MalformedError.at(field, "must be canonical base64")
-    return data
-
-
-def _verify_ed25519(key: VerifierKey, text: bytes, signature: bytes) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, text)
-    except InvalidSignature:
-        return False
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Scheme:
-    """A signature type: the length of its public keys, and whether a signature over a note text holds."""
-
-    public_key_bytes: int
-    verifies: Callable[[VerifierKey, bytes, bytes], bool]
-
-
-_SCHEMES = {ED25519: _Scheme(32, _verify_ed25519)}
+    return Note(note.text, tuple(verified.values()), tuple(unverified), tuple(verified))
 
 
 def _by_id(verifiers: Iterable[VerifierKey]) -> dict[tuple[str, bytes], VerifierKey]:
