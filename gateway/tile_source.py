@@ -158,12 +158,14 @@ class HttpSource(_FileSource):
     """A static log below a URL, over HTTPS. Use as an asynchronous context manager.
 
     `ssl_context` says whom to trust, and with what to show who reads; without one, the system's authorities are
-    trusted. No redirect is followed: a log is where the auditor was told.
+    trusted. `server_name` is the name that the server's certificate must have, where it is not the URL's. No redirect
+    is followed: a log is where the auditor was told.
     """
 
-    def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None, *, server_name: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._ssl = ssl_context
+        self._server_name = server_name
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -202,7 +204,9 @@ class HttpSource(_FileSource):
         if self._session is None:
             raise UnreachableError(Reason.INTERNAL, "the source is not open")
         try:
-            async with self._session.get(f"{self._url}/{path}", allow_redirects=False) as response:
+            async with self._session.get(
+                f"{self._url}/{path}", allow_redirects=False, server_hostname=self._server_name
+            ) as response:
                 _judge(path, response)
                 return await _body(path, response, limit)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

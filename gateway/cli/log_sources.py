@@ -1,0 +1,150 @@
+"""Which log a command reads, and whom it believes: options that fsck, monitor, export and search share.
+
+    heyan log … URL|DIR --vkey KEY …           a log anywhere, its keys pinned by whoever reads it
+    heyan log … --dir run --auditor auditor    a federation's, its keys from the registry that its operator signs
+
+Both together read a copy (URL or DIR) of that federation's log. What a source brings is verified by the command.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from cyclopts import Parameter
+
+from gateway.cli.endpoints import open_auditor, read_endpoints
+from gateway.cli.options import usage_error
+from gateway.party.config import TlsFiles
+from gateway.party.keyfiles import read_public, unusable
+from gateway.party.tls import client_ssl_context, load_material
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import Identity, PartyRole
+from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.note import VerifierKey
+from gateway.tile_source import FolderSource, HttpSource
+
+LogPlace: TypeAlias = Annotated[str | None, Parameter(help="URL (https://…) or folder of a static log.")]
+"""The positional argument of a command that reads a log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogOptions:
+    """Flattened into a command's options: `log: Annotated[LogOptions, Parameter(name="*")] = NO_OPTIONS`."""
+
+    folder: Annotated[
+        Path | None, Parameter(name="--dir", help="A running federation's folder, for its log, keys and certificates.")
+    ] = None
+    auditor: Annotated[str, Parameter(name="--auditor", help="Who reads, an auditor's id of endpoints.json.")] = (
+        "auditor"
+    )
+    vkeys: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--vkey",
+            negative="",
+            help="The log's verifier key, which you pin; repeat it for a second key, then for witnesses.",
+        ),
+    ] = ()
+    ca: Annotated[
+        Path | None, Parameter(name="--ca", help="Certificate authority (PEM) of the URL; the system's if left out.")
+    ] = None
+    certificate: Annotated[
+        Path | None, Parameter(name="--cert", help="An auditor's certificate (PEM), for the entries of a URL.")
+    ] = None
+    key: Annotated[Path | None, Parameter(name="--key", help="The certificate's key (PEM, mode 0600).")] = None
+
+
+NO_OPTIONS = LogOptions()
+"""Nothing given."""
+
+Options: TypeAlias = Annotated[LogOptions, Parameter(name="*")]
+"""The parameter of a command that reads a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLog:
+    """A log to read: enter `source` to connect. `verifiers` are asked each time: keys rotate while a command runs."""
+
+    source: FolderSource | HttpSource
+    origin: str
+    verifiers: Callable[[], tuple[VerifierKey, ...]]
+    place: str = field(compare=False)
+    """What to call it in what is printed."""
+
+    def open(self, note: bytes) -> Checkpoint:
+        """The verified checkpoint of a note; BadDataError."""
+        return open_checkpoint(note, self.verifiers(), self.origin)
+
+
+def open_log(place: str | None, options: LogOptions) -> OpenedLog:
+    """What the words of the command line name; MalformedError (CONFIGURATION_INVALID) that says what is missing."""
+    if options.folder is not None:
+        return _of_federation(place, options.folder, options)
+    if place is None:
+        raise usage_error("URL|DIR", "or --dir must say which log")
+    if not options.vkeys:
+        raise usage_error("--vkey", "or --dir must say whose signature to believe")
+    keys = tuple(map(_vkey, options.vkeys))
+    source = FolderSource(Path(place)) if not _is_url(place) else HttpSource(place, _context(options))
+    return OpenedLog(source, keys[0].name, lambda: keys, place)
+
+
+def _of_federation(place: str | None, folder: Path, options: LogOptions) -> OpenedLog:
+    auditor, endpoints = open_auditor(folder, options.auditor), read_endpoints(folder)
+    terms = auditor.registry().party(auditor.gateway.uri).gateway
+    if terms is None:
+        raise usage_error("--dir", "the registry does not know its gateway as one")
+    pinned = tuple(map(_vkey, options.vkeys))
+    origin = pinned[0].name if pinned else terms.log_origin
+
+    def verifiers() -> tuple[VerifierKey, ...]:
+        return pinned or proof_verifiers(auditor.registry(), auditor.gateway.uri, origin, 0.0)
+
+    place = place if place is not None else endpoints.gateway.log_url
+    if place is None:
+        raise usage_error("--dir", f"{folder} serves no static log: start it anew with heyan up {folder}")
+    if not _is_url(place):
+        return OpenedLog(FolderSource(Path(place)), origin, verifiers, place)
+    files = endpoints.auditors[options.auditor]
+    tls = TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca)
+    own = place == endpoints.gateway.log_url
+    name = Identity(PartyRole.GATEWAY, endpoints.gateway.id).dns_name if own else None
+    context = client_ssl_context(load_material(tls)) if own else _context(options)
+    return OpenedLog(HttpSource(place, context, server_name=name), origin, verifiers, place)
+
+
+def _is_url(place: str) -> bool:
+    if place.startswith("http://"):
+        raise usage_error("URL", "must be https://: what is read unencrypted may be kept back by anyone on the way")
+    return place.startswith("https://")
+
+
+def _vkey(text: str) -> VerifierKey:
+    try:
+        return VerifierKey.parse(text.strip())
+    except MalformedError as error:
+        raise usage_error("--vkey", error.detail) from None
+
+
+def _context(options: LogOptions) -> ssl.SSLContext:
+    """Whom to trust at a URL, and with what to show who reads."""
+    context = ssl.create_default_context()
+    if options.ca is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(cadata=read_public(options.ca).decode("ascii", errors="replace"))
+        except (ssl.SSLError, ValueError):
+            raise unusable(options.ca, "must be PEM certificates") from None
+    if (options.certificate is None) != (options.key is None):
+        raise usage_error("--cert", "and --key belong together")
+    if options.certificate is not None and options.key is not None:
+        try:
+            context.load_cert_chain(options.certificate, options.key)
+        except (ssl.SSLError, OSError):
+            raise unusable(options.certificate, f"and {options.key} must be a certificate and its key") from None
+    return context
