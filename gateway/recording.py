@@ -6,8 +6,6 @@ owed when the log cannot take it now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from gateway.allowance import Allowance
 from gateway.deferring import deferral_of, ended
 from gateway.events import Events
@@ -33,14 +31,12 @@ class Recording:
         self,
         *,
         identity: Identity,
-        registry: Callable[[], Registry],
         clock: Clock,
         requests: Requests,
         events: Events,
         unanswered: Allowance,
     ) -> None:
         self._identity = identity
-        self._registry = registry
         self._clock = clock
         self._requests = requests
         self._events = events
@@ -64,8 +60,8 @@ class Recording:
 
         log_time = self._log_time(work)
 
-        def leaf(tags: Tags, kept_back: Reason | None) -> bytes:
-            return verification_leaf(self._frame(work, log_time, tags), settlement, kept_back)
+        def leaf(tags: Tags, registry: Registry, kept_back: Reason | None) -> bytes:
+            return verification_leaf(self._frame(work, log_time, tags, registry), settlement, kept_back)
 
         record = Record(
             key=work.key,
@@ -116,7 +112,7 @@ class Recording:
             earlier=work.resumed,
             uses=(),
             statement_digests=(),
-            leaf=lambda tags, _: verification_leaf(self._frame(work, log_time, tags), settlement),
+            leaf=lambda tags, registry, _: verification_leaf(self._frame(work, log_time, tags, registry), settlement),
             withheld=None,
             standing=(),
             tallies=tally(settlement, log_time),
@@ -131,10 +127,10 @@ class Recording:
         earliest = self._requests.recorded_until(resumed) if resumed is not None else 0.0
         return max(self._clock(), earliest)
 
-    def _frame(self, work: Work, log_time: float, tags: Tags) -> LeafFrame:
+    def _frame(self, work: Work, log_time: float, tags: Tags, registry: Registry) -> LeafFrame:
         return LeafFrame(
             gateway=self._identity.uri,
-            registry_version=self._registry().version,
+            registry_version=registry.version,
             log_time=log_time,
             tags=tags,
             query=work.query,

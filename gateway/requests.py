@@ -58,8 +58,8 @@ class Resumed:
 class Record:
     """What one settlement commits.
 
-    `leaf` makes the leaf's bytes once the tags are known, also those of a settlement that is kept back for a
-    reason. With `withheld` set nothing is released, and only leaf and evidence are committed; otherwise the commit
+    `leaf` makes the leaf's bytes once tags and registry are known, also those of a settlement that is kept back for
+    a reason. With `withheld` set nothing is released, and only leaf and evidence are committed; otherwise the commit
     itself may keep it back: a use is spent, the request_id taken, or a grant of `standing` withdrawn meanwhile.
     """
 
@@ -71,7 +71,7 @@ class Record:
     earlier: Resumed | None
     uses: tuple[Use, ...]
     statement_digests: tuple[bytes, ...]
-    leaf: Callable[[Tags, Reason | None], bytes]
+    leaf: Callable[[Tags, Registry, Reason | None], bytes]
     withheld: Reason | None
     standing: tuple[Withdrawal, ...]
     tallies: Tallies
@@ -197,21 +197,24 @@ class Requests:
         """Log one settlement: leaf, uses, evidence and request in one transaction."""
         receipt = record.receipt
         for _ in range(_ATTEMPTS):
-            receipt.registry_digest = self._registry().digest
+            # One look for both: a newer registry is adopted beside the event loop, at any moment, and nobody would
+            # believe a receipt that has the digest of another version than its leaf names.
+            registry = self._registry()
+            receipt.registry_digest = registry.digest
             evidence = tuple(self._evidence_of(grant) for grant in record.grants)
             first = evidence[0]
             evidence_key = self._vault.unwrap(first.wrapped_key, first.grant_digest)
             leaf_key = derive_leaf_key(evidence_key)
             tags = Tags(leaf_key)
             state = self._vault.encrypt(evidence_key, encode(receipt), _bound_to(record.key))
-            leaf = record.leaf(tags, record.withheld)
+            leaf = record.leaf(tags, registry, record.withheld)
             tallies = record.tallies if record.withheld is None else record.tallies.kept_back(record.withheld)
             entry = Entry(leaf, record.statement_digests, evidence=evidence, tallies=tallies)
             if record.withheld is None:
                 until = record.query.answer_until_time
                 entry = replace(
                     entry,
-                    withheld={reason: record.leaf(tags, reason) for reason in KEPT_BACK},
+                    withheld={reason: record.leaf(tags, registry, reason) for reason in KEPT_BACK},
                     request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
                     uses=record.uses,
                     standing=record.standing,

@@ -143,7 +143,6 @@ class GatewayProcess:
         unanswered = Allowance(config.unanswered_burst, config.unanswered_per_second, Reason.TOO_MANY_UNANSWERED)
         recording = Recording(
             identity=config.identity,
-            registry=keeper.current,
             clock=clock,
             requests=requests,
             events=self._events,

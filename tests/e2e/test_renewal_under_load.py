@@ -94,6 +94,7 @@ async def traffic(folder: Path) -> AsyncIterator[Traffic]:
         await same_again(client, made.load.calls, findings)
     await asyncio.to_thread(inspect, where, made.load.calls, limits_of(made.consents), findings)
     assert findings.violations == []
+    assert [call.forged for call in made.load.calls if call.forged] == []
     assert made.load.endings().keys() == {Ending.ANSWERED.value}
     assert [call.wrong for call in made.load.calls if call.wrong] == []
     assert made.load.hung == []

@@ -227,7 +227,6 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
     unanswered = Allowance(20, 1.0, Reason.TOO_MANY_UNANSWERED)
     recording = Recording(
         identity=parse_identity(fed.GATEWAY),
-        registry=registry,
         clock=clock,
         requests=requests,
         events=events,
