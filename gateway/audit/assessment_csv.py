@@ -1,19 +1,11 @@
-"""The assessment as CSV: one figure on each line, for a spreadsheet.
-
-With a byte order mark, without which spreadsheets take Chinese for something else; and no cell begins a formula, since
-texts of the log are whatever a gateway wrote there.
-"""
+"""The assessment as CSV: one figure on each line, for a spreadsheet."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 
 from gateway.audit.assessment_document import Document
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters that a spreadsheet takes for a formula (OWASP: CSV injection)."""
+from gateway.audit.spreadsheet import write_spreadsheet
 
 _HEAD = (
     "表 table",
@@ -33,13 +25,7 @@ _HEAD = (
 
 def write_csv(document: Document) -> str:
     """The CSV of a document (`gateway.audit.assessment_document`)."""
-    out = io.StringIO()
-    out.write("\ufeff")
-    writer = csv.writer(out)
-    writer.writerow(_HEAD)
-    for row in _rows(document):
-        writer.writerow([_safe(cell) for cell in row])
-    return out.getvalue()
+    return write_spreadsheet(_HEAD, _rows(document))
 
 
 def _rows(document: Document) -> Iterator[tuple[object, ...]]:
@@ -110,14 +96,3 @@ def _row(  # noqa: PLR0913 - the columns
     value: object = "",
 ) -> tuple[object, ...]:
     return (table, code, name, department, department_name, day, figure, names, reason, top, bottom, value)
-
-
-def _safe(cell: object) -> object:
-    """What a spreadsheet shows and does not run; None is empty."""
-    if cell is None:
-        return ""
-    if isinstance(cell, float):
-        return f"{cell:.4f}"
-    if isinstance(cell, str) and cell.startswith(_FORMULA):
-        return "'" + cell
-    return cell

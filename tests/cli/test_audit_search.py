@@ -1,0 +1,160 @@
+"""`heyan audit search` as an auditor types it, over a static log in a folder."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.protocol.proof import parse_proof
+from heyan.v1 import log_pb2
+from tests import federation as fed
+from tests.audit.logs import DAY_1, LAND, Books, little_log, signer
+from tests.static_logs import write_log
+
+GRANT = sha256(b"grant").digest()
+
+
+def publish(books: Books, folder: Path) -> Path:
+    write_log(folder, books.leaves_)
+    (folder / "checkpoint").write_text(books.note(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def books() -> Books:
+    return little_log()
+
+
+@pytest.fixture
+def log(books: Books, tmp_path: Path) -> Path:
+    return publish(books, tmp_path / "log")
+
+
+def search(log: Path, *words: object) -> int:
+    where = (str(log), "--vkey", signer().verifier.format(), "--index", str(log.parent / "index.db"))
+    with pytest.raises(SystemExit) as ended:
+        main(["audit", "search", *where, *map(str, words)])
+    return int(ended.value.code or 0)
+
+
+def test_hits_are_shown_with_who_what_and_why(log: Path, capsys) -> None:
+    assert search(log, "--department", "land", "--status", "refused") == 0
+    shown = capsys.readouterr().out
+    assert "BUDGET_EXHAUSTED" in shown
+    assert "department/land" in shown
+    assert "1 leaves match" in shown
+    assert "as signed" in shown
+
+
+def test_every_hit_in_json_is_proven_by_what_stands_with_it(log: Path, books: Books, capsys) -> None:
+    assert search(log, "--event", "verification", "--from", DAY_1, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [hit["index"] for hit in document["hits"]] == [2, 3, 4, 10, 11]
+    for hit in document["hits"]:
+        leaf = base64.b64decode(hit["leaf"])
+        assert leaf == books.leaves_[hit["index"]]
+        checkpoint = parse_proof(hit["proof"].encode()).verify(leaf, [signer().verifier], fed.LOG_ORIGIN)
+        assert checkpoint.size == document["log"]["size"] == 12
+    assert document["hits"][0]["pseudonyms"]["query"] == [bytes(32).hex()]
+
+
+def test_proofs_are_written_as_files_for_other_tools(log: Path, books: Books, tmp_path: Path) -> None:
+    assert search(log, "--reason", "GRANT_REVOKED", "--out", tmp_path / "proofs") == 0
+    assert sorted(path.name for path in (tmp_path / "proofs").iterdir()) == [
+        "leaf-5.bin",
+        "leaf-5.tlog-proof",
+        "leaf-6.bin",
+        "leaf-6.tlog-proof",
+    ]
+    proof = parse_proof((tmp_path / "proofs/leaf-6.tlog-proof").read_bytes())
+    proof.verify((tmp_path / "proofs/leaf-6.bin").read_bytes(), [signer().verifier], fed.LOG_ORIGIN)
+
+
+def test_spreadsheet_has_a_line_for_each_row_and_runs_nothing(log: Path, books: Books, tmp_path: Path) -> None:
+    event = log_pb2.EvidenceAccessEvent(auditor="spiffe://heyan/auditor/a", case_reference="-1.2")
+    books.append(log_pb2.LogLeaf(evidence_access=event))
+    publish(books, log)
+    assert search(log, "--csv", tmp_path / "hits.csv", "--region", "43") == 0
+    with (tmp_path / "hits.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 11
+    assert search(log, "--csv", tmp_path / "hits.csv", "--event", "evidence_access") == 0
+    with (tmp_path / "hits.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file))[1][8] == "'-1.2"
+
+
+def test_everything_about_one_consent_is_found(log: Path, books: Books, capsys) -> None:
+    event = log_pb2.VerificationEvent(requester=fed.REQUESTER, query_tag=bytes(32), grant_tags=[GRANT])
+    books.append(log_pb2.LogLeaf(verification=event))
+    books.append(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer="i", grant_tag=GRANT)))
+    publish(books, log)
+    assert search(log, "--grant", GRANT.hex(), "--json") == 0
+    assert [hit["event"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["verification", "revocation"]
+
+
+def test_more_hits_than_are_shown_are_counted(log: Path, capsys) -> None:
+    assert search(log, "--limit", "2") == 0
+    assert "12 leaves match 条目, 2 shown; 10 more" in capsys.readouterr().out
+
+
+def test_index_is_read_on_and_made_anew_to_the_same(log: Path, books: Books, capsys) -> None:
+    assert search(log, "--json") == 0
+    first = capsys.readouterr().out
+    assert search(log, "--json", "--rebuild") == 0
+    assert capsys.readouterr().out == first
+    books.refuse("OVERLOADED")
+    publish(books, log)
+    assert search(log, "--reason", "OVERLOADED", "--json") == 0
+    assert [hit["index"] for hit in json.loads(capsys.readouterr().out)["hits"]] == [8, 12]
+
+
+@pytest.mark.parametrize(("keep", "words"), [(11, "LOG_ROLLED_BACK"), (13, "LOG_FORKED")])
+def test_log_that_is_not_what_it_was_is_told(log: Path, books: Books, capsys, keep: int, words: str) -> None:
+    assert search(log) == 0
+    books.refuse("OVERLOADED")
+    books.leaves_ = [*books.leaves_[:-2], books.leaves_[-1], books.leaves_[-2]][:keep]
+    publish(books, log)
+    capsys.readouterr()
+    assert search(log) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_leaf_of_a_newer_contract_is_told_and_not_passed_over(log: Path, books: Books, capsys) -> None:
+    books.leaves_.append(b"\x08\x02")
+    publish(books, log)
+    assert search(log) == 1
+    assert "1 leaves cannot be read" in capsys.readouterr().out
+
+
+def test_flipped_byte_of_a_bundle_is_found_before_it_is_indexed(log: Path, capsys) -> None:
+    (bundle,) = (log / "tile/entries").rglob("*.p/12")
+    data = bytearray(bundle.read_bytes())
+    data[40] ^= 1
+    bundle.write_bytes(data)
+    assert search(log) == 1
+    assert "TILE_INVALID" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--grant", "abc"), "--grant"),
+        (("--from", "yesterday"), "--from"),
+        (("--requester", "a", "--actor", "b"), "--actor"),
+        (("--receipt", "nothing.json"), "nothing.json"),
+    ],
+)
+def test_wrong_words_are_told_before_anything_is_read(log: Path, capsys, words: tuple[str, ...], told: str) -> None:
+    assert search(log, *words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_rows_of_a_department_are_not_mixed_with_others(log: Path, capsys) -> None:
+    assert search(log, "--department", LAND, "--event", "recovery", "--json") == 0
+    (hit,) = json.loads(capsys.readouterr().out)["hits"]
+    assert [row["department"] for row in hit["rows"]] == [LAND]
