@@ -4,6 +4,10 @@ A single writer thread commits what is queued, up to GROUP_LIMIT entries, in one
 writer idle goes at once; one that had to wait for a commit waits a little more for others (`gateway.batching`), so
 that under load a group pays one fsync and one signature. Waiters are released only after their group is durable.
 When the store fails, every waiter of the group gets LogUnavailableError: nothing is answered that is not recorded.
+
+Who signs is asked anew for each checkpoint (`use_signers`), so that a key that has ended signs nothing more: without a
+signer nothing is recorded. A checkpoint that stands while keys change is signed again (`refresh`): the same size and
+root, in the store, by the writer, so that what is shown of an idle log is always signed by the keys that count.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ import structlog
 
 from gateway.batching import Batching, smooth
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
-from gateway.protocol.errors import HeyanError, LogUnavailableError, NotFoundError, OverloadedError
+from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, NotFoundError, OverloadedError
 from gateway.protocol.merkle import consistency_proof, inclusion_proof
-from gateway.protocol.note import SignerKey
+from gateway.protocol.note import Signer, parse_note
 from gateway.protocol.proof import InclusionProof
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry, Head, Store
@@ -30,6 +34,9 @@ from gateway.stores.port import Committed, Entry, Head, Store
 T = TypeVar("T")
 
 _logger = structlog.get_logger(__name__)
+
+SignersOf = Callable[[str], Sequence[Signer]]
+"""The signers that count now, of the log of an origin; ForgedError (KEY_UNKNOWN) if none does. Called by the writer."""
 
 GROUP_LIMIT = 512
 """Entries of one commit: past it a group's latency grows faster than its throughput."""
@@ -54,6 +61,11 @@ class _Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class _Refresh:
+    done: asyncio.Future[Head | None]
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     pass
 
@@ -61,11 +73,12 @@ class _Stop:
 class Log:
     """Appends entries and proves what is in the tree. `start` before use, `stop` when nothing is under way."""
 
-    def __init__(self, store: Store, origin: str, signer: SignerKey) -> None:
+    def __init__(self, store: Store, origin: str, *signers: Signer) -> None:
+        """A log in `store` that `signers` sign, until `use_signers` says who does."""
         self._store = store
         self._origin = origin
-        self._signer = signer
-        self._queue: queue.Queue[_Append | _Probe | _Stop] = queue.Queue(QUEUE_LIMIT)
+        self._signers_of: SignersOf = lambda _origin: signers
+        self._queue: queue.Queue[_Append | _Probe | _Refresh | _Stop] = queue.Queue(QUEUE_LIMIT)
         self._thread = threading.Thread(target=self._write, name="heyan-log-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
@@ -82,9 +95,21 @@ class Log:
             await asyncio.to_thread(self._queue.put, _Stop())
             await asyncio.to_thread(self._thread.join)
 
-    def use_signer(self, signer: SignerKey) -> None:
-        """Sign checkpoints with another key of the same origin from the next group on."""
-        self._signer = signer
+    def use_signers(self, signers_of: SignersOf) -> None:
+        """Ask `signers_of` for the signers of each checkpoint, from the next group on."""
+        self._signers_of = signers_of
+
+    async def refresh(self) -> Head | None:
+        """Have the newest checkpoint signed again if other keys sign now than it bears; the head if that was done.
+
+        Returns once it is durable. LogUnavailableError if it cannot be had: the checkpoint before it still stands.
+        """
+        head = self._store.head()
+        if head is None or self._bears(head, self._current_signers()):
+            return None
+        done: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Refresh(done))
+        return await done
 
     @property
     def complaint(self) -> str | None:
@@ -104,7 +129,7 @@ class Log:
             self._enqueue(_Probe(done))
             await done
 
-    def _enqueue(self, item: _Append | _Probe) -> None:
+    def _enqueue(self, item: _Append | _Probe | _Refresh) -> None:
         try:
             self._queue.put_nowait(item)
         except queue.Full:
@@ -119,10 +144,12 @@ class Log:
                 self._commit(group)
             if isinstance(other, _Probe):
                 self._look(other)
+            if isinstance(other, _Refresh):
+                self._sign_again(other)
             if isinstance(other, _Stop):
                 return
 
-    def _gather(self, *, busy: bool) -> tuple[list[_Append], _Probe | _Stop | None]:
+    def _gather(self, *, busy: bool) -> tuple[list[_Append], _Probe | _Refresh | _Stop | None]:
         """The next group, waited for as long as there is none, and what else came behind it, if that ended it."""
         group: list[_Append] = []
         until = None
@@ -139,7 +166,7 @@ class Log:
                 until = time.monotonic() + patience
         return group, None
 
-    def _next(self, until: float | None) -> _Append | _Probe | _Stop:
+    def _next(self, until: float | None) -> _Append | _Probe | _Refresh | _Stop:
         """What is queued; waits for it until a time, or for ever. Raises queue.Empty."""
         if until is None:
             return self._queue.get()
@@ -161,6 +188,15 @@ class Log:
             return (None,)
 
         self._release([probe.done], self._attempt(look))
+
+    def _sign_again(self, refresh: _Refresh) -> None:
+        def sign() -> Sequence[Head | None]:
+            head = self._store.head()  # perhaps signed by a group since it was asked for
+            if head is None or self._bears(head, self._current_signers()):
+                return (None,)
+            return (self._store.resign(self._sign),)
+
+        self._release([refresh.done], self._attempt(sign))
 
     def _attempt(self, work: Callable[[], T]) -> T | HeyanError:
         """What the store did, or why it could not."""
@@ -184,7 +220,25 @@ class Log:
         self._loop.call_soon_threadsafe(_tell, waiting, outcome)
 
     def _sign(self, size: int, root: bytes) -> str:
-        return sign_checkpoint(Checkpoint(self._origin, size, root), [self._signer])
+        return sign_checkpoint(Checkpoint(self._origin, size, root), self._current_signers())
+
+    def _current_signers(self) -> Sequence[Signer]:
+        try:
+            signers = self._signers_of(self._origin)
+        except ForgedError as error:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, error.detail) from error
+        if not signers:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "nobody signs for the log")
+        return signers
+
+    def _bears(self, head: Head, signers: Sequence[Signer]) -> bool:
+        """Whether a checkpoint bears signatures of all these keys, by their ids: the store is the log's own.
+
+        One more, of a key that has ended since, does no harm, and replicas that hold different keys for a moment do
+        not sign against each other.
+        """
+        borne = {item.key_id for item in parse_note(head.checkpoint.encode()).unverified if item.name == self._origin}
+        return borne >= {signer.verifier.key_id for signer in signers}
 
     # -- proving --------------------------------------------------------------------------------------------
 

@@ -31,8 +31,9 @@ from gateway.events import Events
 from gateway.fan_out import FanOut
 from gateway.leaves import LeafStamp
 from gateway.log import Log
+from gateway.log_signers import LogSigners
 from gateway.offline_service import OfflineMethods
-from gateway.party.keyfiles import Watched, load_signing_keys, newest_usable, read_private
+from gateway.party.keyfiles import Watched, load_signing_keys, read_private
 from gateway.party.probes import Probes
 from gateway.party.process import Clock, repeat
 from gateway.party.registry_keeper import RegistryKeeper
@@ -40,10 +41,7 @@ from gateway.party.service import SERVER_OPTIONS, Guard
 from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
 from gateway.pipeline import Pipeline
 from gateway.protocol.errors import HeyanError, MalformedError
-from gateway.protocol.keys import SigningKey
-from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
-from gateway.protocol.registry_terms import KeyUse
 from gateway.recording import Recording
 from gateway.refusals import Refusals
 from gateway.requests import Requests
@@ -104,7 +102,11 @@ class GatewayProcess:
         self._tls = watch_tls(config.tls)
         self._log_keys = Watched([config.log_keys], lambda: load_signing_keys(config.log_keys))
         self._store = SqliteStore(config.store)
-        self._log = Log(self._store, self._origin, self._signer())
+        self._signers = LogSigners(
+            gateway=config.spiffe_id, keys=lambda: self._log_keys.value, registry=keeper.current, clock=clock
+        )
+        self._log = Log(self._store, self._origin, *self._signers(self._origin))
+        self._log.use_signers(self._signers)
         metrics = CollectorRegistry()
         deferrals = DeferralTraffic(metrics)
         room = WaitingRoom(_limits(config), time.monotonic, SystemRandom().random, deferrals.gone)
@@ -220,6 +222,7 @@ class GatewayProcess:
         """Serve; the bound ports."""
         self._log.start()
         await self._follow_registry()
+        await self._sign_anew()
         await self._deferral.load()
         port = self._server.add_secure_port(self._config.listen, server_credentials(self._tls))
         await self._server.start()
@@ -271,7 +274,10 @@ class GatewayProcess:
     def complaints(self) -> list[str]:
         """Why the gateway wants no work now."""
         found = [self._log.complaint] if self._log.complaint else []
-        for check in (self._signer, lambda: self._keeper.current().require_current(self._clock())):
+        for check in (
+            lambda: self._signers(self._origin),
+            lambda: self._keeper.current().require_current(self._clock()),
+        ):
             try:
                 check()
             except HeyanError as error:
@@ -289,7 +295,14 @@ class GatewayProcess:
         self._rulebook.refresh()
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
-        self._log.use_signer(self._signer())
+        await self._sign_anew()
+
+    async def _sign_anew(self) -> None:
+        """Have a checkpoint from before be signed by the keys that count now; tried again each second if it fails."""
+        try:
+            await self._log.refresh()
+        except HeyanError as error:
+            _logger.error("checkpoint_not_signed_anew", detail=error.detail)
 
     async def _catch_up(self) -> None:
         """After the log could not record: find out whether it can, and log what is owed."""
@@ -302,11 +315,6 @@ class GatewayProcess:
         await self._events.adopt(current)
         self._links.reconcile(current, self._acknowledgements.expect, self._disputes.take_orphans)
 
-    def _signer(self) -> SignerKey:
-        registry, now = self._keeper.current(), self._clock()
-        key = newest_usable(self._log_keys.value, registry, self._config.spiffe_id, KeyUse.LOG, now)
-        return _note_signer(self._origin, key)
-
 
 def _limits(config: GatewayConfig) -> Limits:
     return Limits(
@@ -315,11 +323,6 @@ def _limits(config: GatewayConfig) -> Limits:
         requests_each=config.deferred_requests_each,
         size_each=config.deferred_bytes_each,
     )
-
-
-def _note_signer(origin: str, key: SigningKey) -> SignerKey:
-    """The log key as a C2SP signer under the log's origin."""
-    return SignerKey.from_seed(origin, key.private.private_bytes_raw())  # type: ignore[union-attr]
 
 
 def _add_reflection(server: grpc.aio.Server) -> None:

@@ -8,21 +8,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 from cyclopts import App
-from rich.console import Console
 
 from gateway.cli.options import DeskOption, JsonOption, OptionalDesk, usage_error
+from gateway.cli.registry_print import say, say_parties, when
 from gateway.cli.registry_staff import retire, staff
 from gateway.operator import document as editing
 from gateway.operator.desk import OVERLAP, REGISTRY_LIFETIME, START_DELAY, Desk
 from gateway.operator.enrolment import PartyFolder
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.party.registry_keeper import operator_key
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.registry import Registry, open_registry
 from gateway.protocol.registry_terms import KeyUse
 
@@ -54,9 +55,9 @@ def init(federation: str, *, desk: DeskOption) -> None:
         Name of the federation, without spaces or plus signs.
     """
     made = Desk.create(desk, federation, time.time())
-    _say(f"The desk of {federation} is in {desk}.")
-    _say(f"Parties pin: {made.vkey}")
-    _say(f"Next: heyan registry add PARTY.json --desk {desk}")
+    say(f"The desk of {federation} is in {desk}.")
+    say(f"Parties pin: {made.vkey}")
+    say(f"Next: heyan registry add PARTY.json --desk {desk}")
 
 
 @app.command
@@ -83,8 +84,8 @@ def add(party: Path, *, desk: DeskOption, folder: Path | None = None) -> None:
             opened.save(editing.add_party(opened.draft(), entry))
         else:
             entry = opened.enrol(entry, PartyFolder(folder), time.time())
-    _say(f"{entry.id} is in the draft with {len(entry.keys)} signature key(s).")
-    _say(f"Next: heyan registry sign --desk {desk}")
+    say(f"{entry.id} is in the draft with {len(entry.keys)} signature key(s).")
+    say(f"Next: heyan registry sign --desk {desk}")
 
 
 @app.command
@@ -110,7 +111,7 @@ def certificate(party: str, request: Path, *, desk: DeskOption, out: Path | None
         sys.stdout.write(pem.decode("ascii"))
         return
     write_atomic(out, pem)
-    _say(f"The certificate of {party} is in {out}; the party also needs {desk / 'ca.pem'}.")
+    say(f"The certificate of {party} is in {out}; the party also needs {desk / 'ca.pem'}.")
 
 
 @app.command
@@ -142,6 +143,7 @@ def rotate(
     folder: Path,
     delay: int = START_DELAY,
     overlap: int = OVERLAP,
+    algorithm: Algorithm | None = None,
 ) -> None:
     """Replace a key or certificate of a party, and sign the registry anew; nobody restarts.
 
@@ -149,7 +151,11 @@ def rotate(
     `overlap` longer, and what it signed stays verifiable. An old sealing key opens until its own end; then its
     file is destroyed by a later rotation.
 
-    Example: `heyan registry rotate answer spiffe://heyan/department/police --folder departments/police --desk operator`
+    A log may have a second key, which signs each checkpoint beside the first and outlives Ed25519: `rotate log
+    --algorithm ML-DSA-44` makes it, or replaces it, and ends no Ed25519 key.
+
+    Examples: `heyan registry rotate log spiffe://heyan/gateway/main --folder gw --desk operator --algorithm ML-DSA-44`,
+    `heyan registry rotate answer spiffe://heyan/department/police --folder departments/police --desk operator`
 
     Parameters
     ----------
@@ -163,21 +169,25 @@ def rotate(
         Seconds until a new key begins: time for all parties to read the new registry.
     overlap
         Seconds for which the old signature key still counts after that.
+    algorithm
+        ML-DSA-44 for the second key of a log; otherwise the usual one of the key's use.
     """
     opened, place, now = Desk.open(desk), PartyFolder(folder), time.time()
     with opened.alone():
         if what == "certificate":
             opened.renew_certificate(party, place, now)
-            _say(f"{party} has a new certificate in {place.tls.certificate}; its next connections use it.")
+            say(f"{party} has a new certificate in {place.tls.certificate}; its next connections use it.")
             return  # the registry lists no certificates
         if what == "sealing":
             sealing, destroyed = opened.rotate_sealing_key(party, place, now, delay=delay)
-            _say(f"{party} opens with {sealing.kid} from {_when(sealing.not_before)}.")
+            say(f"{party} opens with {sealing.kid} from {when(sealing.not_before)}.")
             for kid in destroyed:
-                _say(f"Destroyed the expired {kid}.")
+                say(f"Destroyed the expired {kid}.")
         else:
-            key = opened.rotate_signing_key(party, KeyUse(what), place, now, delay=delay, overlap=overlap)
-            _say(f"{party} signs with {key.kid} from {_when(key.not_before)}.")
+            key = opened.rotate_signing_key(
+                party, KeyUse(what), place, now, delay=delay, overlap=overlap, algorithm=algorithm
+            )
+            say(f"{party} signs with {key.kid} ({key.alg.value}) from {when(key.not_before)}.")
         _say_signed(opened, opened.sign(now))
 
 
@@ -203,7 +213,7 @@ def compromise(party: str, kid: str, *, desk: DeskOption, at: str) -> None:
     opened, now = Desk.open(desk), time.time()
     with opened.alone():
         opened.save(editing.compromise_key(opened.draft(), party, kid, _instant(at), now))
-        _say(f"{kid} of {party} counts for nothing signed at {at} or later.")
+        say(f"{kid} of {party} counts for nothing signed at {at} or later.")
         _say_signed(opened, opened.sign(now))
 
 
@@ -239,23 +249,9 @@ def show(
         sys.stdout.write(json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
         return
     state = "EXPIRED: heyan registry sign" if expired else "in force"
-    _say(f"{document.federation}, version {registry.version}, digest {registry.digest.hex()}")
-    _say(f"Issued {_when(document.issued)}, expires {_when(document.expires)}: {state}")
-    _say_parties(registry, now)
-
-
-def _say_parties(registry: Registry, now: float) -> None:
-    """Every party and its keys, whole: a key's id is what `compromise` asks for."""
-    for party in registry.document.parties:
-        _say(f"\n{party.id}  {party.name.zh} / {party.name.en}")
-        for key in party.keys:
-            state = "counts" if key.counts_at(now) else "does not count now"
-            if key.compromised is not None:
-                state = f"compromised since {_when(key.compromised)}"
-            _say(f"  {key.kid}  {key.use.value}, {_when(key.not_before)} to {_when(key.not_after)}: {state}")
-        for seal in party.department.sealing_keys if party.department else ():
-            state = "counts" if seal.not_before <= now <= seal.not_after else "does not count now"
-            _say(f"  {seal.kid}  sealing, {_when(seal.not_before)} to {_when(seal.not_after)}: {state}")
+    say(f"{document.federation}, version {registry.version}, digest {registry.digest.hex()}")
+    say(f"Issued {when(document.issued)}, expires {when(document.expires)}: {state}")
+    say_parties(registry, now)
 
 
 def _verified(desk: Path | None, file: Path | None, vkey: str | None) -> Registry:
@@ -272,17 +268,7 @@ def _verified(desk: Path | None, file: Path | None, vkey: str | None) -> Registr
 
 
 def _say_signed(desk: Desk, registry: Registry) -> None:
-    _say(
-        f"Version {registry.version} is published in {desk.registry_file}; expires {_when(registry.document.expires)}."
-    )
-
-
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
+    say(f"Version {registry.version} is published in {desk.registry_file}; expires {when(registry.document.expires)}.")
 
 
 def _instant(text: str) -> int:

@@ -30,13 +30,14 @@ from gateway.operator.enrolment import (
     make_sealing_key,
     make_signing_key,
     make_staff_key,
+    usual_algorithm,
 )
 from gateway.party.keyfiles import FOLDER_MODE, read_private, read_public, unusable, write_atomic, write_private
 from gateway.party.registry_keeper import operator_key, operator_kid
 from gateway.protocol.errors import ConflictError, MalformedError
 from gateway.protocol.identities import PartyRole, parse_identity
 from gateway.protocol.jws import sign_jws
-from gateway.protocol.keys import SigningKey, private_pem
+from gateway.protocol.keys import Algorithm, SigningKey, private_pem
 from gateway.protocol.note import ED25519_SEED_BYTES, SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import TYP, Registry, open_registry
@@ -171,13 +172,22 @@ class Desk:
         *,
         delay: int = START_DELAY,
         overlap: int = OVERLAP,
+        algorithm: Algorithm | None = None,
     ) -> KeyTerms:
-        """Put a fresh signature key into the party's folder and, with the old ones' end, into the draft."""
+        """Put a fresh signature key into the party's folder and, with the end of the old ones, into the draft.
+
+        `algorithm` is the use's usual one, or ML-DSA-44 for a log: its second key, which ends no Ed25519 key.
+        """
+        if algorithm is Algorithm.ML_DSA_44 and use is not KeyUse.LOG:
+            raise MalformedError.at("--algorithm", "ML-DSA-44 signs for a log only", Reason.CONFIGURATION_INVALID)
+        if algorithm not in (None, Algorithm.ML_DSA_44, usual_algorithm(use)):
+            detail = f"a {use.value} key is {usual_algorithm(use).value}"
+            raise MalformedError.at("--algorithm", detail, Reason.CONFIGURATION_INVALID)
         if USE_OF_ROLE.get(parse_identity(party).role) is not use:
             raise MalformedError.at("use", f"{party} does not sign as {use.value}", Reason.CONFIGURATION_INVALID)
         draft = self.draft()
         editing.find_party(draft, party)
-        key = make_signing_key(folder, use, now + delay)
+        key = make_signing_key(folder, use, now + delay, algorithm=algorithm)
         self.save(editing.rotate_key(draft, party, key, overlap, now))
         return key
 

@@ -81,7 +81,7 @@ def add_key(document: Document, party: str, key: KeyTerms) -> Document:
 
 
 def rotate_key(document: Document, party: str, key: KeyTerms, overlap: int, now: float) -> Document:
-    """With `key` added, and the other keys of its use ending `overlap` seconds after it begins, or as they do.
+    """With `key` added, and the other keys of its use and algorithm ending `overlap` s after it begins, or as they do.
 
     In the overlap both count: signers move to the new key when they see it, verifiers accept either. The key
     begins now or later, best after every party has read the new version.
@@ -95,7 +95,7 @@ def rotate_key(document: Document, party: str, key: KeyTerms, overlap: int, now:
         party,
         lambda known: (
             replace(known, not_after=min(known.not_after, end))
-            if known.use is key.use and known.kid != key.kid and known.not_before <= end
+            if (known.use, known.alg) == (key.use, key.alg) and known.kid != key.kid and known.not_before <= end
             else known
         ),
     )

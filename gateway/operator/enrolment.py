@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 
 from gateway.operator.authority import LEAF_LIFETIME, Authority
 from gateway.party.config import TlsFiles
@@ -27,7 +27,7 @@ from gateway.party.keyfiles import destroy, save_sealing_key, save_signing_key, 
 from gateway.protocol.codec import b64url
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.keys import PrivateKey, SigningKey, private_pem, raw_public
+from gateway.protocol.keys import Algorithm, PrivateKey, SigningKey, private_pem, raw_public
 from gateway.protocol.limits import SEALING_KEY_LIFETIME
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyTerms, KeyUse, SealingKeyTerms, Suite
@@ -90,12 +90,29 @@ def enrol_certificate(
     write_atomic(files.certificate, certificate)
 
 
+_MAKERS: dict[Algorithm, Callable[[], PrivateKey]] = {
+    Algorithm.ES256: lambda: ec.generate_private_key(ec.SECP256R1()),
+    Algorithm.ED25519: ed25519.Ed25519PrivateKey.generate,
+    Algorithm.ML_DSA_44: mldsa.MLDSA44PrivateKey.generate,
+}
+
+
+def usual_algorithm(use: KeyUse) -> Algorithm:
+    """With what keys of a use sign: Ed25519 for the log, as readers of logs expect, else ES256."""
+    return Algorithm.ED25519 if use is KeyUse.LOG else Algorithm.ES256
+
+
 def make_signing_key(
-    folder: PartyFolder, use: KeyUse, not_before: float, lifetime: int = SIGNING_KEY_LIFETIME
+    folder: PartyFolder,
+    use: KeyUse,
+    not_before: float,
+    lifetime: int = SIGNING_KEY_LIFETIME,
+    algorithm: Algorithm | None = None,
 ) -> KeyTerms:
-    """Write a fresh signature key into the party's folder (Ed25519 for the log, else ES256); its registry terms."""
-    private = ed25519.Ed25519PrivateKey.generate() if use is KeyUse.LOG else ec.generate_private_key(ec.SECP256R1())
-    return _save(folder.keys, private, use, use.value, int(not_before), lifetime)
+    """Write a fresh signature key into the party's folder (of the use's usual algorithm); its registry terms."""
+    algorithm = algorithm or usual_algorithm(use)
+    name = "log-pq" if algorithm is Algorithm.ML_DSA_44 else use.value
+    return _save(folder.keys, _MAKERS[algorithm](), use, name, int(not_before), lifetime)
 
 
 def make_staff_key(

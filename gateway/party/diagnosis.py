@@ -26,6 +26,7 @@ from gateway.party.tls import PROBE_TIMEOUT, TlsMaterial, check_server, load_mat
 from gateway.protocol.codec import from_timestamp
 from gateway.protocol.errors import HeyanError, UnknownPeerError
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.limits import MAX_CLOCK_SKEW
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry, open_registry
@@ -176,11 +177,15 @@ def check_signing_keys(config: PartyConfig, folder: Path, registry: Registry, no
                 held.append(listed)
         except HeyanError as error:
             yield Finding(Level.PROBLEM, "keys", f"{path}: {error.detail or error}", renew)
-    if not held:
+    usual = [key for key in held if key.alg is not Algorithm.ML_DSA_44]
+    if not usual:
         yield Finding(Level.PROBLEM, "keys", f"no signature key under {folder} counts now", renew)
         return
-    last = max(held, key=lambda key: key.not_after)
-    yield _ending("keys", f"signature key {last.kid}", last.not_after, now, renew)
+    second = [key for key in held if key.alg is Algorithm.ML_DSA_44]  # of a log
+    for keys, how in ((usual, renew), (second, f"{renew} --algorithm {Algorithm.ML_DSA_44.value}")):
+        if keys:
+            last = max(keys, key=lambda key: key.not_after)
+            yield _ending("keys", f"signature key {last.kid}", last.not_after, now, how)
 
 
 async def check_peer(

@@ -125,19 +125,30 @@ def load_signing_keys(folder: Path) -> tuple[SigningKey, ...]:
     return tuple(load_signing_key(path) for path in _key_files(folder, _SIGNING_SUFFIX))
 
 
-def newest_usable(keys: Iterable[SigningKey], registry: Registry, party: str, use: KeyUse, now: float) -> SigningKey:
-    """The key to sign with at `now`: of those that the registry lists for `party` and `use` and that count, the one
-    that began last.
-
-    Raises ForgedError (KEY_UNKNOWN) if there is none; a key whose public half is not the registered one is none.
+def usable(
+    keys: Iterable[SigningKey], registry: Registry, party: str, use: KeyUse, now: float
+) -> tuple[SigningKey, ...]:
+    """The keys that sign at `now`: those that the registry lists for `party` and `use` and that count, the one that
+    began last at the end. A key whose public half is not the registered one is none.
     """
     terms = {key.kid: key for key in registry.party(party).keys if key.use is use and key.counts_at(now)}
-    usable = [
+    found = (
         key for key in keys if key.key_id in terms and registry.key(party, use, key.key_id, now) == key.public_key()
-    ]
-    if not usable:
-        raise ForgedError(Reason.KEY_UNKNOWN, f"no {use.value} key of {party} here counts now; see `heyan doctor`")
-    return max(usable, key=lambda key: (terms[key.key_id].not_before, key.key_id))
+    )
+    return tuple(sorted(found, key=lambda key: (terms[key.key_id].not_before, key.key_id)))
+
+
+def newest_usable(keys: Iterable[SigningKey], registry: Registry, party: str, use: KeyUse, now: float) -> SigningKey:
+    """Of the keys that sign at `now` (see `usable`) the one that began last; ForgedError (KEY_UNKNOWN) if none does."""
+    found = usable(keys, registry, party, use, now)
+    if not found:
+        raise no_key(party, use)
+    return found[-1]
+
+
+def no_key(party: str, use: KeyUse) -> ForgedError:
+    """The error of a party that has nothing to sign with."""
+    return ForgedError(Reason.KEY_UNKNOWN, f"no {use.value} key of {party} here counts now; see `heyan doctor`")
 
 
 def save_sealing_key(folder: Path, kid: str, suite: Suite, seed: bytes) -> Path:

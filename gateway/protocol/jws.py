@@ -24,7 +24,7 @@ from gateway.protocol.reasons import Reason
 
 _BASE_HEADER = frozenset({"alg", "typ", "kid"})
 _SEGMENTS = 3
-_ALGORITHMS = [algorithm.value for algorithm in Algorithm]
+_ALGORITHMS = [Algorithm.ES256.value, Algorithm.ED25519.value]
 
 KeyOf = Callable[[str], PublicKey]
 """Looks a key up by its `kid`; raises a domain error if there is none."""
@@ -42,6 +42,8 @@ class Opened:
 def sign_jws(payload: bytes, typ: str, key: SigningKey, extra: Mapping[str, str] | None = None) -> str:
     """The compact JWS of `payload`; `extra` are further protected header parameters."""
     header = {"alg": key.algorithm.value, "typ": typ, "kid": key.key_id, **(extra or {})}
+    if key.algorithm is Algorithm.ML_DSA_44:
+        raise MalformedError.at("key", "is ML-DSA-44, which signs checkpoints only", Reason.CONFIGURATION_INVALID)
     private = (
         OKPKey.import_key(key.private) if key.algorithm is Algorithm.ED25519 else ECKey.import_key(key.private)  # type: ignore[arg-type]
     )
@@ -79,7 +81,7 @@ def open_jws(
     """Verify `token` with the key that `key_of` knows for its kid; MalformedError or ForgedError(reason)."""
     header, payload = read_jws(token, typ, limit, extra)
     key = key_of(header["kid"])
-    if header["alg"] != key.algorithm.value:
+    if header["alg"] != key.algorithm.value or key.algorithm is Algorithm.ML_DSA_44:
         raise ForgedError(reason, "the registry pins another algorithm to this key")
     try:
         jws.deserialize_compact(token, _jose_key(key.algorithm, key.public), registry=_registry(extra))

@@ -93,7 +93,7 @@ class Registry:
         )
 
     def log_keys(self, gateway: str, at: float) -> tuple[PublicKey, ...]:
-        """The Ed25519 log keys of a gateway at time `at`."""
+        """The log keys of a gateway at time `at`: Ed25519, and ML-DSA-44 if it has one."""
         return self.keys(gateway, KeyUse.LOG, at)
 
     def checkpoint_keys(self, gateway: str, log_time: float) -> tuple[PublicKey, ...]:

@@ -235,6 +235,9 @@ def _check_party(party: Party) -> None:
         _check_key(f"{party.id}.keys.{key.kid}", key)
         if key.use is KeyUse.STAFF and role is not PartyRole.REQUESTER:
             raise _invalid(f"{party.id}.keys.{key.kid}", "a staff key must be a requester's")
+    log_keys = {key.alg for key in party.keys if key.use is KeyUse.LOG}
+    if log_keys and Algorithm.ED25519 not in log_keys:
+        raise _invalid(f"{party.id}.keys", "a log must have an Ed25519 key beside its ML-DSA-44 one")
     if party.gateway is not None:
         _require_unique(f"{party.id}.origins", party.gateway.origins)
     if party.department is not None:
@@ -249,8 +252,10 @@ def _check_key(where: str, key: KeyTerms) -> None:
         load_public(key.alg, unb64url(key.public, where))
     except MalformedError:
         raise _invalid(where, f"must be a raw {key.alg.value} public key") from None
-    if key.use is KeyUse.LOG and key.alg is not Algorithm.ED25519:
-        raise _invalid(where, "a log key must be Ed25519")
+    if key.use is KeyUse.LOG and key.alg is Algorithm.ES256:
+        raise _invalid(where, "a log key must be Ed25519 or ML-DSA-44")
+    if key.use is not KeyUse.LOG and key.alg is Algorithm.ML_DSA_44:
+        raise _invalid(where, "only a log signs with ML-DSA-44")
 
 
 def _check_department(party: str, terms: DepartmentTerms) -> None:

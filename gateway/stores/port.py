@@ -230,6 +230,14 @@ class Store(Protocol):
         """Commit all entries in one durable transaction; LogUnavailableError if that cannot be had."""
         ...
 
+    def resign(self, sign: SignCheckpoint) -> Head:
+        """Sign the checkpoint of the newest tree again, durably: the same size and root, under the compare-and-swap.
+
+        For a log whose keys change while nothing is appended. LogUnavailableError if that cannot be had, or there is no
+        tree yet; the checkpoint before it then stands, or this one does: either is of the same tree.
+        """
+        ...
+
     def probe(self) -> None:
         """Write a little, durably, and change nothing; LogUnavailableError if the store cannot be written."""
         ...

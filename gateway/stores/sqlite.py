@@ -61,6 +61,21 @@ class SqliteStore:
             self._frontier = None
             raise
 
+    def resign(self, sign: SignCheckpoint) -> Head:
+        """See the port. The tree is read and held against its nodes as for a commit, and swapped for itself."""
+        try:
+            with as_unavailable(), self._transaction():
+                frontier = self._current_frontier()
+                if frontier.size == 0:
+                    raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the log has no leaf yet")
+                root = frontier.root()
+                head = Head(frontier.size, root, sign(frontier.size, root))
+                self._swap(frontier, head)
+                return head
+        except BaseException:
+            self._frontier = None
+            raise
+
     def probe(self) -> None:
         """See the port: looks at the tree as a commit would, and writes the file's header again."""
         with as_unavailable(), self._transaction():

@@ -108,7 +108,7 @@ async def test_rotated_key_signs_the_next_checkpoint(tmp_path: Path) -> None:
     log = Log(store, ORIGIN, SIGNER)
     log.start()
     first = (await log.append(Entry(b"1"))).head.checkpoint
-    log.use_signer(NEXT_SIGNER)
+    log.use_signers(lambda _origin: (NEXT_SIGNER,))
     second = (await log.append(Entry(b"2"))).head.checkpoint
     assert open_checkpoint(first.encode(), [SIGNER.verifier], ORIGIN).size == 1
     assert open_checkpoint(second.encode(), [NEXT_SIGNER.verifier], ORIGIN).size == 2
