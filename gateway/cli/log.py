@@ -16,9 +16,12 @@ from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
+from gateway.protocol.note import VerifierKey
+from gateway.protocol.post_quantum import PostQuantum, pinned_key, post_quantum_of
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json
+from gateway.protocol.registry import open_registry
 from heyan.v1 import receipt_pb2
 
 app = App(name="log")
@@ -32,17 +35,20 @@ def verify_receipt_file(
     folder: FolderOption = None,
     registry: Path | None = None,
     packs: Path | None = None,
+    require_pq: bool = False,
+    pq_vkey: str | None = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a receipt offline: who asked, on whose consent, what the departments signed, and that the log has it.
 
     Needs the file and the operator's verifier key, nothing else; a newer registry judges by what is known since. Then
     computes the verdict again: from the answers, by the rules that the receipt carries.
-    Says WITNESSED if the checkpoint carries the cosignatures of a quorum, UNWITNESSED if not. Exit code 0 if
-    everything holds, 1 if anything does not.
+    Says WITNESSED if the checkpoint carries the cosignatures of a quorum, UNWITNESSED if not; and whether it carries
+    the log's post-quantum signature. Exit code 0 if everything holds, 1 if anything does not.
 
     Examples: `heyan log verify-receipt receipt.json --dir run`,
-    `heyan log verify-receipt receipt.json --operator-vkey registry.sandbox+c0ffee00+AWFi…`
+    `heyan log verify-receipt receipt.json --operator-vkey registry.sandbox+c0ffee00+AWFi…`,
+    `heyan log verify-receipt receipt.json --dir run --require-pq`
 
     Parameters
     ----------
@@ -56,6 +62,11 @@ def verify_receipt_file(
         A newer registry than the receipt brings, as published: it may know of a key that was compromised since.
     packs
         A folder of rule packs (REGION.toml) to judge by instead of those in the receipt; they must be the same rules.
+    require_pq
+        Refuse a checkpoint without the log's ML-DSA-44 signature, by a key that the registry names.
+    pq_vkey
+        The log's ML-DSA-44 key as a C2SP verifier key, pinned while Ed25519 stood: its signature is required, and no
+        other will do, whatever the registry names.
     """
     if folder is not None:
         from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key needs not
@@ -68,10 +79,16 @@ def verify_receipt_file(
     receipt = _read_receipt(file)
     if registry is not None:
         receipt.registry = read_public(registry).decode("ascii", errors="replace").strip()
-    verified = verify_receipt(receipt, _operator(operator_vkey))
+    operator, pinned = _operator(operator_vkey), _pinned(pq_vkey)
+    verified = verify_receipt(receipt, operator)
+    listed = open_registry(receipt.registry, operator)
+    post_quantum = post_quantum_of(receipt, listed, verified.query.gateway, max(verified.log_times), pinned)
+    if require_pq or pinned:
+        post_quantum.require()
     verdict = verdict_in(verified, receipt.rules, packs)
     if as_json:
-        summary = {**_summary(verified), "verdict": verdict_row(verdict) if verdict is not None else None}
+        second = {"post_quantum": post_quantum.signed, "post_quantum_expected": post_quantum.expected}
+        summary = {**_summary(verified), **second, "verdict": verdict_row(verdict) if verdict is not None else None}
         sys.stdout.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
         return
     print_answers(verified)
@@ -85,7 +102,21 @@ def verify_receipt_file(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"
         f"logged {logged} in {verified.checkpoint.origin}, tree of {verified.checkpoint.size}\n"
         f"{'WITNESSED' if verified.witnessed else 'UNWITNESSED'}\n"
+        f"post-quantum signature: {_said(post_quantum)}\n"
     )
+
+
+def _pinned(vkey: str | None) -> tuple[VerifierKey, ...]:
+    try:
+        return () if vkey is None else (pinned_key(vkey),)
+    except MalformedError as error:
+        raise MalformedError.at("--pq-vkey", error.detail, Reason.CONFIGURATION_INVALID) from None
+
+
+def _said(post_quantum: PostQuantum) -> str:
+    if post_quantum.signed:
+        return "yes"
+    return "no, although the registry names a key for it" if post_quantum.expected else "no"
 
 
 def _operator(vkey: str) -> PublicKey:

@@ -57,6 +57,7 @@ class Made(msgspec.Struct, frozen=True):
     port_base: int
     closed: str
     standbys: bool = False
+    post_quantum: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Asked:
     prefectures: tuple[str, ...] | None = None
     port_base: int | None = None
     standbys: bool | None = None
+    post_quantum: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ def settle(folder: Path, asked: Asked) -> Made:
             port_base=DEFAULT_PORT_BASE if asked.port_base is None else asked.port_base,
             closed=closed_county(prefectures),
             standbys=bool(asked.standbys),
+            post_quantum=bool(asked.post_quantum),
         )
         nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
         last = 65_535 - 2 * (2 + nodes)
@@ -235,7 +238,7 @@ def settle(folder: Path, asked: Asked) -> Made:
         if not 1 <= made.population <= MAX_POPULATION:
             raise MalformedError.at("--population", f"must be 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
         return made
-    for name in ("seed", "population", "prefectures", "port_base", "standbys"):
+    for name in ("seed", "population", "prefectures", "port_base", "standbys", "post_quantum"):
         wanted = getattr(asked, name)
         if wanted is not None and wanted != getattr(already, name):
             raise MalformedError.at(

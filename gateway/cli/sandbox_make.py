@@ -32,6 +32,7 @@ from gateway.party.keyfiles import load_signing_keys, newest_usable, read_privat
 from gateway.protocol.claims import CLAIMS, DEPARTMENT_NAMES, DepartmentKind, Role
 from gateway.protocol.divisions import PREFECTURES
 from gateway.protocol.identities import Identity
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.matrix import PURPOSE_ENROLMENT
 from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.reasons import Text
@@ -71,6 +72,9 @@ def make(sandbox: Sandbox) -> None:
         desk.enrol(party, PartyFolder(folder), now)
         if party.requester is not None:
             desk.add_staff_key(party.id, STAFF_MEMBER, PartyFolder(folder), now)
+    if sandbox.made.post_quantum:
+        place = PartyFolder(sandbox.folder_of(GATEWAY))
+        desk.rotate_signing_key(GATEWAY.uri, KeyUse.LOG, place, now, delay=0, algorithm=Algorithm.ML_DSA_44)
     registry = desk.sign(now)
     _make_secrets(sandbox)
     write_rules(sandbox.rules_folder, sandbox.made.prefectures, sandbox.made.closed, now)
@@ -181,7 +185,7 @@ def _accounts(sandbox: Sandbox, families: tuple[Family, ...]) -> Iterator[Accoun
 def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float) -> None:
     """Write `endpoints.json` as the registry and the folders now stand."""
     ports = sandbox.ports
-    key = registry.log_keys(GATEWAY.uri, now)[-1]
+    key = [key for key in registry.log_keys(GATEWAY.uri, now) if key.algorithm is Algorithm.ED25519][-1]
     endpoints = Endpoints(
         gateway=GatewayEndpoint(
             id=GATEWAY.name,

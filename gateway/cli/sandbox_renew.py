@@ -12,9 +12,10 @@ from gateway.cli.rehearsals import renew_rules
 from gateway.cli.sandbox import Sandbox
 from gateway.cli.sandbox_make import STAFF_MEMBER, write_endpoints
 from gateway.operator.desk import START_DELAY, Desk
-from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
-from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.registry_terms import KeyUse
+from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder, usual_algorithm
+from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.keys import Algorithm
+from gateway.protocol.registry_terms import KeyUse, Party
 
 RENEW_BEFORE = 7 * 86_400
 """Seconds before its end at which a thing is made anew; sealing keys live two of these, and so rotate weekly."""
@@ -42,10 +43,9 @@ def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -
         desk.renew_certificate(identity.uri, folder, now)
         done.append(f"certificate of {identity.name}")
     use = USE_OF_ROLE.get(identity.role)
-    ends = [key.not_after for key in party.keys if key.use is use and key.compromised is None]
-    if use is not None and (not ends or max(ends) - now < RENEW_BEFORE):
-        desk.rotate_signing_key(identity.uri, use, folder, now, delay=_delay(ends, now))
-        done.append(f"{use.value} key of {identity.name}")
+    if use is not None:
+        for algorithm in (usual_algorithm(use), Algorithm.ML_DSA_44):
+            done += _renew_key(desk, party, use, algorithm, folder, now)
     if identity.role is PartyRole.REQUESTER:
         ends = [key.not_after for key in party.keys if key.use is KeyUse.STAFF and key.compromised is None]
         if not ends or max(ends) - now < RENEW_BEFORE:
@@ -57,6 +57,21 @@ def _renew_party(sandbox: Sandbox, desk: Desk, identity: Identity, now: float) -
             desk.rotate_sealing_key(identity.uri, folder, now, delay=_delay(ends, now))
             done.append(f"sealing key of {identity.name}")
     return done
+
+
+def _renew_key(
+    desk: Desk, party: Party, use: KeyUse, algorithm: Algorithm, folder: PartyFolder, now: float
+) -> list[str]:
+    """Renew the key of a use and algorithm; a second key of a log only if there was one."""
+    keys = [key for key in party.keys if (key.use, key.alg) == (use, algorithm)]
+    if algorithm is Algorithm.ML_DSA_44 and not keys:
+        return []
+    ends = [key.not_after for key in keys if key.compromised is None]
+    if ends and max(ends) - now >= RENEW_BEFORE:
+        return []
+    desk.rotate_signing_key(party.id, use, folder, now, delay=_delay(ends, now), algorithm=algorithm)
+    name = parse_identity(party.id).name
+    return [f"{'ML-DSA-44 ' if algorithm is Algorithm.ML_DSA_44 else ''}{use.value} key of {name}"]
 
 
 def _delay(ends: list[int], now: float) -> int:

@@ -33,6 +33,7 @@ def up(
     prefectures: str | None = None,
     port_base: int | None = None,
     standbys: bool | None = None,
+    post_quantum: bool | None = None,
 ) -> None:
     """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
 
@@ -55,9 +56,12 @@ def up(
         First of the ports, two for each party (default 18400).
     standbys
         Run a second process of each department node, to which the gateway turns when the first fails or is slow.
+    post_quantum
+        Give the log a second key, ML-DSA-44, which signs each checkpoint too.
     """
     codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
-    sandbox = open_sandbox(folder, Asked(seed, population, codes, port_base, standbys), Console(stderr=True))
+    asked = Asked(seed, population, codes, port_base, standbys, post_quantum)
+    sandbox = open_sandbox(folder, asked, Console(stderr=True))
     asyncio.run(_run(sandbox))
 
 

@@ -23,6 +23,9 @@ MESSAGE_BUDGET = MAX_MESSAGE * 3 // 4
 ACKNOWLEDGEMENT_PATIENCE = 0.1
 """Seconds that an acknowledgement waits for asks to ride with."""
 ACKNOWLEDGEMENTS_PER_MESSAGE = 256
+"""As many; fewer where their checkpoints are large, with post-quantum signatures and many witnesses."""
+_FRAMING = 8
+"""Bytes around a message within another, at most."""
 
 BATCHING = Batching(full=MAX_ASKS_PER_BATCH, longest=0.025)
 
@@ -99,8 +102,14 @@ class Outbox:
 
     def take(self, now: float) -> pb.AnswerRequest:
         """The next message: everything that waits, oldest first, as far as it fits."""
-        message = pb.AnswerRequest(acknowledgements=self._acknowledgements[:ACKNOWLEDGEMENTS_PER_MESSAGE])
-        del self._acknowledgements[:ACKNOWLEDGEMENTS_PER_MESSAGE]
+        message = pb.AnswerRequest()
+        size = 0
+        for acknowledgement in self._acknowledgements[:ACKNOWLEDGEMENTS_PER_MESSAGE]:
+            size += acknowledgement.ByteSize() + _FRAMING
+            if message.acknowledgements and size > MESSAGE_BUDGET:
+                break
+            message.acknowledgements.append(acknowledgement)
+        del self._acknowledgements[: len(message.acknowledgements)]
         self._acknowledging_since = now
         size = message.ByteSize()
         for ask_id, waiting in list(self._asks.items())[: self._batching.full]:

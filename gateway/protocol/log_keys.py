@@ -5,8 +5,8 @@ earlier one. Every reader of checkpoints (receipts, nodes, auditors) takes its v
 
 A log signs with every Ed25519 key of its that counts (two while one follows the other), of which a reader needs one,
 and with its ML-DSA-44 key if it has one. That second signature is verified wherever its key is known, and spoils the
-note if it is wrong; that it is there is asked for by `is_post_quantum`, since whoever can sign with Ed25519 can leave
-it out.
+note if it is wrong. It is required nowhere here, so that whoever passes a note on can leave it out:
+`gateway.protocol.post_quantum` is for readers who ask for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.protocol.keys import Algorithm, PublicKey
-from gateway.protocol.note import ED25519, ML_DSA_44, VerifierKey, open_note
+from gateway.protocol.note import ED25519, ML_DSA_44, VerifierKey
 from gateway.protocol.registry import Registry
 
 _TYPES = {Algorithm.ED25519: ED25519, Algorithm.ML_DSA_44: ML_DSA_44}
@@ -37,14 +37,6 @@ def proof_verifiers(registry: Registry, gateway: str, origin: str, leaf_time: fl
 def verifiers_of(keys: Iterable[PublicKey], origin: str) -> tuple[VerifierKey, ...]:
     """Log keys of the registry as verifier keys under an origin."""
     return tuple(VerifierKey.of(origin, _TYPES[key.algorithm], key.public) for key in keys)
-
-
-def is_post_quantum(note: str, verifiers: Iterable[VerifierKey], origin: str) -> bool:
-    """Whether an ML-DSA-44 key of the log `origin`, of those given, signed a checkpoint; the errors of `open_note`."""
-    keys = tuple(verifiers)
-    if not has_post_quantum(keys, origin):
-        return False
-    return has_post_quantum(open_note(note.encode(), keys).keys, origin)
 
 
 def has_post_quantum(keys: Iterable[VerifierKey], origin: str) -> bool:

@@ -343,6 +343,10 @@ _TEXTS: dict[Reason, Text] = {
         "日志暂时无法记录，因此不予答复。请稍后重试。",
         "The log cannot record now, so nothing is answered. Try again later.",
     ),
+    Reason.POST_QUANTUM_MISSING: Text(
+        "日志检查点缺少所要求的抗量子签名。请向网关重新获取，或核对所固定的密钥。",
+        "The checkpoint lacks the post-quantum signature that was asked for. Obtain it anew, or check the pinned key.",
+    ),
     Reason.LOG_ENDED: Text(
         "该日志已经封存，不再追加；后续日志见登记册。",
         "This log has ended and takes no more entries; the registry names the one that goes on.",

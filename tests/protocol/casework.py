@@ -34,7 +34,7 @@ from gateway.protocol.errors import HeyanError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.leaf import CheckStatus, Tags, write_leaf
 from gateway.protocol.matrix import PURPOSE_ENROLMENT, Group, School
-from gateway.protocol.note import ED25519, SignerKey, VerifierKey
+from gateway.protocol.note import ED25519, Signer, SignerKey, VerifierKey
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import Presentation, PresentedPart, Submission, write_signed_query, write_submission
 from gateway.protocol.proof import InclusionProof
@@ -241,12 +241,16 @@ class Case:
         leaf.setdefault("verification", log_pb2.VerificationEvent(**event))
         return write_leaf(log_pb2.LogLeaf(log_time=to_timestamp(at), **leaf))
 
-    def record(self, *leaves: bytes, signer: SignerKey | None = None) -> list[log_pb2.LogLeaf]:
-        """Leaf proofs under one checkpoint, with other leaves before and after."""
+    def record(
+        self, *leaves: bytes, signer: SignerKey | None = None, beside: Sequence[Signer] = ()
+    ) -> list[log_pb2.LogLeaf]:
+        """Leaf proofs under one checkpoint, with other leaves before and after; `beside` sign it too."""
         data = [b"before", *leaves, b"after"]
         hashes = [merkle.leaf_hash(item) for item in data]
         frontier, _ = merkle.Frontier().append(hashes)
-        head = sign_checkpoint(Checkpoint(LOG_ORIGIN, frontier.size, frontier.root()), [signer or log_signer()])
+        head = sign_checkpoint(
+            Checkpoint(LOG_ORIGIN, frontier.size, frontier.root()), [signer or log_signer(), *beside]
+        )
         return [
             receipt_pb2.LeafProof(
                 leaf=item, proof=InclusionProof(index, merkle.inclusion_path(hashes, index), head).format()

@@ -16,7 +16,7 @@ from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2 as pb
-from sandbox_departments.acknowledgements import OVERTAKING_TIME, read_acknowledgement
+from sandbox_departments.acknowledgements import MAX_CHECKPOINT, OVERTAKING_TIME, read_acknowledgement
 from sandbox_departments.cases import CaseFile
 from sandbox_departments.journal import SCHEMA_VERSION, Head, Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged, BatchSigned, read_entry
@@ -306,11 +306,11 @@ async def test_a_rolled_back_log_is_refused_but_replicas_may_overtake_each_other
 async def test_an_overlong_checkpoint_is_refused_and_not_kept_whole(desk):
     batch, size = await answered(desk)
     item = desk.world.acknowledgement(batch, size)
-    item.checkpoint += "".join(f"— witness-{number} {encode_base64(bytes(300))}\n" for number in range(50))
+    item.checkpoint += "".join(f"— witness-{number} {encode_base64(bytes(300))}\n" for number in range(200))
     settlement = await desk.answerer.acknowledge(GATEWAY.uri, [read_acknowledgement(item)])
     assert refusals(settlement) == [Reason.MESSAGE_MALFORMED]
     *_, entry = desk.journal.entries()
-    assert len(entry.checkpoint) == 16_384
+    assert len(entry.checkpoint) == MAX_CHECKPOINT
 
 
 async def test_an_owed_batch_is_kept_as_it_is_sent_again(desk):

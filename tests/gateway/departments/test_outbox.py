@@ -71,6 +71,32 @@ def test_acknowledgements_ride_with_asks() -> None:
     assert not outbox
 
 
+def test_acknowledgements_with_large_checkpoints_go_in_messages_that_a_node_takes() -> None:
+    """With post-quantum witnesses a checkpoint has 60 kB, and each acknowledgement brings its own."""
+    outbox = Outbox(BATCHING)
+    for number in range(100):
+        message = acknowledgement(number)
+        message.checkpoint = "x" * 60_000
+        assert outbox.add_acknowledgement(message, 100.0)
+    digests, sizes = [], []
+    while outbox:
+        taken = outbox.take(100.0)
+        sizes.append(taken.ByteSize())
+        digests += [item.batch_digest for item in taken.acknowledgements]
+    assert digests == [acknowledgement(number).batch_digest for number in range(100)]
+    assert max(sizes) <= MESSAGE_BUDGET
+
+
+def test_one_acknowledgement_over_the_budget_goes_alone() -> None:
+    outbox = Outbox(BATCHING)
+    message = acknowledgement(1)
+    message.checkpoint = "x" * MESSAGE_BUDGET
+    outbox.add_acknowledgement(message, 100.0)
+    outbox.add_acknowledgement(acknowledgement(2), 100.0)
+    assert [len(outbox.take(100.0).acknowledgements) for _ in range(2)] == [1, 1]
+    assert not outbox
+
+
 def test_acknowledgements_alone_go_after_a_while() -> None:
     outbox = Outbox(BATCHING)
     outbox.add_acknowledgement(acknowledgement(1), 100.0)
