@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
-from benchmarks import coalescing, hanging
+from benchmarks import coalescing, fsck, hanging
 
 
 @pytest.mark.parametrize("measuring", [coalescing, hanging])
@@ -28,3 +29,17 @@ def test_no_rounds_at_all_are_refused(monkeypatch, capsys):
         hanging.main()
     assert ended.value.code == 2
     assert "--rounds" in capsys.readouterr().err
+
+
+def test_fsck_of_no_leaves_or_in_no_rounds_is_refused(monkeypatch, capsys):
+    for option in ("--leaves", "--rounds"):
+        monkeypatch.setattr(sys, "argv", ["fsck", option, "0"])
+        with pytest.raises(SystemExit) as ended:
+            fsck.main()
+        assert ended.value.code == 2
+        assert option in capsys.readouterr().err
+
+
+def test_fsck_benchmark_makes_a_sound_log(tmp_path):
+    fsck.make(tmp_path, 700)
+    assert asyncio.run(fsck.check(tmp_path, "with leaves")) == 700

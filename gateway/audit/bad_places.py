@@ -57,9 +57,9 @@ MEANINGS: Mapping[Wrong, Text] = {
         "states a size that it has not.",
     ),
     Wrong.KEPT_BACK: Text(
-        "日志拒绝向审计人员提供此文件。请核对证书；若证书无误，则为隐瞒。",
+        "日志拒绝向审计人员提供此文件。请核对证书；若确为审计人员证书，则日志有所隐瞒。无证书者可用 --no-entries。",
         "The log keeps this file back. Check the certificate that you read with; if that is an auditor's, the log "
-        "hides what it must show.",
+        "hides what it must show. Without one, check the hashes alone with --no-entries.",
     ),
     Wrong.UNREADABLE: Text(
         "该文件不可能是其名称所指的内容：被截断、加长或损坏。",

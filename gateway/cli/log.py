@@ -25,6 +25,7 @@ from gateway.protocol.registry import open_registry
 from heyan.v1 import receipt_pb2
 
 app = App(name="log")
+app.command("gateway.cli.log_fsck:fsck", name="fsck", help="Check a whole log, and name the first bad place.")
 
 
 @app.command(name="verify-receipt")

@@ -9,10 +9,9 @@ Both together read a copy (URL or DIR) of that federation's log. What a source b
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 
 from cyclopts import Parameter
 
@@ -66,15 +65,24 @@ Options: TypeAlias = Annotated[LogOptions, Parameter(name="*")]
 """The parameter of a command that reads a log."""
 
 
+class Verifiers(Protocol):
+    """The keys by which a checkpoint counts; asked each time, since keys rotate while a command runs."""
+
+    def __call__(self, leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
+        """Those that may prove a leaf of `leaf_time` (seconds), the newest under the checkpoint; 0.0: any leaf."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedLog:
-    """A log to read: enter `source` to connect. `verifiers` are asked each time: keys rotate while a command runs."""
+    """A log to read: enter `source` to connect. `gateways` may write to it (SPIFFE IDs); empty if nobody knows."""
 
     source: FolderSource | HttpSource
     origin: str
-    verifiers: Callable[[], tuple[VerifierKey, ...]]
+    verifiers: Verifiers
     place: str = field(compare=False)
     """What to call it in what is printed."""
+    gateways: frozenset[str] = frozenset()
 
     def open(self, note: bytes) -> Checkpoint:
         """The verified checkpoint of a note; BadDataError."""
@@ -91,7 +99,11 @@ def open_log(place: str | None, options: LogOptions) -> OpenedLog:
         raise usage_error("--vkey", "or --dir must say whose signature to believe")
     keys = tuple(map(_vkey, options.vkeys))
     source = FolderSource(Path(place)) if not _is_url(place) else HttpSource(place, _context(options))
-    return OpenedLog(source, keys[0].name, lambda: keys, place)
+
+    def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:  # noqa: ARG001 - pinned keys count at any time
+        return keys
+
+    return OpenedLog(source, keys[0].name, verifiers, place)
 
 
 def _of_federation(place: str | None, folder: Path, options: LogOptions) -> OpenedLog:
@@ -102,20 +114,21 @@ def _of_federation(place: str | None, folder: Path, options: LogOptions) -> Open
     pinned = tuple(map(_vkey, options.vkeys))
     origin = pinned[0].name if pinned else terms.log_origin
 
-    def verifiers() -> tuple[VerifierKey, ...]:
-        return pinned or proof_verifiers(auditor.registry(), auditor.gateway.uri, origin, 0.0)
+    def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
+        return pinned or proof_verifiers(auditor.registry(), auditor.gateway.uri, origin, leaf_time)
 
+    gateways = frozenset({auditor.gateway.uri})
     place = place if place is not None else endpoints.gateway.log_url
     if place is None:
         raise usage_error("--dir", f"{folder} serves no static log: start it anew with heyan up {folder}")
     if not _is_url(place):
-        return OpenedLog(FolderSource(Path(place)), origin, verifiers, place)
+        return OpenedLog(FolderSource(Path(place)), origin, verifiers, place, gateways)
     files = endpoints.auditors[options.auditor]
     tls = TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca)
     own = place == endpoints.gateway.log_url
     name = Identity(PartyRole.GATEWAY, endpoints.gateway.id).dns_name if own else None
     context = client_ssl_context(load_material(tls)) if own else _context(options)
-    return OpenedLog(HttpSource(place, context, server_name=name), origin, verifiers, place)
+    return OpenedLog(HttpSource(place, context, server_name=name), origin, verifiers, place, gateways)
 
 
 def _is_url(place: str) -> bool:
