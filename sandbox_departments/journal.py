@@ -4,6 +4,7 @@ Invariants:
 
 - an entry's hash covers the hash of the one before it (digest of JournalEntry over previous hash ‖ entry), so that
   none can be changed, removed or slipped in unnoticed; cutting off the end shows against a `Head` noted elsewhere;
+- what is held back of an entry stands beside the chain, which has its digest;
 - `transaction` is all or nothing, and durable when it returns: statements, uses, budgets and the entry that tells
   of them are written together, before anything is replied;
 - a fault of the file is LogUnavailableError, after which nothing of the transaction is there: nothing is replied
@@ -21,10 +22,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.protocol.errors import ForgedError, LogUnavailableError
+import msgspec
+
+from gateway.protocol.errors import BadDataError, ForgedError, LogUnavailableError
+from gateway.protocol.journal import GENESIS, link
 from gateway.protocol.reasons import Reason
-from sandbox_departments.journal_entries import Entry, read_entry
-from sandbox_departments.ledger import GENESIS, SCHEMAS, Ledger, OwedBatch, faults_as_log_unavailable, link
+from sandbox_departments.journal_entries import Entry, give_back, read_entry
+from sandbox_departments.ledger import SCHEMAS, Ledger, OwedBatch, faults_as_log_unavailable, read_records
 
 SCHEMA_VERSION = len(SCHEMAS)
 
@@ -129,12 +133,14 @@ class Journal:
         return None if row is None else OwedBatch(*row)
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
-        """The entries after a number, in order."""
+        """The entries after a number, in order, with what is held back of them from others."""
         with faults_as_log_unavailable():
             rows = self._connection.execute(
-                "SELECT entry FROM entries WHERE sequence > ? ORDER BY sequence", (after,)
+                "SELECT entry, records FROM entries LEFT JOIN withheld USING (sequence) WHERE sequence > ?"
+                " ORDER BY sequence",
+                (after,),
             ).fetchall()
-        return (read_entry(row[0]) for row in rows)
+        return (give_back(read_entry(data), read_records(records)) for data, records in rows)
 
     def chain(self) -> Iterator[bytes]:
         """The bytes of all entries, in order: what an auditor is given, who follows the chain for itself."""
@@ -143,18 +149,22 @@ class Journal:
         return (bytes(row[0]) for row in rows)
 
     def verify_chain(self, noted: Head | None = None) -> Head:
-        """Walk the whole chain and return its end; `noted` is an end seen earlier that must still be in it.
+        """Walk the whole chain, with what is held back beside it, and return its end.
 
+        `noted` is an end seen earlier that must still be in it.
         Raises ForgedError (PROOF_INVALID) naming the first entry that does not follow from the one before it.
         """
         head = Head(0, GENESIS)
         found = noted is None or noted == head
         with faults_as_log_unavailable():
-            for sequence, kept, entry in self._connection.execute(
-                "SELECT sequence, hash, entry FROM entries ORDER BY sequence"
+            for sequence, kept, entry, records in self._connection.execute(
+                "SELECT sequence, hash, entry, records FROM entries LEFT JOIN withheld USING (sequence)"
+                " ORDER BY sequence"
             ):
                 if sequence != head.sequence + 1 or kept != link(head.hash, entry):
                     raise ForgedError(Reason.PROOF_INVALID, f"journal: broken at entry {head.sequence + 1}")
+                if records is not None:
+                    _check_records(sequence, entry, records)
                 head = Head(sequence, kept)
                 found = found or head == noted
         if not found:
@@ -164,3 +174,12 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def _check_records(sequence: int, entry: bytes, records: bytes) -> None:
+    """Hold what stands beside an entry against the entry; ForgedError (PROOF_INVALID)."""
+    try:
+        give_back(read_entry(entry), read_records(records))
+    except (BadDataError, msgspec.DecodeError):
+        detail = f"journal: broken at entry {sequence}, in what is held back of it"
+        raise ForgedError(Reason.PROOF_INVALID, detail) from None

@@ -6,6 +6,7 @@ A `Ledger` is open only inside `Journal.transaction`, which makes all of it dura
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,17 +15,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.disputes import Disputed
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
+from gateway.protocol.journal import GENESIS, link
 from gateway.protocol.reasons import Reason
 from sandbox_departments.cases import CaseFile, read_case_file, write_case_file
 from sandbox_departments.dispute_ledger import DISPUTES_SCHEMA, DisputeLedger
-from sandbox_departments.journal_entries import Entry, write_entry
+from sandbox_departments.journal_entries import Entry, Randomness, hold_back, write_entry
 from sandbox_departments.past import Answers, Spent
-
-GENESIS = bytes(DIGEST_BYTES)
-"""What the first entry of a journal names as the hash before it."""
 
 CLOCK_MARGIN = 7 * 86_400.0
 """Seconds by which a clock may be ahead before uses and budgets are forgotten that still bind once it is right."""
@@ -59,7 +57,11 @@ _FIRST_SCHEMA = """
     ) STRICT, WITHOUT ROWID;
 """
 
-SCHEMAS = (_FIRST_SCHEMA, DISPUTES_SCHEMA)
+_WITHHELD_SCHEMA = """
+    CREATE TABLE withheld (sequence INTEGER PRIMARY KEY, records BLOB NOT NULL) STRICT; -- of entries, beside the chain
+"""
+
+SCHEMAS = (_FIRST_SCHEMA, DISPUTES_SCHEMA, _WITHHELD_SCHEMA)
 """Each brings a journal from one version to the next, the first a new file to version 1."""
 
 
@@ -77,8 +79,9 @@ class OwedBatch:
 class Ledger:
     """The open transaction of a journal."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, randomness: Randomness = secrets.token_bytes) -> None:
         self._connection = connection
+        self._randomness = randomness
 
     # -- what was answered and counted ------------------------------------------------------------------------
 
@@ -225,15 +228,18 @@ class Ledger:
     # -- the chain --------------------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Chain entries, in order."""
+        """Chain entries, in order, without what is held back of them."""
         sequence, previous = self._one("SELECT sequence, hash FROM entries ORDER BY sequence DESC LIMIT 1", ()) or (
             0,
             GENESIS,
         )
         for entry in entries:
-            data = write_entry(entry)
+            chained, withheld = hold_back(entry, self._randomness)
+            data = write_entry(chained)
             sequence, previous = sequence + 1, link(previous, data)
             self._run("INSERT INTO entries VALUES (?, ?, ?)", (sequence, previous, data))
+            if withheld:
+                self._run("INSERT INTO withheld VALUES (?, ?)", (sequence, write_records(withheld)))
 
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> None:
         with faults_as_log_unavailable():
@@ -249,9 +255,14 @@ class Ledger:
         return int(row[0]) if row else 0
 
 
-def link(previous: bytes, entry: bytes) -> bytes:
-    """The hash of an entry after the one that has hash `previous`."""
-    return digest(Kind.JOURNAL_ENTRY, previous + entry)
+def write_records(records: Sequence[bytes]) -> bytes:
+    """What is held back of one entry, as a row of it."""
+    return msgspec.msgpack.encode(records)
+
+
+def read_records(row: bytes | None) -> tuple[bytes, ...]:
+    """What `write_records` wrote; nothing, if there is no row."""
+    return () if row is None else msgspec.msgpack.decode(row, type=tuple[bytes, ...])
 
 
 @contextmanager

@@ -16,12 +16,9 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.protocol.codec import decode_json
-from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.errors import ForgedError
+from gateway.protocol.journal import GENESIS, link
 from gateway.protocol.reasons import Reason
-
-GENESIS = bytes(DIGEST_BYTES)
-"""What the first entry of a chain names as the hash before it."""
 
 
 class Answered(msgspec.Struct, frozen=True, tag="answered"):
@@ -143,6 +140,11 @@ class JournalView:
     head: bytes
 
 
+def read_entry(data: bytes, field: str) -> Entry:
+    """One entry of its bytes; MalformedError naming `field`."""
+    return decode_json(_decoder, data, field)
+
+
 def read_journal(department: str, entries: Iterable[bytes], read_time: float, head: bytes | None = None) -> JournalView:
     """The journal of its entries' bytes, all of them, in order.
 
@@ -152,8 +154,8 @@ def read_journal(department: str, entries: Iterable[bytes], read_time: float, he
     read: list[Entry] = []
     last = GENESIS
     for number, data in enumerate(entries, 1):
-        last = digest(Kind.JOURNAL_ENTRY, last + data)
-        read.append(decode_json(_decoder, data, f"entries.{number}"))
+        last = link(last, data)
+        read.append(read_entry(data, f"entries.{number}"))
     if head is not None and head != last:
         raise ForgedError(Reason.PROOF_INVALID, "the journal does not end where it was noted to end")
     return JournalView(department, tuple(read), read_time, last)

@@ -23,6 +23,11 @@ app.command(
     name="dispute",
     help="See and resolve the disputes of a department's answers.",
 )
+app.command(
+    "gateway.cli.department_journal:app",
+    name="journal",
+    help="Hand a node's journal to auditors, note its end, check such files.",
+)
 
 OFF = "off"
 STANDBY_FILE = "fault-standby.json"

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     QUESTION = "Question"
     RULES = "Rules"
     JOURNAL_ENTRY = "JournalEntry"
+    JOURNAL_WITHHELD = "JournalWithheld"
+    JOURNAL_HEAD = "JournalHead"
     OFFLINE_TICKET = "OfflineTicket"
     OFFLINE_RESULT = "OfflineResult"
 

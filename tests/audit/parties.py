@@ -130,7 +130,7 @@ class Books:
         elif bent.get("repeated"):
             part = Repeated(named(query), named("part"), requester, digests)
         else:
-            part = Answered(named(query), named("part"), requester, (named("subject"),), digests, ())
+            part = Answered(named(query), named("part"), requester, digests, (named("subject"),))
         gateway = str(bent.get("gateway", GATEWAY))
         self.entries.append(BatchSigned(NOW - age, gateway, named(batch), (part,)))
 

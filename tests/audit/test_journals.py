@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.audit.journals import GENESIS, Answered, BatchAcknowledged, BatchSigned, Refused, read_journal
+from gateway.audit.journals import Answered, BatchAcknowledged, BatchSigned, Refused, read_journal
 from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.journal import GENESIS
 from gateway.protocol.reasons import Reason
 from sandbox_departments.acknowledgements import read_acknowledgement
 from sandbox_departments.journal_entries import write_entry

@@ -17,7 +17,7 @@ from tests.fakes_sqlite import Dead, How, TrippedConnection, When
 from tests.sandbox.asking import DAY, GATEWAY, GUARDIAN_OF, REGISTERED, Desk, opened_statements, told
 
 either_side = pytest.mark.parametrize("when", When)
-WRITTEN = {"uses", "probes", "answers", "batches", "entries"}
+WRITTEN = {"uses", "probes", "answers", "batches", "entries", "withheld"}
 """Tables that a batch writes."""
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from gateway.protocol.attestation import read_signed_batch
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError, NotFoundError
+from gateway.protocol.journal import GENESIS
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason
@@ -20,7 +21,7 @@ from sandbox_departments.acknowledgements import MAX_CHECKPOINT, OVERTAKING_TIME
 from sandbox_departments.cases import CaseFile
 from sandbox_departments.journal import SCHEMA_VERSION, Head, Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged, BatchSigned, read_entry
-from sandbox_departments.ledger import CLOCK_MARGIN, GENESIS, SCHEMAS, OwedBatch
+from sandbox_departments.ledger import CLOCK_MARGIN, SCHEMAS, OwedBatch
 from sandbox_departments.past import Answers, Spent
 from tests.sandbox.asking import DAY, GATEWAY, NOW, OTHER_GATEWAY, Desk
 
@@ -66,7 +67,10 @@ async def test_a_chain_goes_on_after_a_restart(world, tmp_path):
 @pytest.mark.parametrize(
     "tampering",
     [
-        "UPDATE entries SET entry = CAST(replace(entry, '\"known\"', '\"stale\"') AS BLOB) WHERE sequence = 2",
+        "UPDATE entries SET entry = CAST(replace(entry, 'answered', 'repeated') AS BLOB) WHERE sequence = 2",
+        "UPDATE withheld SET records = CAST(replace(records, '\"known\"', '\"stale\"') AS BLOB) WHERE sequence = 2",
+        "UPDATE withheld SET records = (SELECT records FROM withheld WHERE sequence = 3) WHERE sequence = 2",
+        "UPDATE withheld SET records = zeroblob(9) WHERE sequence = 2",
         "UPDATE entries SET entry = (SELECT entry FROM entries WHERE sequence = 3) WHERE sequence = 2",
         "UPDATE entries SET hash = zeroblob(32) WHERE sequence = 2",
         "DELETE FROM entries WHERE sequence = 2",
