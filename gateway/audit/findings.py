@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum, unique
 
 from gateway.protocol.leaf import Tags
@@ -47,6 +48,16 @@ class Disagreement(StrEnum):
     """The log had recorded an offline ticket of a query, or its result, and the query's receipt does not show it."""
     NOT_BROUGHT = "NOT_BROUGHT"
     """The log records a dispute, and the department's journal does not have it."""
+    AFTER_END = "AFTER_END"
+    """A leaf stands after the one with which its log ended."""
+    MISJOINED = "MISJOINED"
+    """A log that goes on from another does not tell that one's end as it is."""
+    SHORTENED = "SHORTENED"
+    """A journal ends before an end that its department had signed."""
+    REWRITTEN = "REWRITTEN"
+    """A journal has another entry than its department had signed an end after."""
+    UNVERIFIED = "UNVERIFIED"
+    """A file that is said to be a department's journal does not verify; it was not held against the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,14 @@ class Disclosure:
 
     `leaves` are the indexes of those that the receipt shows, and `size` is that of the tree that they are proven in:
     whatever the log had of the query's offline tickets by then must be among them. With size 0 nothing is told of it.
+    `origin` is the log's, empty for the one that is written now.
     """
 
     query_digest: bytes
     leaf_key: bytes
     leaves: frozenset[int] = frozenset()
     size: int = 0
+    origin: str = ""
 
     @classmethod
     def of(cls, receipt: receipt_pb2.Receipt, verified: VerifiedReceipt) -> Disclosure:
@@ -68,7 +81,9 @@ class Disclosure:
         tickets = (item for ticket in receipt.tickets for item in (ticket.opened, ticket.resolved))
         proofs = [item.proof for item in (*receipt.leaves, *tickets) if item.proof]
         indexes = frozenset(parse_proof(proof.encode()).index for proof in proofs)
-        return cls(verified.query_digest, receipt.leaf_key, indexes, verified.checkpoint.size)
+        return cls(
+            verified.query_digest, receipt.leaf_key, indexes, verified.checkpoint.size, verified.checkpoint.origin
+        )
 
     @property
     def query_tag(self) -> bytes:
@@ -81,7 +96,8 @@ class Finding:
     """One disagreement: of which department or other `holder`, with the evidence that there is.
 
     `digest` is the statement's or, of an acknowledgement, the batch's; `index` the leaf's; `checkpoints` are the
-    signed notes that contradict the log or each other.
+    signed notes that contradict the log or each other. `origin` is that of the log in which `index` counts, empty for
+    the one that is written now.
     """
 
     kind: Disagreement
@@ -89,12 +105,20 @@ class Finding:
     digest: bytes = b""
     index: int | None = None
     checkpoints: tuple[str, ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """All findings, none if log and journals agree; and how many statements are owed still, or were recovered."""
+    """All findings, none if log and journals agree; and how many statements are owed still, or were recovered.
+
+    `missing` counts the statements that the log names of departments without a journal, `elsewhere` those that a log
+    acknowledged which was not read, `early` those that are younger than the copy of the log: neither was compared.
+    """
 
     findings: tuple[Finding, ...]
     owed: int
     recovered: int
+    missing: Mapping[str, int] = field(default_factory=dict)
+    elsewhere: int = 0
+    early: int = 0

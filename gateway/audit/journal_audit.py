@@ -16,8 +16,8 @@ from gateway.audit.journals import (
     Resolved,
     StatedPart,
 )
-from gateway.audit.log_view import LoggedStatement, LogIndex, LogView
-from gateway.protocol.checkpoint import Checkpoint
+from gateway.audit.log_index import LeafPlace, LoggedStatement
+from gateway.audit.logs import Logs
 from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.reasons import Reason
@@ -35,21 +35,18 @@ class _Stated:
 
 
 class JournalAudit:
-    """One journal against the log. `owed` and `recovered` count once the findings have been taken."""
+    """One journal against the logs that were read.
 
-    def __init__(
-        self,
-        view: JournalView,
-        log: LogView,
-        index: LogIndex,
-        checkpoints: Mapping[str, Checkpoint | None],
-        allowed: float,
-    ) -> None:
+    `owed`, `recovered`, `elsewhere` and `early` count once the findings have been taken.
+    """
+
+    def __init__(self, view: JournalView, logs: Logs, allowed: float, as_of: float | None) -> None:
         self._view = view
-        self._index = index
-        self._checkpoints = checkpoints
+        self._logs = logs
+        self._index = logs.index
         self._allowed = allowed
-        self.owed = self.recovered = 0
+        self._as_of = as_of
+        self.owed = self.recovered = self.elsewhere = self.early = 0
         self._batches: dict[tuple[str, bytes], BatchSigned] = {}
         self._acknowledged: dict[tuple[str, bytes], BatchAcknowledged] = {}
         self._stated: dict[bytes, _Stated] = {}
@@ -61,18 +58,24 @@ class JournalAudit:
                         self._stated.setdefault(statement, _Stated(entry.time, part))
             if isinstance(entry, DisputeReceived):
                 self._disputes.add(entry.dispute)
-            if isinstance(entry, DisputeDecided) or entry.gateway not in log.gateways:
+            if isinstance(entry, DisputeDecided) or entry.gateway not in logs.gateways:
                 continue
             if isinstance(entry, BatchSigned):
                 self._batches.setdefault((entry.gateway, entry.batch), entry)
             elif isinstance(entry, BatchAcknowledged):
                 self._acknowledged.setdefault((entry.gateway, entry.batch), entry)
 
-    def _finding(self, kind: Disagreement, digest: bytes, index: int | None = None, *notes: str) -> Finding:
-        return Finding(kind, self._view.department, digest, index, notes)
+    def _finding(self, kind: Disagreement, digest: bytes, place: LeafPlace | None = None, *notes: str) -> Finding:
+        if place is None:
+            return Finding(kind, self._view.department, digest, None, notes)
+        return Finding(kind, self._view.department, digest, place[1], notes, self._logs.told(place))
 
     def _places(self, statement: bytes) -> Sequence[LoggedStatement]:
         return self._index.places_of(self._view.department, statement)
+
+    @property
+    def _logged(self) -> Mapping[bytes, Sequence[LoggedStatement]]:
+        return self._index.statements.get(self._view.department, {})
 
     # -- what the department stated ---------------------------------------------------------------------------
 
@@ -80,13 +83,22 @@ class JournalAudit:
         """Statements that are not logged, and batches that are not acknowledged by what the log holds."""
         reported: set[bytes] = set()
         for key, batch in self._batches.items():
-            overdue = self._view.read_time - batch.time >= self._allowed
             acknowledged = self._acknowledged.get(key)
             missing = [statement for statement in dict.fromkeys(batch.statements) if not self._places(statement)]
             if acknowledged is not None:
+                shown = self._logs.shown(acknowledged.checkpoint)
+                if shown is not None and shown.log is None:
+                    self.elsewhere += len(batch.statements)
+                    continue
+                if self._as_of is not None and shown is not None and shown.checkpoint.size > self._logs.size(shown):
+                    self.early += len(batch.statements)
+                    continue
                 yield from self._of_acknowledgement(batch, acknowledged)
-            elif not overdue:
+            elif self._view.read_time - batch.time < self._allowed:
                 self.owed += len(batch.statements)
+                continue
+            elif self._as_of is not None and self._as_of - batch.time < self._allowed:
+                self.early += len(batch.statements)
                 continue
             elif not missing:
                 yield self._finding(Disagreement.UNACKNOWLEDGED, batch.batch)
@@ -96,75 +108,75 @@ class JournalAudit:
             reported.update(missing)
 
     def _of_acknowledgement(self, batch: BatchSigned, entry: BatchAcknowledged) -> Iterator[Finding]:
-        if self._checkpoints[entry.checkpoint] is None or len(entry.leaf_indexes) != len(batch.statements):
+        shown = self._logs.shown(entry.checkpoint)
+        if shown is None or shown.log is None or len(entry.leaf_indexes) != len(batch.statements):
             yield self._finding(Disagreement.UNPROVEN, batch.batch, None, entry.checkpoint)
             return
         for statement, leaf in zip(batch.statements, entry.leaf_indexes, strict=True):
-            places = {place.index: place for place in self._places(statement)}
-            if leaf not in places:
-                yield self._finding(Disagreement.WRONG_LEAF, statement, leaf, entry.checkpoint)
-            elif places[leaf].log_time > entry.time + EARLY_TOLERANCE:
-                yield self._finding(Disagreement.MISDATED, statement, leaf, entry.checkpoint)
+            times = {(place.event.log, place.event.index): place.event.log_time for place in self._places(statement)}
+            named = shown.log, leaf
+            if named not in times:
+                yield self._finding(Disagreement.WRONG_LEAF, statement, named, entry.checkpoint)
+            elif times[named] > entry.time + EARLY_TOLERANCE:
+                yield self._finding(Disagreement.MISDATED, statement, named, entry.checkpoint)
 
     # -- what the log ascribes to the department --------------------------------------------------------------
 
     def of_leaves(self) -> Iterator[Finding]:
         """Statements that the log names: known to the journal, told alike, each for one query."""
-        for (department, statement), places in self._index.statements.items():
-            if department != self._view.department:
-                continue
-            if all(place.status is None and not place.is_resolution for place in places):
+        for statement, places in self._logged.items():
+            if all(place.status is None and not place.event.is_resolution for place in places):
                 self.recovered += 1
-            queries = {place.query_tag for place in places if place.status is not None}
+            queries = {place.event.query_tag for place in places if place.status is not None}
             if len(queries) > 1:
-                yield self._finding(Disagreement.REUSED, statement, places[-1].index)
+                yield self._finding(Disagreement.REUSED, statement, _at(places[-1]))
             stated = self._stated.get(statement)
             for place in places:
                 if stated is not None:
                     yield from self._of_place(statement, stated, place)
-                elif place.log_time <= self._view.read_time - EARLY_TOLERANCE:
-                    yield self._finding(Disagreement.UNKNOWN, statement, place.index)
+                elif place.event.log_time <= self._view.read_time - EARLY_TOLERANCE:
+                    yield self._finding(Disagreement.UNKNOWN, statement, _at(place))
                     break
 
     def _of_place(self, statement: bytes, stated: _Stated, place: LoggedStatement) -> Iterator[Finding]:
         part = stated.part
-        if place.log_time < stated.time - EARLY_TOLERANCE:
-            yield self._finding(Disagreement.MISDATED, statement, place.index)
+        if place.event.log_time < stated.time - EARLY_TOLERANCE:
+            yield self._finding(Disagreement.MISDATED, statement, _at(place))
         wrong_status = (place.status is CheckStatus.REFUSED and not isinstance(part, Refused)) or (
             place.status is CheckStatus.ANSWERED and isinstance(part, Refused)
         )
         wrong_kind = isinstance(part, Resolved) and place.status is not None
-        wrong_kind |= place.is_resolution and not isinstance(part, Resolved)
-        wrong_requester = place.status is not None and part.requester not in ("", place.requester)
+        wrong_kind |= place.event.is_resolution and not isinstance(part, Resolved)
+        wrong_requester = place.status is not None and part.requester not in ("", place.event.requester)
         if wrong_status or wrong_kind or wrong_requester:
-            yield self._finding(Disagreement.MISREPORTED, statement, place.index)
+            yield self._finding(Disagreement.MISREPORTED, statement, _at(place))
 
     def of_disputes(self) -> Iterator[Finding]:
         """Disputes that the log has had for so long that the department should have them too."""
-        for (department, dispute), (index, time) in self._index.disputes.items():
+        for (department, dispute), (place, time) in self._index.disputes.items():
             missing = department == self._view.department and dispute not in self._disputes
             if missing and self._view.read_time - time >= self._allowed:
-                yield self._finding(Disagreement.NOT_BROUGHT, dispute, index)
+                yield self._finding(Disagreement.NOT_BROUGHT, dispute, place)
 
     def of_withdrawals(self) -> Iterator[Finding]:
         """Answers on a grant that the department had refused as withdrawn, where a query rests on one grant only."""
         refused: dict[bytes, float] = {}
         answered: list[tuple[bytes, bytes, LoggedStatement, float]] = []
-        for (department, statement), places in self._index.statements.items():
+        for statement, places in self._logged.items():
             stated = self._stated.get(statement)
-            if department != self._view.department or stated is None:
+            if stated is None:
                 continue
             for place in places:
-                if len(place.grant_tags) != 1:
+                if len(place.event.grant_tags) != 1:
                     continue  # of several, nobody could say which was withdrawn
-                (tag,) = place.grant_tags
+                (tag,) = place.event.grant_tags
                 if not isinstance(stated.part, Refused):
                     answered.append((tag, statement, place, stated.time))
                 elif stated.part.reason == Reason.GRANT_REVOKED:
                     refused[tag] = min(stated.time, refused.get(tag, stated.time))
         for tag, statement, place, time in answered:
             if tag in refused and time > refused[tag] + STATUS_TOLERANCE:
-                yield self._finding(Disagreement.REINSTATED, statement, place.index)
+                yield self._finding(Disagreement.REINSTATED, statement, _at(place))
 
     def of_gaps(self, tags: Mapping[bytes, bytes]) -> Iterator[Finding]:
         """Disclosed queries that the department had answered, and of which the log says unavailable to the last."""
@@ -179,4 +191,8 @@ class JournalAudit:
                 known = [part for time, part in answers.get(query, ()) if time <= gap.log_time]
                 contradicted = len({part.statements for part in known}) > 1
                 if known and not (gap.is_contradiction and contradicted):
-                    yield self._finding(Disagreement.SUPPRESSED, known[0].statements[0], gap.index)
+                    yield self._finding(Disagreement.SUPPRESSED, known[0].statements[0], (gap.log, gap.index))
+
+
+def _at(place: LoggedStatement) -> LeafPlace:
+    return place.event.log, place.event.index

@@ -212,8 +212,8 @@ async def test_export_after_an_entry_that_there_is_not_is_refused(desk: Desk) ->
 async def test_journal_cut_off_after_its_head_was_noted_is_found(desk: Desk) -> None:
     await ask(desk, 3)
     noted = open_head(signed_head(desk.path, seal(desk)), desk.world.registry, NOW + 60)
-    for table in ("entries", "withheld"):
-        desk.journal._connection.execute(f"DELETE FROM {table} WHERE sequence = 3")
+    desk.journal._connection.execute("DELETE FROM entries WHERE sequence = 3")
+    desk.journal._connection.execute("DELETE FROM withheld WHERE sequence = 3")
     chain = join([read(desk, export(desk), noted.sequence)])
     assert chain is not None
     assert lost(chain, noted) is Loss.SHORTENED
