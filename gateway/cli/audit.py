@@ -21,6 +21,7 @@ from gateway.audit.assessment_document import Document, Frame, document_of
 from gateway.audit.assessment_page import render_assessment
 from gateway.audit.figures import DEFINITIONS
 from gateway.auditing import AuditedLog, LogAudit, window_of
+from gateway.cli.audit_reconcile import reconcile
 from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
@@ -37,6 +38,7 @@ _ROWS = 20
 
 app = App(name="audit")
 app.command(search)
+app.command(reconcile)
 
 
 @app.command

@@ -20,14 +20,20 @@ def trusted_registry(folder: Path | None, file: Path | None, vkey: str | None) -
     if folder is not None:
         from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a file needs not
 
-        endpoints = read_endpoints(folder)
-        file, vkey = file or folder / endpoints.registry, vkey or endpoints.operator_vkey
-    if file is None or vkey is None:
+        file = file or folder / read_endpoints(folder).registry
+    if file is None:
         raise usage_error("--registry", "and --operator-vkey, or --dir, must say whose signatures count")
-    return open_registry(read_public(file).decode("ascii", errors="replace").strip(), _operator(vkey))
+    return open_registry(read_public(file).decode("ascii", errors="replace").strip(), operator_of(folder, vkey))
 
 
-def _operator(vkey: str) -> PublicKey:
+def operator_of(folder: Path | None, vkey: str | None) -> PublicKey:
+    """The operator's pinned key: `--operator-vkey`, or a federation's; MalformedError (CONFIGURATION_INVALID)."""
+    if vkey is None and folder is not None:
+        from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a file needs not
+
+        vkey = read_endpoints(folder).operator_vkey
+    if vkey is None:
+        raise usage_error("--operator-vkey", "or --dir must say whom to trust")
     try:
         return operator_key(vkey)
     except MalformedError as error:
