@@ -20,6 +20,7 @@ from gateway.protocol.identities import PartyRole
 from gateway.protocol.journal import JournalHead, SignedHead, open_head
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.proof import parse_proof
+from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json
 from gateway.protocol.registry import Registry
@@ -76,6 +77,8 @@ def read_journals(paths: Iterable[Path], noted: Iterable[Path], registry: Regist
             registry.party_in_role(export.head.department, PartyRole.DEPARTMENT)
             exports.setdefault(export.head.department, []).append(export)
         except BadDataError as error:
+            if error.reason is Reason.CONFIGURATION_INVALID:
+                raise  # it cannot be read at all
             found.findings.append(_unverified(path, error))
         tell(number + 1, len(files))
     known: dict[str, list[tuple[str, SignedHead, JournalHead]]] = {}
