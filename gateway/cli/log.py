@@ -26,6 +26,9 @@ from heyan.v1 import receipt_pb2
 
 app = App(name="log")
 app.command("gateway.cli.log_fsck:fsck", name="fsck", help="Check a whole log, and name the first bad place.")
+app.command("gateway.cli.log_policy:app", name="policy", help="Make, check and show the policy of witnesses.")
+app.command("gateway.cli.log_witness:witness", name="witness", help="Serve a witness of logs.")
+app.command("gateway.cli.log_witness:witness_key", name="witness-key", help="Make a witness's key.")
 
 
 @app.command(name="verify-receipt")

@@ -1,7 +1,8 @@
-"""Settings that every party has, read once at start from one TOML file and checked there.
+"""Settings that every process has, read once at start from one TOML file and checked there.
 
-A party's own settings are a subclass. Paths in the file are relative to the file. Environment variables
-`HEYAN_<NAME>` override single values (nested ones with `__`), for deployments that inject addresses.
+A party's own settings are a subclass; so are those of a process that is nobody in a federation, such as a witness.
+Paths in the file are relative to the file. Environment variables `HEYAN_<NAME>` override single values (nested ones
+with `__`), for deployments that inject addresses.
 """
 
 from __future__ import annotations
@@ -64,30 +65,22 @@ class RegistryFiles(BaseModel):
     seen: Path = Field(description="the newest version seen, in the party's own folder")
 
 
-class PartyConfig(BaseSettings):
-    """Settings of any party; subclasses add their own."""
+class ProcessConfig(BaseSettings):
+    """Settings of any process that serves, a party of a federation or not; subclasses add their own."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", hide_input_in_errors=True
     )
 
-    spiffe_id: str
     listen: Address = Field("127.0.0.1:0", description="host:port of the service")
     probes: Address = Field("127.0.0.1:0", description="host:port of /healthz, /readyz and /metrics, plain HTTP")
     log_level: LogLevel = "info"
-    tls: TlsFiles
-    registry: RegistryFiles
 
     @model_validator(mode="after")
     def _require_ports_apart(self) -> Self:
         if self.listen == self.probes and split_address(self.listen)[1] != 0:
             raise PydanticCustomError("address", "listen and probes must differ")
         return self
-
-    @property
-    def identity(self) -> Identity:
-        """The party's identity."""
-        return parse_identity(self.spiffe_id)
 
     def require_free(self) -> None:
         """MalformedError (CONFIGURATION_INVALID) naming the first of `listen` and `probes` that something else has."""
@@ -138,6 +131,19 @@ class PartyConfig(BaseSettings):
             violations = tuple(_violation(path, problem) for problem in error.errors())
             told = "; ".join(f"{each.field} {each.description}" for each in violations)
             raise MalformedError(Reason.CONFIGURATION_INVALID, told, violations=violations) from None
+
+
+class PartyConfig(ProcessConfig):
+    """Settings of any party; subclasses add their own."""
+
+    spiffe_id: str
+    tls: TlsFiles
+    registry: RegistryFiles
+
+    @property
+    def identity(self) -> Identity:
+        """The party's identity."""
+        return parse_identity(self.spiffe_id)
 
 
 def _violation(path: Path, problem: ErrorDetails) -> FieldViolation:

@@ -15,7 +15,7 @@ from typing import TextIO
 import structlog
 import uvloop
 
-from gateway.party.config import PartyConfig
+from gateway.party.config import ProcessConfig
 from gateway.protocol.errors import HeyanError
 
 SUPERVISOR = "HEYAN_SUPERVISOR_PID"
@@ -68,7 +68,7 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
 
 
-def begin(settings: PartyConfig) -> None:
+def begin(settings: ProcessConfig) -> None:
     """What the process of a party does first: log as it is told, and look whether it can serve at all.
 
     Raises MalformedError (CONFIGURATION_INVALID) if something else listens where it should. Variables of the
