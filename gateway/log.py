@@ -25,7 +25,7 @@ import structlog
 from gateway.batching import Batching, smooth
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, NotFoundError, OverloadedError
-from gateway.protocol.merkle import consistency_proof, inclusion_proof
+from gateway.protocol.merkle import Frontier, consistency_proof, frontier_nodes, inclusion_proof
 from gateway.protocol.note import Signer, parse_note
 from gateway.protocol.proof import InclusionProof
 from gateway.protocol.reasons import Reason
@@ -258,6 +258,11 @@ class Log:
         """The inclusion path of a leaf in the tree of a size; NotFoundError past the newest tree."""
         self._require_size(size)
         return inclusion_proof(index, size, self._store.node)
+
+    def root(self, size: int) -> bytes:
+        """The root of the log's first `size` leaves; NotFoundError past the newest tree."""
+        self._require_size(size)
+        return Frontier(size, tuple(self._store.node(level, index) for level, index in frontier_nodes(size))).root()
 
     def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
         """The consistency proof between two sizes; NotFoundError past the newest tree."""

@@ -30,13 +30,14 @@ class Witness:
     clock: Clock
     logs: dict[str, list[VerifierKey]]
     cosigning: Cosigning
+    verifier: VerifierKey
 
     def add(self, log: SignedLog, old: int, size: int | None = None, proof=None) -> int:
         """Have a checkpoint cosigned; the time of the cosignature, which is checked."""
         lines = self.cosigning.add_checkpoint(log.request(old, size, proof))
-        note = open_note(f"{log.note(size)}{lines}".encode(), [KEY.verifier, *(k.verifier for k in log.signers)])
+        note = open_note(f"{log.note(size)}{lines}".encode(), [self.verifier, *(k.verifier for k in log.signers)])
         assert checkpoint_of(note, ORIGIN) == log.checkpoint(size)
-        (signature,) = [each for each in note.verified if each.name == KEY.verifier.name]
+        (signature,) = [each for each in note.verified if each.name == self.verifier.name]
         return cosigned_at(signature)
 
     @property
@@ -54,7 +55,7 @@ def open_witness(file: Path, clock: Clock, allowance: Allowance | None = None, k
         clock=clock,
         allowance=allowance or Allowance(1000, 1000.0, Reason.OVERLOADED),
     )
-    return Witness(store, clock, logs, cosigning)
+    return Witness(store, clock, logs, cosigning, keys[0].verifier)
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""A head of the log while it is being cosigned, and once a quorum has done so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from gateway.protocol.note import Signature
+from gateway.stores.port import Head
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessedHead:
+    """A head that a quorum cosigned, its checkpoint with all cosignatures; `time` is when it became so."""
+
+    head: Head
+    time: float
+
+
+@dataclass(slots=True, eq=False)
+class Round:
+    """A head that is being cosigned since `began` (steady seconds)."""
+
+    head: Head
+    began: float
+    signatures: dict[str, Signature] = field(default_factory=dict)
+    """By the policy's name of the witness."""
+    beyond: set[str] = field(default_factory=set)
+    """Who holds a later tree already, and so cannot cosign this one."""
+    is_witnessed: bool = False
+
+    def wants(self, name: str) -> bool:
+        """Whether a witness is still to be asked."""
+        return name not in self.signatures and name not in self.beyond
+
+    def dressed(self) -> Head:
+        """The head with the cosignatures so far."""
+        lines = "".join(signature.format() + "\n" for signature in self.signatures.values())
+        return replace(self.head, checkpoint=self.head.checkpoint + lines)

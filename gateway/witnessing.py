@@ -1,0 +1,282 @@
+"""Having the log's heads cosigned: beside all answering, never in the way of it.
+
+A round is one head, submitted to every witness of the policy at once. It lasts until a quorum has cosigned it, or
+nobody else can be asked now, or ROUND_SECONDS; the next round takes the newest head, not sooner than `interval` after
+the last began. A slow witness joins the round that runs when it is free; one that fails is left alone for a growing
+pause (`gateway.departments.breaker`). So every set of witnesses that answer in time agrees on a head.
+
+Invariants:
+
+- a head is called witnessed only where the policy in force says so of the very note that is handed out, with its
+  signatures verified again; what the policy no longer accepts after a change is no longer called so;
+- the newest witnessed head is durable before it is handed out, and is found again at the next start;
+- what is handed out as the published head (`served`) never goes back in size while the process runs;
+- proof against the log (`ContradictedError`) stays a complaint until somebody has looked into it.
+
+Whether witnesses are there is no complaint: answers rest on the log's own signature, and go on (docs/adr/0024).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway.party.keyfiles import Watched, read_public, write_atomic
+from gateway.party.process import place_of
+from gateway.protocol.checkpoint import parse_checkpoint
+from gateway.protocol.errors import BadDataError, HeyanError, LogUnavailableError
+from gateway.protocol.note import open_note
+from gateway.protocol.policy import Policy
+from gateway.protocol.reasons import Reason
+from gateway.stores.port import Head
+from gateway.witness_alarms import Alarms
+from gateway.witness_circle import Circle, Member
+from gateway.witness_link import ContradictedError, LogIdentity, Transport, Tree
+from gateway.witness_round import Round, WitnessedHead
+from gateway.witness_traffic import WitnessTraffic
+
+ROUND_SECONDS = 10.0
+"""The longest round: one request of a slow witness may begin when another has just timed out."""
+RENEW_SECONDS = 30.0
+"""After which a head that is still the newest is cosigned again, so that readers see that the witnesses are there."""
+KEPT_FILE = "witnessed.checkpoint"
+"""The newest witnessed head, in the folder that is given."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The clocks (seconds since the epoch, and steady), and in seconds: `interval` between rounds, `patience` for
+    which a witnessed head is published before an unwitnessed one is, `alarm` the age that is told as one.
+    """
+
+    clock: Callable[[], float]
+    steady: Callable[[], float]
+    interval: float
+    patience: float
+    alarm: float
+
+
+class Witnessing:
+    """Follows one log's head, keeping what it must in `folder`. Everything is called on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        tree: Tree,
+        log: LogIdentity,
+        policy: Watched[Policy],
+        transport: Transport,
+        folder: Path,
+        times: Times,
+        traffic: WitnessTraffic,
+    ) -> None:
+        self._tree = tree
+        self._identity = log
+        self._policy = policy
+        self._file = folder / KEPT_FILE
+        self._times = times
+        self._traffic = traffic
+        self._alarms = Alarms(folder, traffic)
+        self._circle = Circle(tree=tree, log=log, transport=transport, clock=times.clock)
+        self._generation = -1
+        self._round: Round | None = None
+        self._witnessed: WitnessedHead | None = None
+        self._served: Head | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._since = times.clock()
+        self._keeping = asyncio.Lock()
+        self._is_stopped = False
+        traffic.age.set_function(self.age)
+
+    # -- what it knows --------------------------------------------------------------------------------------
+
+    def witnessed(self) -> Head | None:
+        """The newest head that a quorum cosigned, with its cosignatures; None if there is none."""
+        return self._witnessed.head if self._witnessed is not None else None
+
+    def served(self) -> Head:
+        """The head to publish: the newest witnessed one while it is younger than the patience, else the newest.
+
+        Once an unwitnessed one was handed out, it stays until a witnessed one has come that is no smaller.
+        """
+        known = self._witnessed
+        if known is not None and self._times.clock() - known.time < self._times.patience:
+            if self._served is None or known.head.size >= self._served.size:
+                self._served = known.head
+        else:
+            self._served = self.dressed(self._tree.head())
+        return self._served
+
+    def dressed(self, head: Head) -> Head:
+        """A head with what cosignatures of it there are."""
+        known = [self._witnessed.head] if self._witnessed is not None else []
+        known += [self._round.dressed()] if self._round is not None else []
+        return next((each for each in known if (each.size, each.root) == (head.size, head.root)), head)
+
+    async def covering(self, size: int, seconds: float) -> Head | None:
+        """The newest witnessed head, once it has so many leaves; None if that takes longer, or nobody is asked."""
+        until = self._times.steady() + seconds
+        while self._policy.value.quorum is not None and not self._is_stopped:
+            head = self.witnessed()
+            if head is not None and head.size >= size:
+                return head
+            left = until - self._times.steady()
+            if left <= 0:
+                return None
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.add(future)
+            try:
+                await asyncio.wait_for(future, left)
+            except TimeoutError:
+                return None
+            finally:
+                self._waiting.discard(future)
+        return None
+
+    def age(self) -> float:
+        """Seconds since the newest witnessed head became so; without one, since this began."""
+        return self._times.clock() - (self._witnessed.time if self._witnessed is not None else self._since)
+
+    def complaints(self) -> list[str]:
+        """Proof against the log."""
+        return self._alarms.complaints()
+
+    # -- running --------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Take up what was kept, if the policy still accepts it; proof against the log if the log is smaller now."""
+        if not self._file.exists():
+            return
+        try:
+            note = read_public(self._file)
+            checkpoint = parse_checkpoint(open_note(note, self._identity.verifiers()).text)
+            judgement = self._policy.value.judge(note)
+        except BadDataError as error:
+            _log.warning("kept_witnessed_head_refused", detail=error.detail)
+            return
+        size, newest = checkpoint.size, self._tree.head().size
+        if size > newest:
+            detail = f"a checkpoint of {size} leaves was witnessed, the log has {newest}"
+            self._alarms.contradicted(ContradictedError(Reason.LOG_ROLLED_BACK, note.decode(), detail))
+        elif self._tree.root(size) != checkpoint.root:
+            detail = f"another root of {size} leaves was witnessed"
+            self._alarms.contradicted(ContradictedError(Reason.LOG_FORKED, note.decode(), detail))
+        elif judgement.is_witnessed:
+            time = min(self._times.clock(), float(max(each.time for each in judgement.cosigned)))
+            self._tell(WitnessedHead(Head(size, checkpoint.root, note.decode()), time))
+
+    async def run_once(self) -> None:
+        """What an instant brings: another policy, another round, witnesses that are to be asked."""
+        self._policy.refresh()
+        is_old = self._policy.value.quorum is not None and self.age() > self._times.alarm
+        self._alarms.look_at_age(self.age(), is_old=is_old)
+        self._step()
+
+    async def settle(self) -> None:
+        """Wait until nobody is being asked."""
+        await self._circle.settle()
+
+    async def stop(self) -> None:
+        """Ask nobody any more, and let go whoever waits."""
+        self._is_stopped = True
+        self._wake()
+        await self._circle.stop()
+
+    def _step(self) -> None:
+        try:
+            self._follow_policy()
+            now = self._times.steady()
+            current = self._current(now)
+        except LogUnavailableError as error:  # not a leaf yet, or the store fails: others tell that
+            _log.debug("nothing_to_witness", detail=error.detail)
+            return
+        for name, member in self._circle.members.items():
+            if current.wants(name) and member.task is None and member.breaker.admits(now):
+                self._circle.start(member, self._ask(member, current))
+
+    def _current(self, now: float) -> Round:
+        """The round that runs: the one so far, or a new one where that is over."""
+        current = self._round
+        if current is None or self._is_over(current, now):
+            current = self._round = Round(self._tree.head(), now)
+        return current
+
+    def _is_over(self, current: Round, now: float) -> bool:
+        lasted = now - current.began
+        if lasted < self._times.interval:
+            return False
+        if self._tree.head().size == current.head.size:
+            return lasted >= RENEW_SECONDS
+        others = [member for name, member in self._circle.members.items() if current.wants(name)]
+        is_hopeless = not any(member.task is not None or member.breaker.would_admit(now) for member in others)
+        return current.is_witnessed or is_hopeless or lasted >= ROUND_SECONDS
+
+    def _follow_policy(self) -> None:
+        """Ask those whom the policy names now, and call witnessed only what it accepts."""
+        if self._generation == self._policy.generation:
+            return
+        self._generation, policy = self._policy.generation, self._policy.value
+        self._circle.follow(policy, self.witnessed())
+        self._traffic.follow(self._circle.members)
+        self._round = None
+        if self._witnessed is not None and not policy.judge(self._witnessed.head.checkpoint.encode()).is_witnessed:
+            self._witnessed = None
+        _log.info("witnesses", asked=len(self._circle.members), quorum=policy.quorum is not None)
+
+    async def _ask(self, member: Member, current: Round) -> None:
+        """Have one witness cosign a round's head, and see what that makes of it."""
+        try:
+            signature = await member.link.cosign(current.head)
+            member.breaker.succeed()
+            if signature is None:
+                current.beyond.add(member.name)
+            elif self._circle.has(member):
+                current.signatures[member.name] = signature
+                self._traffic.cosigned(member.name)
+                await self._count(current)
+        except HeyanError as error:
+            self._alarms.failed(member.name, error)
+            member.breaker.trip(self._times.steady())
+        except Exception as error:  # noqa: BLE001 - a fault of ours with one witness must not end the others
+            _log.error("witness_failed", witness=member.name, kind=type(error).__name__, place=place_of(error))
+            member.breaker.trip(self._times.steady())
+        finally:
+            member.task = None
+        self._step()  # it may join the round that runs by now
+
+    async def _count(self, current: Round) -> None:
+        """See whether a round's head is witnessed by now; durable before it is told."""
+        head = current.dressed()
+        judgement = self._policy.value.judge(head.checkpoint.encode())
+        if not judgement.is_witnessed:
+            if judgement.is_met and not judgement.is_logged:
+                _log.error("policy_names_no_key_of_the_log", origin=self._identity.origin)
+            return
+        async with self._keeping:
+            current.is_witnessed = True
+            known = self._witnessed.head if self._witnessed is not None else None
+            is_late = current is not self._round
+            if known is not None and (known.size > head.size or (known.size == head.size and is_late)):
+                return
+            try:
+                await asyncio.to_thread(write_atomic, self._file, head.checkpoint.encode())
+            except OSError as error:
+                _log.error("witnessed_head_not_kept", kind=type(error).__name__)
+                return
+            self._tell(WitnessedHead(head, self._times.clock()))
+
+    def _tell(self, witnessed: WitnessedHead) -> None:
+        self._witnessed = witnessed
+        self._traffic.size.set(witnessed.head.size)
+        self._wake()
+
+    def _wake(self) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
