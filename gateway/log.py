@@ -82,6 +82,7 @@ class Log:
         self._thread = threading.Thread(target=self._write, name="heyan-log-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
+        self._halted: HeyanError | None = None
         self._usual_commit = 0.0
 
     def start(self) -> None:
@@ -111,10 +112,15 @@ class Log:
         self._enqueue(_Refresh(done))
         return await done
 
+    def halt(self, error: HeyanError) -> None:
+        """Record and sign nothing from now on, not even what is queued: this tree is not what somebody was shown."""
+        self._halted = error
+        _logger.critical("log_halted", reason=error.reason.value, detail=error.detail)
+
     @property
     def complaint(self) -> str | None:
-        """Why the log cannot record, as of its last attempt."""
-        return self._failing
+        """Why the log cannot record, as of its last attempt, or will not any more."""
+        return str(self._halted) if self._halted is not None else self._failing
 
     async def append(self, entry: Entry) -> Committed:
         """Commit one entry; returns once it is durable. OverloadedError or LogUnavailableError otherwise."""
@@ -124,16 +130,21 @@ class Log:
 
     async def probe(self) -> None:
         """After a failure: find out whether the store can be written again. LogUnavailableError if it cannot."""
-        if self._failing is not None:
+        if self._halted is None and self._failing is not None:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._enqueue(_Probe(done))
             await done
 
     def _enqueue(self, item: _Append | _Probe | _Refresh) -> None:
+        self._require_running()
         try:
             self._queue.put_nowait(item)
         except queue.Full:
             raise OverloadedError(Reason.OVERLOADED, "log queue", retry_after=1.0) from None
+
+    def _require_running(self) -> None:
+        if self._halted is not None:
+            raise LogUnavailableError(self._halted.reason, self._halted.detail)
 
     # -- the writer's thread --------------------------------------------------------------------------------
 
@@ -201,6 +212,7 @@ class Log:
     def _attempt(self, work: Callable[[], T]) -> T | HeyanError:
         """What the store did, or why it could not."""
         try:
+            self._require_running()
             done = work()
         except HeyanError as error:
             failure = error
@@ -220,6 +232,7 @@ class Log:
         self._loop.call_soon_threadsafe(_tell, waiting, outcome)
 
     def _sign(self, size: int, root: bytes) -> str:
+        self._require_running()  # also if halted during this commit, which then rolls back
         return sign_checkpoint(Checkpoint(self._origin, size, root), self._current_signers())
 
     def _current_signers(self) -> Sequence[Signer]:

@@ -294,6 +294,10 @@ class Store(Protocol):
         """A complete node of the tree; LogUnavailableError if the store has lost it."""
         ...
 
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """Up to `count` complete nodes of a level, from index `start` on, for a tile."""
+        ...
+
     def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
         """Up to `count` rows of a day (YYYY-MM-DD), from the first on or after a row, all as of one moment."""
         ...

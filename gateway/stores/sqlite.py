@@ -325,6 +325,11 @@ class SqliteStore:
         """See the port."""
         return self._read(lambda reader: self._node(reader, level, index))
 
+    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+        """See the port."""
+        query = "SELECT hash FROM nodes WHERE level = ? AND node_index BETWEEN ? AND ? ORDER BY node_index"
+        return [data for (data,) in self._all(query, (level, start, start + count - 1))]
+
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """See the port."""
         found = {}

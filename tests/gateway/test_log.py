@@ -12,10 +12,11 @@ import pytest
 
 from gateway.log import Log
 from gateway.protocol.checkpoint import open_checkpoint
-from gateway.protocol.errors import LogUnavailableError, NotFoundError, OverloadedError
+from gateway.protocol.errors import ForgedError, LogUnavailableError, NotFoundError, OverloadedError
 from gateway.protocol.merkle import verify_consistency
 from gateway.protocol.note import SignerKey
 from gateway.protocol.proof import parse_proof
+from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import FailingStore
@@ -196,5 +197,43 @@ async def test_probe_of_a_store_that_went_backwards_fails(tmp_path: Path) -> Non
             await log.append(Entry(b"z"))
         with pytest.raises(LogUnavailableError):
             await log.probe()
+    await log.stop()
+    store.close()
+
+
+async def test_a_halted_log_signs_and_appends_nothing_not_even_what_is_queued(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    queued = asyncio.create_task(log.append(Entry(b"queued")))
+    await asyncio.sleep(0)
+    log.halt(ForgedError(Reason.LOG_ROLLED_BACK, "5 leaves were published, the store has 0"))
+    log.start()
+    with pytest.raises(LogUnavailableError) as caught:
+        await queued
+    assert caught.value.reason is Reason.LOG_ROLLED_BACK
+    with pytest.raises(LogUnavailableError):
+        await log.append(Entry(b"later"))
+    await log.probe()
+    assert log.complaint is not None
+    assert "LOG_ROLLED_BACK" in log.complaint
+    assert store.head() is None
+    await log.stop()
+    store.close()
+
+
+async def test_a_log_halted_during_a_commit_rolls_it_back(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    log = Log(store, ORIGIN, SIGNER)
+    commit = store.commit
+
+    def halting(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+        log.halt(ForgedError(Reason.LOG_FORKED))
+        return commit(entries, sign)
+
+    store.commit = halting  # type: ignore[method-assign]
+    log.start()
+    with pytest.raises(LogUnavailableError):
+        await log.append(Entry(b"x"))
+    assert store.head() is None
     await log.stop()
     store.close()

@@ -1,0 +1,187 @@
+"""The folder of a published log: written so that a reader, or the next start, finds it whole at every moment.
+
+    checkpoint                  replaced by rename, after all that it stands for is durable
+    tile/…                      each file under its name only once it is whole
+    checkpoints/<size>          the first checkpoint of each hour, for `heyan log fsck`
+    outgrown                    a size whose partial tiles are being deleted; there only meanwhile
+
+A file is written beside its place (`.new`), synchronised, and renamed; folders are synchronised before the
+checkpoint is. Whatever was left by a process that was killed is written over by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gateway.party.keyfiles import FOLDER_MODE, PRIVATE_MODE, sync_folder
+from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
+from gateway.protocol.note import MAX_NOTE_BYTES, parse_note
+from gateway.protocol.reasons import Reason
+from gateway.protocol.tiles import CHECKPOINT_PATH, Resource
+from gateway.tile_source import read_bounded
+
+KEPT_FOLDER = "checkpoints"
+KEPT_EVERY = 3_600
+"""Seconds: of each such span the first checkpoint is kept."""
+_OUTGROWN = "outgrown"
+_NEW = ".new"
+"""What is being written in a folder: one at a time, so that one that was left is written over by the next."""
+
+
+class Disk:
+    """What is done to the file system, step by step, so that tests may end or fail each step. Raises OSError."""
+
+    def __init__(self, folder_mode: int = FOLDER_MODE, file_mode: int = PRIVATE_MODE) -> None:
+        self._folder_mode = folder_mode
+        self._file_mode = file_mode
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file anew, durably."""
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, self._file_mode
+        )
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put a file in the place of another."""
+        source.replace(target)
+
+    def sync(self, folder: Path) -> None:
+        """Make what was done in a folder durable."""
+        sync_folder(folder)
+
+    def make(self, folder: Path) -> None:
+        """Make a folder in one that is there."""
+        folder.mkdir(mode=self._folder_mode, exist_ok=True)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or an empty folder."""
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+class PublishedFolder:
+    """One log's folder. One writer; readers need nothing of this class."""
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self.folder = folder
+        self._disk = disk or Disk()
+        self._unsynced: set[Path] = set()
+        self._is_first = True
+        self._kept_until: float | None = None
+
+    def read(self) -> tuple[Checkpoint, bytes] | None:
+        """The published checkpoint, its signatures unverified, and its note; None if nothing was published yet.
+
+        Raises MalformedError (CONFIGURATION_INVALID) naming the file if it is no checkpoint.
+        """
+        try:
+            note = read_bounded(self.folder, CHECKPOINT_PATH, MAX_NOTE_BYTES)
+            return parse_checkpoint(parse_note(note).text), note
+        except NotFoundError:
+            return None
+        except (MalformedError, ForgedError) as error:
+            file = self.folder / CHECKPOINT_PATH
+            raise MalformedError.at(str(file), f"is no checkpoint: {error.detail}", Reason.LOG_FORKED) from None
+
+    def put(self, resource: Resource, data: bytes) -> None:
+        """Write a tile or bundle, unless it is there already, as it should be; durable after `publish`."""
+        target = self.folder / resource.path
+        self._make(target.parent)
+        if self._is_first:  # what an earlier process wrote or made may not be durable yet
+            self._unsynced.update(each for each in target.parents if each.is_relative_to(self.folder))
+        if not _holds(target, data):
+            self._replace(target, data)
+
+    def publish(self, note: bytes) -> None:
+        """Make all that was put durable, then show `note` as the checkpoint, durably."""
+        self._make(self.folder)
+        self._sync()
+        self._replace(self.folder / CHECKPOINT_PATH, note)
+        self._sync()
+        self._is_first = False
+
+    def keep(self, size: int, note: bytes, now: float) -> None:
+        """Keep the published checkpoint beside the newest, if none of this hour is kept; durably."""
+        if self._kept_until is None:
+            self._kept_until = _end_of_newest(self.folder / KEPT_FOLDER)
+        if now < self._kept_until:
+            return
+        target = self.folder / KEPT_FOLDER / str(size)
+        self._make(target.parent)
+        self._replace(target, note)
+        os.utime(target, (now, now))  # the hour is the writer's, whose clock it is
+        self._sync()
+        self._kept_until = _end_of_hour(now)
+
+    def mark_outgrown(self, size: int) -> None:
+        """Remember, until `clear_outgrown`, that partial tiles of a size are about to be deleted."""
+        self._replace(self.folder / _OUTGROWN, b"%d\n" % size)
+
+    def outgrown(self) -> int | None:
+        """The size whose partial tiles were about to be deleted, if they were not."""
+        try:
+            text = (self.folder / _OUTGROWN).read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None
+        return int(text) if text.isascii() and text.isdecimal() else None
+
+    def clear_outgrown(self) -> None:
+        """They are deleted."""
+        self._disk.remove(self.folder / _OUTGROWN)
+
+    def remove_partials(self, resource: Resource) -> None:
+        """Delete the partial tiles or bundles of the place of `resource`, the full one of which is there."""
+        full = self.folder / resource.full.path
+        folder = full.with_name(full.name + ".p")
+        if not full.is_file() or not folder.is_dir():
+            return
+        for file in sorted(folder.iterdir()):
+            self._disk.remove(file)
+        self._disk.remove(folder)
+        self._unsynced.discard(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder and those above it, and have the one in which each was made synchronised."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            self._disk.make(folder)
+            self._unsynced.add(folder.parent)
+
+    def _replace(self, target: Path, data: bytes) -> None:
+        new = target.with_name(_NEW)
+        self._disk.write(new, data)
+        self._disk.rename(new, target)
+        self._unsynced.add(target.parent)
+
+    def _sync(self) -> None:
+        for folder in sorted(self._unsynced, key=lambda each: len(each.parts), reverse=True):
+            self._disk.sync(folder)
+        self._unsynced.clear()
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(data) and path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _end_of_newest(folder: Path) -> float:
+    """The end of the hour of the largest checkpoint kept; 0 if there is none."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.name.isascii() and entry.name.isdecimal()]
+    except FileNotFoundError:
+        return 0.0
+    return _end_of_hour((folder / max(names, key=int)).stat().st_mtime) if names else 0.0
+
+
+def _end_of_hour(at: float) -> float:
+    return (at // KEPT_EVERY + 1) * KEPT_EVERY
