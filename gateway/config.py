@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.admission import LEAST_PLACES
-from gateway.party.config import PartyConfig
+from gateway.party.addresses import require_free, split_address
+from gateway.party.config import Address, PartyConfig
+from gateway.waiting_room import Limits
 
 
 class GatewayConfig(PartyConfig):
@@ -20,6 +24,10 @@ class GatewayConfig(PartyConfig):
         None,
         description="rule packs (a folder of REGION.toml), watched; those that ship with Heyan if unset",
     )
+    published: Path | None = Field(
+        None, description="folder in which the log is published as files (C2SP tlog-tiles); not published if unset"
+    )
+    log_listen: Address = Field("127.0.0.1:0", description="host:port of the published log, HTTPS")
     max_requests: int = Field(
         512, ge=LEAST_PLACES, description="places for requests under way, of 64 KiB each, shared fairly"
     )
@@ -36,3 +44,25 @@ class GatewayConfig(PartyConfig):
     )
     drain_seconds: float = Field(15.0, gt=0, description="how long a stop waits for what is under way")
     reflection: bool = Field(False, description="serve gRPC reflection (needs the extra `reflection`)")
+
+    @model_validator(mode="after")
+    def _require_log_apart(self) -> Self:
+        if self.log_listen in (self.listen, self.probes) and split_address(self.log_listen)[1] != 0:
+            raise PydanticCustomError("address", "log_listen must differ from listen and probes")
+        return self
+
+    @property
+    def deferral_limits(self) -> Limits:
+        """What may wait for departments."""
+        return Limits(
+            requests=self.deferred_requests,
+            size=self.deferred_bytes,
+            requests_each=self.deferred_requests_each,
+            size_each=self.deferred_bytes_each,
+        )
+
+    def require_free(self) -> None:
+        """See the base; and `log_listen`."""
+        super().require_free()
+        if self.published is not None:
+            require_free(self.log_listen, "log_listen")

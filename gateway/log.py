@@ -118,6 +118,16 @@ class Log:
         _logger.critical("log_halted", reason=error.reason.value, detail=error.detail)
 
     @property
+    def origin(self) -> str:
+        """The name of the log."""
+        return self._origin
+
+    @property
+    def is_halted(self) -> bool:
+        """Whether the log records nothing any more."""
+        return self._halted is not None
+
+    @property
     def complaint(self) -> str | None:
         """Why the log cannot record, as of its last attempt, or will not any more."""
         return str(self._halted) if self._halted is not None else self._failing

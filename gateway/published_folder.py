@@ -22,6 +22,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH, Resource
 from gateway.tile_source import read_bounded
 
+FIRST_SHARD = "0"
+"""The folder of a log's first shard, below `published`."""
 KEPT_FOLDER = "checkpoints"
 KEPT_EVERY = 3_600
 """Seconds: of each such span the first checkpoint is kept."""

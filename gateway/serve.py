@@ -42,7 +42,9 @@ from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
 from gateway.pipeline import Pipeline
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.reasons import Reason
+from gateway.publication import Publication
 from gateway.recording import Recording
+from gateway.reflection import add_reflection
 from gateway.refusals import Refusals
 from gateway.requests import Requests
 from gateway.rulebook import Rulebook
@@ -51,7 +53,7 @@ from gateway.stores.sqlite import SqliteStore
 from gateway.tickets import Tickets
 from gateway.vault import Vault
 from gateway.verify_stream import Desk, VerifyStreams
-from gateway.waiting_room import Limits, WaitingRoom
+from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers
 
 _logger = structlog.get_logger(__name__)
@@ -71,6 +73,8 @@ class Ports:
 
     grpc: int
     probes: int
+    log: int | None
+    """Of the static log; None if none is published."""
 
 
 async def serve(
@@ -108,8 +112,17 @@ class GatewayProcess:
         self._log = Log(self._store, self._origin, *self._signers(self._origin))
         self._log.use_signers(self._signers)
         metrics = CollectorRegistry()
+        self._publication = Publication(
+            config=config,
+            store=self._store,
+            log=self._log,
+            tls=self._tls,
+            registry=keeper.current,
+            clock=clock,
+            metrics=metrics,
+        )
         deferrals = DeferralTraffic(metrics)
-        room = WaitingRoom(_limits(config), time.monotonic, SystemRandom().random, deferrals.gone)
+        room = WaitingRoom(config.deferral_limits, time.monotonic, SystemRandom().random, deferrals.gone)
         deferrals.waiting.set_function(lambda: len(room))
         requests = Requests(
             self._store,
@@ -214,19 +227,22 @@ class GatewayProcess:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if config.reflection:
-            _add_reflection(self._server)
+            add_reflection(self._server)
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
 
     async def start(self) -> Ports:
         """Serve; the bound ports."""
+        may_go_on = await self._publication.check()  # before anything is signed
         self._log.start()
-        await self._follow_registry()
-        await self._sign_anew()
+        if may_go_on:
+            await self._follow_registry()
+            await self._sign_anew()
         await self._deferral.load()
         port = self._server.add_secure_port(self._config.listen, server_credentials(self._tls))
         await self._server.start()
         probe_port = await self._probes.start()
+        log_port = await self._publication.start()
         self._tasks = [
             asyncio.create_task(self._keeper.run()),
             asyncio.create_task(repeat(1.0, self._look_after, "look after keys and health")),
@@ -237,8 +253,8 @@ class GatewayProcess:
             asyncio.create_task(repeat(1.0, self._deferral.run, "ask again for what was deferred")),
             asyncio.create_task(repeat(1.0, self._relay.run_once, "bring disputes to departments")),
         ]
-        _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port)
-        return Ports(port, probe_port)
+        _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port, log=log_port)
+        return Ports(port, probe_port, log_port)
 
     async def drain(self) -> None:
         """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
@@ -249,6 +265,8 @@ class GatewayProcess:
         async with AsyncExitStack() as steps:  # run in the opposite order
             steps.push_async_callback(self._probes.stop)
             steps.callback(self._store.close)
+            steps.push_async_callback(self._publication.stop)
+            steps.push_async_callback(self._publication.finish)
             steps.push_async_callback(self._log.stop)
             steps.push_async_callback(self._status.close)
             steps.push_async_callback(self._links.close)
@@ -314,23 +332,3 @@ class GatewayProcess:
         current = self._keeper.current()
         await self._events.adopt(current)
         self._links.reconcile(current, self._acknowledgements.expect, self._disputes.take_orphans)
-
-
-def _limits(config: GatewayConfig) -> Limits:
-    return Limits(
-        requests=config.deferred_requests,
-        size=config.deferred_bytes,
-        requests_each=config.deferred_requests_each,
-        size_each=config.deferred_bytes_each,
-    )
-
-
-def _add_reflection(server: grpc.aio.Server) -> None:
-    try:
-        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
-        raise MalformedError.at(
-            "reflection", "needs the extra: pip install heyan[reflection]", Reason.CONFIGURATION_INVALID
-        ) from error
-    names = ("heyan.v1.GatewayService", "heyan.v1.LogService", "heyan.v1.OfflineService", reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)

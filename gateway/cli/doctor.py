@@ -18,7 +18,7 @@ from rich.console import Console
 
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.options import FolderOption, JsonOption
-from gateway.party.config import TlsFiles
+from gateway.party.config import Address, TlsFiles
 from gateway.party.diagnosis import (
     AnyPartyConfig,
     Finding,
@@ -30,12 +30,13 @@ from gateway.party.diagnosis import (
     check_signing_keys,
     peers_of,
 )
-from gateway.party.diagnosis_ports import check_ports
+from gateway.party.diagnosis_ports import check_https_port, check_ports
 from gateway.party.keyfiles import Watched
 from gateway.party.tls import TlsMaterial, watch_tls
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
+from gateway.published_folder import FIRST_SHARD, PublishedFolder
 from gateway.rules.shelf import all_rules, open_shelf
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
@@ -75,10 +76,12 @@ def doctor(
     return int(any(finding.level is Level.PROBLEM for _, finding in findings))
 
 
-class _RulesConfig(AnyPartyConfig):
-    """Where a gateway's settings say that its rule packs are."""
+class _GatewayConfig(AnyPartyConfig):
+    """Where a gateway's settings say that its rule packs are, and where its log is published."""
 
     rules: Path | None = None
+    published: Path | None = None
+    log_listen: Address = "127.0.0.1:0"
 
 
 Findings = list[tuple[str, Finding]]
@@ -103,6 +106,7 @@ async def examine_party(path: Path, clock: Callable[[], float]) -> Findings:
     findings += await check_ports(config, tls)
     if us.role is PartyRole.GATEWAY:
         findings.append(_check_rules(path))
+        findings += await _check_log(path, us, tls)
     if tls is not None and registry is not None:
         peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
         for reached in await asyncio.gather(*peers):
@@ -126,13 +130,31 @@ async def examine_folder(folder: Path, clock: Callable[[], float]) -> Findings:
 def _check_rules(settings: Path) -> Finding:
     """Whether a gateway could take up the rule packs of its settings now; a running one keeps those before."""
     try:
-        folder = _RulesConfig.from_file(settings).rules
+        folder = _GatewayConfig.from_file(settings).rules
         rules = all_rules(open_shelf(folder and folder.resolve()))
     except HeyanError as error:
         text = "; ".join(f"{each.field}: {each.description}" for each in error.violations) or error.detail
         remedy = "mend them, heyan rules check shows each; the rules before them stay in force, a restart would fail"
         return Finding(Level.PROBLEM, "rules", text, remedy)
     return Finding(Level.OK, "rules", f"{len(rules)} rule packs of {folder or 'Heyan itself'} hold")
+
+
+async def _check_log(settings: Path, us: Identity, tls: Watched[TlsMaterial] | None) -> list[Finding]:
+    """Whether a gateway can serve its published log, and how far it is published."""
+    try:
+        config = _GatewayConfig.from_file(settings)
+    except HeyanError as error:
+        return [Finding(Level.PROBLEM, "log", error.detail, "correct the setting as named")]
+    if config.published is None:
+        return [Finding(Level.OK, "log", "is not published: the settings name no folder for it (published)")]
+    found = [await check_https_port("log_listen", config.log_listen, us, tls)]
+    try:
+        shown = PublishedFolder(config.published / FIRST_SHARD).read()
+    except HeyanError as error:
+        remedy = "restore the folder from a copy: the gateway refuses to record until it is right"
+        return [*found, Finding(Level.PROBLEM, "log", error.detail, remedy)]
+    text = f"{shown[0].size} leaves of {shown[0].origin} are published" if shown is not None else "nothing is published"
+    return [*found, Finding(Level.OK, "log", text)]
 
 
 def _configurations(folder: Path) -> list[Path]:

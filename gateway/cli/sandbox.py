@@ -85,6 +85,7 @@ class Process:
     port: int
     probes: int
     wave: int = 0
+    log_port: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -142,7 +143,8 @@ class Sandbox:
             yield self._process(identity, ("department", "serve"), ports)
         for identity in self.nodes.values() if self.made.standbys else ():
             yield self._standby(self._process(identity, ("department", "serve"), ports), identity)
-        yield replace(self._process(GATEWAY, ("gateway", "serve"), ports), wave=LAST)
+        gateway = self._process(GATEWAY, ("gateway", "serve"), ports)
+        yield replace(gateway, wave=LAST, log_port=self.log_port)
 
     def _process(self, identity: Identity, words: tuple[str, ...], ports: dict[str, int]) -> Process:
         folder, port = self.folder_of(identity), ports[identity.uri]
@@ -169,6 +171,11 @@ class Sandbox:
             return {}
         first = self.made.port_base + 2 * len(self.ports)
         return {identity.uri: first + 2 * place for place, identity in enumerate(self.nodes.values())}
+
+    @property
+    def log_port(self) -> int:
+        """The port of the gateway's published log, after all others."""
+        return self.made.port_base + 2 * (len(self.ports) + len(self.standby_ports))
 
     @property
     def parts(self) -> tuple[Path, ...]:
@@ -232,7 +239,7 @@ def settle(folder: Path, asked: Asked) -> Made:
             post_quantum=bool(asked.post_quantum),
         )
         nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
-        last = 65_535 - 2 * (2 + nodes)
+        last = 65_535 - 2 * (2 + nodes) - 1
         if not _FIRST_PORT <= made.port_base <= last:
             raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
         if not 1 <= made.population <= MAX_POPULATION:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
@@ -25,7 +26,7 @@ from gateway.cli.endpoints import (
 from gateway.cli.rehearsals import RULES_FOLDER, write_rules
 from gateway.cli.sandbox import AUDITOR, GATEWAY, ISSUER, LOG_ORIGIN, MADE_FILE, Sandbox, account_id, address
 from gateway.cli.sandbox_rules import SandboxRules
-from gateway.cli.settings_files import write_settings
+from gateway.cli.settings_files import PUBLISHED, write_settings
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable, read_private, write_atomic, write_private
@@ -47,6 +48,7 @@ from gateway.protocol.registry_terms import (
     Party,
     RequesterTerms,
 )
+from gateway.published_folder import FIRST_SHARD
 from sandbox_departments.people import Family
 from sandbox_departments.population import generate_families
 from sandbox_departments.registers import REGISTER_FILE, build_registers
@@ -86,6 +88,7 @@ def make(sandbox: Sandbox) -> None:
             port=sandbox.ports[identity.uri],
             registry=os.path.relpath(desk.registry_file, folder),
             operator_vkey=desk.vkey,
+            log_port=sandbox.log_port if identity == GATEWAY else None,
         )
     _populate(sandbox)
     write_endpoints(sandbox, desk, registry, now)
@@ -190,7 +193,7 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
         gateway=GatewayEndpoint(
             id=GATEWAY.name,
             grpc=address(ports[GATEWAY.uri]),
-            log_url=None,
+            log_url=_log_url(sandbox),
             log_vkey=VerifierKey.of(LOG_ORIGIN, ED25519, key.public).format(),
         ),
         ca="operator/ca.pem",
@@ -220,6 +223,12 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
         closed=sandbox.made.closed,
     )
     write_atomic(sandbox.folder / FILE, msgspec.json.format(msgspec.json.encode(endpoints), indent=2) + b"\n")
+
+
+def _log_url(sandbox: Sandbox) -> str | None:
+    """Where the log is published; None of a folder whose gateway was set up before there was such a thing."""
+    settings = tomllib.loads((sandbox.folder_of(GATEWAY) / "settings.toml").read_text(encoding="utf-8"))
+    return f"https://localhost:{sandbox.log_port}/{FIRST_SHARD}" if PUBLISHED in settings else None
 
 
 def _newest_key(sandbox: Sandbox, identity: Identity, use: KeyUse, registry: Registry, now: float) -> str:

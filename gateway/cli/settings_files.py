@@ -8,6 +8,9 @@ from pathlib import Path
 from gateway.party.keyfiles import write_atomic
 from gateway.protocol.identities import Identity, PartyRole
 
+PUBLISHED = "published"
+"""The gateway's folder of its published log, and the setting that names it."""
+
 _OWN = {
     PartyRole.GATEWAY: {"store": "store.db", "log_keys": "keys", "kek": "kek", "rules": "../rules"},
     PartyRole.ISSUER: {"store": "store.db", "keys": "keys", "pseudonym_secret": "pseudonym-secret"},
@@ -21,14 +24,18 @@ _OWN = {
 }
 
 
-def write_settings(path: Path, *, identity: Identity, port: int, registry: str, operator_vkey: str) -> None:
-    """Write one party's settings; its probes listen on the port after its own."""
+def write_settings(
+    path: Path, *, identity: Identity, port: int, registry: str, operator_vkey: str, log_port: int | None = None
+) -> None:
+    """Write one party's settings; its probes listen on the port after its own. A `log_port` has a log published."""
     values = {
         "spiffe_id": identity.uri,
         "listen": f"127.0.0.1:{port}",
         "probes": f"127.0.0.1:{port + 1}",
         **_OWN[identity.role],
     }
+    if log_port is not None:
+        values |= {"published": PUBLISHED, "log_listen": f"127.0.0.1:{log_port}"}
     tls = {"certificate": "tls/certificate.pem", "key": "tls/key.pem", "ca": "tls/ca.pem"}
     seen = {"source": registry, "operator_vkey": operator_vkey, "seen": "registry.jws"}
     text = f"{_table(values)}\n[tls]\n{_table(tls)}\n[registry]\n{_table(seen)}"

@@ -107,8 +107,8 @@ class Supervisor:
 
 def require_free(process: Process) -> None:
     """MalformedError naming the port that something else listens on."""
-    for port in (process.port, process.probes):
-        if not _is_free(port):
+    for port in (process.port, process.probes, process.log_port):
+        if port is not None and not _is_free(port):
             raise MalformedError.at(
                 f"port {port}",
                 f"({process.name}) is busy: is this federation up already? Else stop what listens there (see ss -ltnp)",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.department import faulty, is_down, switchable
+from gateway.cli.endpoints import read_endpoints
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
@@ -132,6 +133,7 @@ def _summary(sandbox: Sandbox) -> str:
     return (
         f"Heyan is up in {folder} with {sandbox.made.population} fictional families (seed {sandbox.made.seed}).\n"
         f"{processes}\n"
+        f"Published log: {read_endpoints(folder).gateway.log_url or 'none, the folder is of an earlier version'}\n"
         f"Endpoints: {folder / 'endpoints.json'}; correct answers: {folder / 'truth.jsonl'}\n"
         f"Rules: {sandbox.rules_folder}; enrolment is open everywhere but in {sandbox.made.closed} "
         f"({COUNTIES[sandbox.made.closed]})\n"

@@ -16,29 +16,38 @@ async def check_ports(config: PartyConfig, tls: Watched[TlsMaterial] | None) -> 
 
     Without `tls` nobody can be asked who listens.
     """
-    listen, runs = await _check_listen(config.listen, config.identity, tls)
+    speaks_first = config.identity.role is not PartyRole.ISSUER
+    listen, runs = await _check_listen("listen", config.listen, config.identity, tls, speaks_first=speaks_first)
     return _check_probes(config.probes, runs=runs), listen
 
 
-async def _check_listen(address: str, us: Identity, tls: Watched[TlsMaterial] | None) -> tuple[Finding, bool | None]:
+async def check_https_port(setting: str, address: str, us: Identity, tls: Watched[TlsMaterial] | None) -> Finding:
+    """A further address of the party, of an HTTPS server: free, or served by the party itself."""
+    finding, _ = await _check_listen(setting, address, us, tls, speaks_first=False)
+    return finding
+
+
+async def _check_listen(
+    setting: str, address: str, us: Identity, tls: Watched[TlsMaterial] | None, *, speaks_first: bool
+) -> tuple[Finding, bool | None]:
     """What is found, and whether the party runs; None if that cannot be told."""
     host, port = split_address(address)
     if port == 0:
-        return _chosen_at_start("listen", address), None
+        return _chosen_at_start(setting, address), None
     found, words = try_bind(host, port)
     if found is Bind.IMPOSSIBLE:
-        return _impossible("listen", address, words), False
+        return _impossible(setting, address, words), False
     if found is Bind.FREE:
-        return Finding(Level.OK, "listen", f"{address} is free: the party does not run"), False
+        return Finding(Level.OK, setting, f"{address} is free: the party does not run"), False
     if tls is None:
         text = f"{address} is in use; by whom cannot be asked without a certificate"
-        return Finding(Level.WARNING, "listen", text, "mend the certificate first"), None
+        return Finding(Level.WARNING, setting, text, "mend the certificate first"), None
     try:
-        await check_server(address, us, tls, speaks_first=us.role is not PartyRole.ISSUER)
+        await check_server(address, us, tls, speaks_first=speaks_first)
     except HeyanError as error:
         text = f"{address} is busy, not with {us.uri}: {error.detail}"
-        return Finding(Level.PROBLEM, "listen", text, _stop_it(port)), False
-    return Finding(Level.OK, "listen", f"{address} is {us.uri} itself"), True
+        return Finding(Level.PROBLEM, setting, text, _stop_it(port)), False
+    return Finding(Level.OK, setting, f"{address} is {us.uri} itself"), True
 
 
 def _check_probes(address: str, *, runs: bool | None) -> Finding:

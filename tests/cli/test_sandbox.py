@@ -61,7 +61,7 @@ def test_every_file_of_endpoints_exists_and_secrets_are_private(folder: Path) ->
     for auditor in endpoints.auditors.values():
         files += [auditor.cert, auditor.key]
     assert [file for file in files if not (folder / file).is_file()] == []
-    assert endpoints.gateway.log_url is None
+    assert endpoints.gateway.log_url == f"https://localhost:{sandbox_of(folder).log_port}/0"
     secrets = [
         *folder.rglob("*.key"),
         *folder.rglob("key.pem"),

@@ -47,7 +47,7 @@ def test_what_is_published_is_the_log_by_definition(world, tmp_path, size):
     assert world.files() == expected
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=6, unique=True))
 async def test_every_way_of_growing_is_readable_at_every_size_that_was_shown(tmp_path_factory, sizes):
     world = World(tmp_path_factory.mktemp("world"))

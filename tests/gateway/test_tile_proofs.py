@@ -59,12 +59,14 @@ async def test_inclusion_agrees_with_the_definition_in_a_folder(folder):
             assert path == merkle.inclusion_path(HASHES, index)
 
 
+@settings(deadline=None)
 @given(st.integers(1, SIZE), st.data())
 async def test_inclusion_agrees_at_every_size(size, data):
     index = data.draw(st.integers(0, size - 1))
     assert await prove_inclusion(MEMORY, index, root_at(size)) == merkle.inclusion_path(HASHES[:size], index)
 
 
+@settings(deadline=None)
 @given(st.integers(1, SIZE), st.integers(1, SIZE))
 async def test_consistency_agrees_between_any_two_sizes(first, second):
     old, new = sorted((first, second))
@@ -72,7 +74,7 @@ async def test_consistency_agrees_between_any_two_sizes(first, second):
     assert path == merkle.consistency_proof(old, new, lambda level, index: MEMORY.nodes[level, index])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, SIZE), st.integers(0, SIZE))
 async def test_leaves_of_any_range_are_read_in_order(folder, first, second):
     start, end = sorted((first, second))

@@ -22,6 +22,7 @@ from gateway.protocol.codec import to_timestamp
 from gateway.protocol.errors import MalformedError
 from heyan.v1 import department_service_pb2 as wire
 from tests.party.conftest import ENROL, GATEWAY, POLICE
+from tests.static_logs import leaves, write_log
 
 DAY = 86_400
 
@@ -306,3 +307,29 @@ def test_command_exits_by_what_it_found_and_speaks_json(federation, capsys):
     assert any("chmod 600" in finding["remedy"] for finding in report["findings"])
     with pytest.raises(MalformedError):
         run()
+
+
+async def test_the_published_log_of_a_gateway_is_looked_at(federation, tmp_path) -> None:
+    path = write_config(federation, GATEWAY)
+    settings = path.read_text()
+
+    def with_log(listen: str) -> None:
+        path.write_text(f'published = "{tmp_path / "published"}"\nlog_listen = "{listen}"\n{settings}')
+
+    assert "is not published" in texts(await examine_party(path, federation.clock), "log")
+    with_log("127.0.0.1:0")
+    assert "nothing is published" in texts(await examine_party(path, federation.clock), "log")
+    write_log(tmp_path / "published/0", leaves(5))
+    assert "5 leaves of log.test/gateway are published" in texts(await examine_party(path, federation.clock), "log")
+    (tmp_path / "published/0/checkpoint").write_bytes(b"nonsense")
+    assert "is no checkpoint" in texts(await examine_party(path, federation.clock), "log")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        with_log(f"127.0.0.1:{other.getsockname()[1]}")
+        found = texts(await examine_party(path, federation.clock), "log_listen")
+        assert "is busy, not with" in found
+    with_log("nowhere")
+    assert "log_listen" in texts(await examine_party(path, federation.clock), "log")
+
+
+def texts(findings, topic: str) -> str:
+    return "\n".join(finding.text for _, finding in findings if finding.topic == topic)

@@ -1,7 +1,7 @@
 """Tiles: the specification's examples, strict paths, and bundles that lie about what is in them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.protocol import merkle, tiles
@@ -109,6 +109,7 @@ def test_what_is_read_is_what_would_be_written(text):
     assert resource.path == text
 
 
+@settings(deadline=None)
 @given(st.integers(0, 70_000), st.integers(0, 70_000))
 def test_tiles_between_two_sizes_are_those_that_the_first_had_not(first, second):
     old, new = sorted((first, second))
