@@ -19,7 +19,7 @@ from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.note import MAX_NOTE_BYTES, parse_note
 from gateway.protocol.reasons import Reason
-from gateway.protocol.tiles import CHECKPOINT_PATH, Resource
+from gateway.protocol.tiles import CHECKPOINT_PATH, Bundle, Resource, edge_tiles, exists_at
 from gateway.tile_source import read_bounded
 
 FIRST_SHARD = "0"
@@ -28,8 +28,13 @@ KEPT_FOLDER = "checkpoints"
 KEPT_EVERY = 3_600
 """Seconds: of each such span the first checkpoint is kept."""
 _OUTGROWN = "outgrown"
+_MOST_DIGITS = 20
 _NEW = ".new"
 """What is being written in a folder: one at a time, so that one that was left is written over by the next."""
+
+
+PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE = 0o755, 0o644
+"""Of a copy that another web server is to serve."""
 
 
 class Disk:
@@ -102,9 +107,14 @@ class PublishedFolder:
         if not _holds(target, data):
             self._replace(target, data)
 
-    def publish(self, note: bytes) -> None:
-        """Make all that was put durable, then show `note` as the checkpoint, durably."""
+    def publish(self, note: bytes, size: int, old_size: int) -> None:
+        """Make all that was put durable, then show `note` as the checkpoint, durably.
+
+        The partial tiles of `old_size`, shown before, that are full at `size` are then deleted.
+        """
         self._make(self.folder)
+        if any(exists_at(tile.full, size) for tile in _edges(old_size)):
+            self._replace(self.folder / _OUTGROWN, b"%d\n" % old_size)
         self._sync()
         self._replace(self.folder / CHECKPOINT_PATH, note)
         self._sync()
@@ -123,24 +133,29 @@ class PublishedFolder:
         self._sync()
         self._kept_until = _end_of_hour(now)
 
-    def mark_outgrown(self, size: int) -> None:
-        """Remember, until `clear_outgrown`, that partial tiles of a size are about to be deleted."""
-        self._replace(self.folder / _OUTGROWN, b"%d\n" % size)
+    def clean(self, size: int) -> None:
+        """Delete the partial tiles that were outgrown by the shown `size`, should they not be deleted yet.
 
-    def outgrown(self) -> int | None:
-        """The size whose partial tiles were about to be deleted, if they were not."""
+        Readers of an older checkpoint take the full tiles.
+        """
+        outgrown = self._outgrown()
+        if outgrown is None or outgrown >= size:
+            return  # nothing, or marked for a checkpoint that was not shown in the end
+        for tile in _edges(outgrown):
+            if exists_at(tile.full, size):
+                self._remove_partials(tile)
+        self._disk.remove(self.folder / _OUTGROWN)
+
+    def _outgrown(self) -> int | None:
+        """The size whose partial tiles were about to be deleted."""
         try:
             text = (self.folder / _OUTGROWN).read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
-        return int(text) if text.isascii() and text.isdecimal() else None
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else None
 
-    def clear_outgrown(self) -> None:
-        """They are deleted."""
-        self._disk.remove(self.folder / _OUTGROWN)
-
-    def remove_partials(self, resource: Resource) -> None:
-        """Delete the partial tiles or bundles of the place of `resource`, the full one of which is there."""
+    def _remove_partials(self, resource: Resource) -> None:
+        """Delete the partial tiles or bundles of the place of `resource`, if the full one is there."""
         full = self.folder / resource.full.path
         folder = full.with_name(full.name + ".p")
         if not full.is_file() or not folder.is_dir():
@@ -167,6 +182,12 @@ class PublishedFolder:
         for folder in sorted(self._unsynced, key=lambda each: len(each.parts), reverse=True):
             self._disk.sync(folder)
         self._unsynced.clear()
+
+
+def _edges(size: int) -> list[Resource]:
+    """The partial tiles and the partial bundle of a size."""
+    edge = edge_tiles(size)
+    return [*edge, *(Bundle(tile.index, tile.width) for tile in edge if tile.level == 0)]
 
 
 def _holds(path: Path, data: bytes) -> bool:

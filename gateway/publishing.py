@@ -29,12 +29,9 @@ from gateway.protocol.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Bundle,
-    Resource,
     Tile,
     bundles_between,
-    edge_tiles,
     encode_entries,
-    exists_at,
     tiles_between,
 )
 from gateway.published_folder import PublishedFolder
@@ -104,7 +101,7 @@ class Publisher:
                 raise MalformedError.at(f"published {self._folder.folder}", expected, Reason.CONFIGURATION_INVALID)
             self._published, self._note = checkpoint, note
         self._require_continued(self._store.head())
-        self._clean()
+        self._folder.clean(self.size)
 
     def publish(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
         """Publish the head, if there is news; whether it was. What is interrupted is taken up by the next call.
@@ -124,13 +121,10 @@ class Publisher:
         shown = self._checked(head, stored)
         if not self._put_all(head.size, interrupted):
             return False
-        outgrown = [tile for tile in self._edges() if exists_at(tile.full, head.size)]
-        if outgrown:
-            self._folder.mark_outgrown(self.size)
-        self._folder.publish(note)
+        self._folder.publish(note, head.size, self.size)
         self._published, self._note = shown, note
         self._folder.keep(head.size, note, self._clock())
-        self._clean()
+        self._folder.clean(self.size)
         return True
 
     def _checked(self, head: Head, stored: Head) -> Checkpoint:
@@ -186,22 +180,6 @@ class Publisher:
         if len(hashes) != tile.width:
             raise _lost()
         return hashes
-
-    def _edges(self, size: int | None = None) -> list[Resource]:
-        """The partial tiles and the partial bundle of a size, the published one by default."""
-        size = self.size if size is None else size
-        edge = edge_tiles(size)
-        return [*edge, *(Bundle(tile.index, tile.width) for tile in edge if tile.level == 0)]
-
-    def _clean(self) -> None:
-        """Delete the partial tiles that were outgrown: readers of an older checkpoint take the full ones."""
-        outgrown = self._folder.outgrown()
-        if outgrown is None or outgrown >= self.size:
-            return  # nothing, or marked for a checkpoint that was not shown in the end
-        for tile in self._edges(outgrown):
-            if exists_at(tile.full, self.size):
-                self._folder.remove_partials(tile)
-        self._folder.clear_outgrown()
 
 
 def _lost() -> LogUnavailableError:

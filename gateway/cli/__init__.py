@@ -49,7 +49,7 @@ for _name, _target, _help in (
         "gateway.cli.dispute:app",
         "Dispute an answer, see what became of it, and ask again once it is corrected.",
     ),
-    ("log", "gateway.cli.log:app", "Check receipts, a whole log, what a log goes on to show."),
+    ("log", "gateway.cli.log:app", "Check receipts and whole logs; copy, follow and witness logs."),
     ("audit", "gateway.cli.audit:app", "Assess a gateway from its log: counties, departments, completeness."),
     ("registry", "gateway.cli.registry:app", "Run the operator's desk: parties, keys, certificates."),
     ("season", "gateway.cli.season:app", "Plan the enrolment season, and rehearse its opening morning."),
@@ -68,6 +68,7 @@ _SINGLE = (
     ("doctor",),
     ("consent", "dispute"),
     ("log", "fsck"),
+    ("log", "export"),
     ("season", "stress"),
     ("season", "profile"),
 )

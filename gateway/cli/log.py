@@ -29,6 +29,7 @@ app.command("gateway.cli.log_fsck:fsck", name="fsck", help="Check a whole log, a
 app.command("gateway.cli.log_policy:app", name="policy", help="Make, check and show the policy of witnesses.")
 app.command("gateway.cli.log_witness:witness", name="witness", help="Serve a witness of logs.")
 app.command("gateway.cli.log_witness:witness_key", name="witness-key", help="Make a witness's key.")
+app.command("gateway.cli.log_export:export_log", name="export", help="Copy a log as plain files, verified on its way.")
 
 
 @app.command(name="verify-receipt")

@@ -1,0 +1,114 @@
+"""`heyan log export`: a copy of a static log as plain files, verified while it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gateway.cli.log_sources import NO_OPTIONS, OpenedLog, Options, open_log
+from gateway.cli.options import JsonOption, usage_error
+from gateway.config import GatewayConfig
+from gateway.exporting import export
+from gateway.party.registry_keeper import RegistryKeeper
+from gateway.protocol.checkpoint import Checkpoint
+from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.note import encode_base64
+from gateway.published_folder import FIRST_SHARD, PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
+from gateway.tile_source import FolderSource
+
+
+def export_log(
+    target: Path,
+    *,
+    config: Path | None = None,
+    place: Annotated[str | None, Parameter(name="--from")] = None,
+    log: Options = NO_OPTIONS,
+    entries: Annotated[bool, Parameter(negative="--no-entries")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a log into TARGET as files of C2SP tlog-tiles, which any web server can serve; run it again to go on.
+
+    Every tile and entry is held against the signed checkpoint before it is written, and the checkpoint comes last. A
+    log that does not continue what TARGET has is refused. The gateway may run meanwhile.
+
+    Examples: `heyan log export /srv/log --config run/gateway/settings.toml`,
+    `heyan log export copy --dir run --auditor auditor`,
+    `heyan log export copy --from https://log.example/0 --vkey log.example+c0ffee00+AWFi… --no-entries`
+
+    Parameters
+    ----------
+    target
+        Folder of the copy; made if it is not there.
+    config
+        Settings of the gateway, whose published folder is copied: on its own machine, as its user.
+    place
+        URL or folder of the log, if not that of --dir.
+    entries
+        Copy the entries too, which are for auditors; hashes alone are for everybody.
+    """
+    if config is not None and (place is not None or log.folder is not None):
+        raise usage_error("--config", "names the log already: leave out --from and --dir")
+    opened = open_log(place, log) if config is None else _of_gateway(config)
+    checkpoint, before = asyncio.run(_export(opened, target, entries=entries))
+    row = {
+        "folder": str(target),
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": encode_base64(checkpoint.root),
+        "new": checkpoint.size - before,
+        "entries": entries,
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        return
+    kind = "leaves" if entries else "leaves, hashes only"
+    sys.stdout.write(
+        f"{target}: {checkpoint.origin}, {checkpoint.size} {kind} ({row['new']} new)\nroot {row['root']}, as signed\n"
+    )
+
+
+async def _export(log: OpenedLog, target: Path, *, entries: bool) -> tuple[Checkpoint, int]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    folder = PublishedFolder(target, Disk(PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("leaves 日志", total=None)
+        async with log.source as source:
+            note = await source.checkpoint()
+            checkpoint = log.open(note)
+            before = await export(
+                source,
+                checkpoint,
+                note,
+                folder,
+                entries=entries,
+                now=time.time(),
+                progress=lambda done, whole: bar.update(task, completed=done, total=whole),
+            )
+    return checkpoint, before
+
+
+def _of_gateway(config: Path) -> OpenedLog:
+    """What a gateway publishes, by its own settings."""
+    settings = GatewayConfig.from_file(config)
+    if settings.published is None:
+        raise usage_error("--config", f"{config} names no folder of a published log (published)")
+    keeper = RegistryKeeper(settings.registry, time.time)
+    terms = keeper.current().party(settings.spiffe_id).gateway
+    if terms is None:
+        raise usage_error("--config", "is of no gateway of the registry")
+    origin, folder = terms.log_origin, settings.published / FIRST_SHARD
+    return OpenedLog(
+        FolderSource(folder),
+        origin,
+        lambda: proof_verifiers(keeper.current(), settings.spiffe_id, origin, 0.0),
+        str(folder),
+    )
