@@ -95,7 +95,7 @@ async def serve(
 class GatewayProcess:
     """One gateway: its parts wired, and what it does besides serving."""
 
-    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:  # noqa: PLR0915 - all parts, a statement each
         self._config = config
         self._clock = clock
         self._keeper = keeper = RegistryKeeper(config.registry, clock)

@@ -109,6 +109,6 @@ def _of_gateway(config: Path) -> OpenedLog:
     return OpenedLog(
         FolderSource(folder),
         origin,
-        lambda: proof_verifiers(keeper.current(), settings.spiffe_id, origin, 0.0),
+        lambda leaf_time=0.0: proof_verifiers(keeper.current(), settings.spiffe_id, origin, leaf_time),
         str(folder),
     )

@@ -1,7 +1,7 @@
 """Readers of a static log that were not written here: Go's golang.org/x/mod/sumdb, and tlog-scales of PyPI.
 
-Each is told a place (folder or URL), a verifier key, leaves and an older checkpoint, and raises DoesNotHoldError if something does
-not hold.
+Each is told a place (folder or URL), a verifier key, leaves and an older checkpoint, and raises DoesNotHoldError if
+something does not hold.
 """
 
 from __future__ import annotations
