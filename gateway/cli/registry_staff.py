@@ -11,6 +11,7 @@ from gateway.operator import document as editing
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
 
@@ -57,8 +58,10 @@ def retire(party: str, kid: str, *, desk: DeskOption) -> None:
     with opened.alone():
         draft = editing.retire_key(opened.draft(), party, kid, int(now), now)
         keys = editing.find_party(draft, party).keys
-        use = next(key.use for key in keys if key.kid == kid)
-        if use is not KeyUse.STAFF and not any(key.use is use and key.counts_at(now + 1) for key in keys):
+        ended = next(key for key in keys if key.kid == kid)
+        use, needed = ended.use, ended.use is not KeyUse.STAFF and ended.alg is not Algorithm.ML_DSA_44
+        left = [key for key in keys if (key.use, key.alg) == (use, ended.alg) and key.counts_at(now + 1)]
+        if needed and not left:
             raise MalformedError.at(
                 "KID", f"is the only {use.value} key of {party} that counts: rotate it", Reason.CONFIGURATION_INVALID
             )

@@ -21,8 +21,8 @@ from gateway.party.registry_keeper import operator_key
 from gateway.protocol.attestation import read_proof
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.keys import PublicKey
+from gateway.protocol.log_keys import verifiers_of
 from gateway.protocol.merkle import consistency_proof, verify_consistency
-from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
@@ -122,7 +122,7 @@ def _log_of(arena: Arena, store: SqliteStore) -> LogView:
     assert party.gateway is not None
     origin = party.gateway.log_origin
     keys = registry.checkpoint_keys(GATEWAY.uri, 0.0)
-    verifiers = tuple(VerifierKey.of(origin, ED25519, key.public) for key in keys)
+    verifiers = verifiers_of(keys, origin)
     head = store.head()
     assert head is not None
     leaves = store.leaves(0, head.size)

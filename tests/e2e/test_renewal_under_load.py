@@ -19,6 +19,8 @@ import pytest
 from consent.consent_file import ConsentFile
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
+from gateway.protocol.note import parse_note
+from gateway.protocol.receipt_leaves import checkpoint_of
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import Findings, inspect, limits_of, same_again, settled
 from tests.e2e.kills import Arena, arena
@@ -100,13 +102,13 @@ async def traffic(folder: Path) -> AsyncIterator[Traffic]:
     assert made.load.hung == []
 
 
-async def rotate(where: Arena, what: str, party: str, folder: str) -> set[str]:
+async def rotate(where: Arena, what: str, party: str, folder: str, *more: str) -> set[str]:
     """Rotate as an operator would; the ids of the keys that are new."""
     place = where.folder / folder
     keys = place / ("sealing" if what == "sealing" else "keys")
     before = {path.stem for path in keys.iterdir()}
     desk = str(where.sandbox.desk_folder)
-    words = ("registry", "rotate", what, party, "--folder", str(place), "--desk", desk, "--delay", str(DELAY))
+    words = ("registry", "rotate", what, party, "--folder", str(place), "--desk", desk, "--delay", str(DELAY), *more)
     done = await asyncio.to_thread(heyan, *words)
     assert done.returncode == 0, done.stderr
     return {path.stem for path in keys.iterdir()} - before
@@ -117,6 +119,7 @@ RENEWALS = (
     ("certificate", NODE_URI, "departments/police-4301"),
     ("certificate", REQUESTER_URI, "requesters/edu-4301"),
     ("certificate", ISSUER_URI, "consent"),
+    ("log", GATEWAY_URI, "gateway", "--algorithm", "ML-DSA-44"),
     ("log", GATEWAY_URI, "gateway"),
     ("answer", NODE_URI, "departments/police-4301"),
     ("sealing", NODE_URI, "departments/police-4301"),
@@ -128,8 +131,8 @@ RENEWALS = (
 async def test_renewed_certificates_and_keys_fail_no_attempt_of_any_call(tmp_path: Path) -> None:
     fresh: set[str] = set()
     async with traffic(tmp_path / "run") as made:
-        for what, party, folder in RENEWALS:
-            fresh |= await rotate(made.where, what, party, folder)
+        for what, party, folder, *more in RENEWALS:
+            fresh |= await rotate(made.where, what, party, folder, *more)
             await made.answers(5)
         await asyncio.sleep(DELAY + 2)  # the registry is looked at each second, then the last key begins
         await made.answers(20)
@@ -139,8 +142,11 @@ async def test_renewed_certificates_and_keys_fail_no_attempt_of_any_call(tmp_pat
     assert made.where.restarts == 0
     assert made.load.faults() == {}
     assert made.load.retries == {}
-    assert len(fresh) == 5
+    assert len(fresh) == 6
     assert len(fresh & used) == 2  # those for answers and queries; receipts do not name the others
+    last = parse_note(checkpoint_of(receipts[-1]).encode())
+    sizes = sorted(len(signature.value) for signature in last.unverified)
+    assert sizes == [64, 64, 8 + 2420]  # the old log key and the new one, and the second beside them
 
 
 async def test_parties_that_are_restarted_in_order_fail_no_call_of_a_client_that_retries(tmp_path: Path) -> None:

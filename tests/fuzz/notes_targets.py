@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from gateway.protocol.checkpoint import Checkpoint, checkpoint_of, open_checkpoint, parse_checkpoint, parse_decimal
+from gateway.protocol.cosignature import CosignerKey, as_cosigner, cosigned_at
 from gateway.protocol.merkle import HASH_BYTES, verify_consistency, verify_inclusion
 from gateway.protocol.note import (
+    COSIGNATURE,
+    ML_DSA_44,
     Note,
     Signature,
     SignerKey,
@@ -13,6 +16,7 @@ from gateway.protocol.note import (
     encode_base64,
     open_note,
     parse_note,
+    sign_note,
 )
 from gateway.protocol.proof import InclusionProof, parse_proof
 from tests.federation import LOG_ORIGIN
@@ -21,6 +25,7 @@ from tests.protocol.casework import genuine, log_signer
 
 _SIGNER = log_signer()
 _VERIFIERS = (_SIGNER.verifier,)
+_COSIGNERS = tuple(CosignerKey.from_seed("w", bytes(32), algorithm) for algorithm in (COSIGNATURE, ML_DSA_44))
 
 
 def _note_is_written_again(data: bytes, value: object) -> bool:
@@ -38,6 +43,27 @@ def _formats_back(data: bytes, value: object) -> bool:
 
 def _opened(data: bytes) -> object:
     return checkpoint_of(open_note(data, _VERIFIERS), LOG_ORIGIN)
+
+
+def _cosigned(data: bytes) -> object:
+    opened = open_note(data, (*_VERIFIERS, *(key.verifier for key in _COSIGNERS)))
+    return [cosigned_at(item) for key, item in zip(opened.keys, opened.verified, strict=True) if key.algorithm != 1]
+
+
+def _timed(data: bytes) -> object:
+    return cosigned_at(Signature.parse(text(data)))
+
+
+def _is_a_time(_data: bytes, value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 63
+
+
+def _cosigner(data: bytes) -> object:
+    return as_cosigner(text(data))
+
+
+def _is_a_cosigner(_data: bytes, value: object) -> bool:
+    return isinstance(value, VerifierKey) and value.algorithm in (COSIGNATURE, ML_DSA_44)
 
 
 def _proven(data: bytes) -> object:
@@ -78,16 +104,21 @@ def targets() -> tuple[Target, ...]:
     note = proof.partition(b"\n\n")[2]
     body = note.partition(b"\n\n")[0] + b"\n"
     vkey, skey = _SIGNER.verifier.format(), _SIGNER.format()
+    lines = [sign_note(body.decode(), [key.at(7)]).splitlines(keepends=True)[-1].encode() for key in _COSIGNERS]
+    vkeys = (vkey.encode(), *(key.verifier.format().encode() for key in _COSIGNERS))
     sizes = (3).to_bytes(8, "big") + (7).to_bytes(8, "big")
     return (
         Target("note", parse_note, (note,), _note_is_written_again),
         Target("opened note", _opened, (note,)),
+        Target("cosigned note", _cosigned, (note + b"".join(lines), note + lines[0])),
+        Target("time of a cosignature", _timed, tuple(line.rstrip(b"\n") for line in lines), _is_a_time),
+        Target("vkey of a witness", _cosigner, vkeys, _is_a_cosigner),
         Target("checkpoint", lambda data: parse_checkpoint(text(data)), (body,), _checkpoint_is_a_prefix),
         Target("signed checkpoint", lambda data: open_checkpoint(data, _VERIFIERS, LOG_ORIGIN), (note,)),
         Target("tlog-proof", parse_proof, (proof,), _formats_back),
         Target("proven leaf", _proven, (proof,)),
         Target("signature line", lambda data: Signature.parse(text(data)), (note.split(b"\n")[-2],), _formats_back),
-        Target("vkey", lambda data: VerifierKey.parse(text(data)), (vkey.encode(),), _formats_back),
+        Target("vkey", lambda data: VerifierKey.parse(text(data)), vkeys, _formats_back),
         Target("skey", lambda data: SignerKey.parse(text(data)), (skey.encode(),), _formats_back),
         Target("decimal", lambda data: parse_decimal(text(data), "x"), (b"0", b"9223372036854775807"), _decimal),
         Target("base64", lambda data: decode_base64(text(data), "x"), (b"AQIDBA==",), _base64),

@@ -14,9 +14,10 @@ from gateway.protocol.attestation import (
 )
 from gateway.protocol.checkpoint import checkpoint_of
 from gateway.protocol.codec import encode, parse
+from gateway.protocol.cosignature import CosignerKey, cosigned_at
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
-from gateway.protocol.note import open_note
+from gateway.protocol.note import COSIGNATURE, ED25519, ML_DSA_44, open_note, parse_note, sign_note
 from gateway.protocol.offline import OfflineGround, read_signed_result, write_signed_result
 from gateway.protocol.offline_rules import OpenTicket, require_result
 from gateway.protocol.presentation import (
@@ -44,6 +45,7 @@ from tests.protocol.casework import (
     FEDERATION,
     HOUSING,
     LAND,
+    LOGGED_AT,
     NOW,
     OPERATOR,
     POLICE,
@@ -168,6 +170,44 @@ def checkpoint() -> Message:
 
     why = "a note may bear signatures of strangers, which count for nothing (C2SP signed-note)"
     return Message("checkpoint note", samples, judge, mixed(mutate_lines), share=10, alike=why)
+
+
+def cosigned_checkpoint() -> Message:
+    """A note with the log's second signature and witnesses of both types: no bit of it changes under a known key."""
+    case = Case()
+    cosigners = [
+        CosignerKey.from_seed(name, bytes([number]) * 32, algorithm)
+        for number, (name, algorithm) in enumerate(
+            ((LOG_ORIGIN, ML_DSA_44), ("witness.example/1", COSIGNATURE), ("witness.example/2", ML_DSA_44))
+        )
+    ]
+
+    def cosigned(leaf: bytes, time: int) -> bytes:
+        note = parse_proof(case.record(leaf)[0].proof.encode()).checkpoint
+        text = parse_note(note.encode()).text
+        lines = [sign_note(text, [key.at(time)]).splitlines(keepends=True)[-1] for key in cosigners]
+        return (note + "".join(lines)).encode()
+
+    samples = (cosigned(b"a", int(LOGGED_AT)), cosigned(b"b", int(LOGGED_AT) + 1))
+    verifiers = (log_signer().verifier, *(key.verifier for key in cosigners))
+
+    def judge(_number: int, data: bytes) -> Hashable:
+        note = open_note(data, verifiers)
+        checkpoint_of(note, LOG_ORIGIN)
+        said = frozenset(
+            (key, item.value, cosigned_at(item) if key.algorithm != ED25519 else None)
+            for key, item in zip(note.keys, note.verified, strict=True)
+        )
+        return note.text, said
+
+    why = "a note may bear signatures of strangers, and lack some: whose must be there is a policy's (C2SP signed-note)"
+    return Message("cosigned checkpoint", samples, judge, mixed(mutate_lines), share=6, alike=why, agrees=_says_no_more)
+
+
+def _says_no_more(genuine: tuple[Hashable, ...], value: Hashable) -> bool:
+    """Whether a note says of one genuine text what some of its own signers said, at their times, and nothing else."""
+    text, said = value  # type: ignore[misc]
+    return any(text == known and said <= known_said for known, known_said in genuine)  # type: ignore[misc]
 
 
 def inclusion_proof() -> Message:
@@ -295,6 +335,7 @@ def messages() -> tuple[Message, ...]:
         attestation(),
         refusal(),
         checkpoint(),
+        cosigned_checkpoint(),
         inclusion_proof(),
         log_leaf(),
         receipt(),

@@ -27,6 +27,7 @@ NAMES = (
     "attestation in its batch",
     "refusal in its batch",
     "checkpoint note",
+    "cosigned checkpoint",
     "tlog-proof",
     "log leaf in its proof",
     "whole receipt",

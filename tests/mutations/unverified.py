@@ -61,6 +61,11 @@ def _dispute(data: bytes) -> Hashable:
     return parse_canonical(dispute_pb2.Dispute, message.dispute, MAX_MESSAGE).SerializeToString(deterministic=True)
 
 
+def _cosigned(data: bytes) -> Hashable:
+    note = parse_note(data)
+    return note.text, frozenset(note.unverified)
+
+
 def _tlog_proof(data: bytes) -> Hashable:
     proof = parse_proof(data)
     return proof.index, proof.path, parse_note(proof.checkpoint.encode()).text
@@ -114,6 +119,7 @@ READERS: Mapping[str, Callable[[bytes], Hashable]] = {
     "attestation in its batch": _statement,
     "refusal in its batch": _statement,
     "checkpoint note": lambda data: parse_note(data).text,
+    "cosigned checkpoint": _cosigned,
     "tlog-proof": _tlog_proof,
     "log leaf in its proof": lambda data: read_leaf(data).SerializeToString(deterministic=True),
     "whole receipt": _receipt,

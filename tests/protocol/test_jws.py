@@ -5,7 +5,7 @@ import json
 from hashlib import sha256
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 
 from gateway.protocol.codec import b64url, unb64url
 from gateway.protocol.errors import ForgedError, MalformedError
@@ -99,6 +99,17 @@ def test_signed_token_with_another_header_is_refused(header):
 def test_algorithm_other_than_the_registrys_is_refused(alg):
     with refused(ForgedError, Reason.REGISTRY_INVALID):
         open_token(forge({**ED_HEADER, "alg": alg}))
+
+
+def test_ml_dsa_key_of_a_log_signs_no_token():
+    key = SigningKey("ed", mldsa.MLDSA44PrivateKey.from_seed_bytes(bytes(32)))
+    with refused(MalformedError, Reason.CONFIGURATION_INVALID):
+        sign_jws(PAYLOAD, TYP, key)
+    header = b64url(json.dumps({**ED_HEADER, "alg": "ML-DSA-44"}).encode())
+    signed = f"{header}.{b64url(PAYLOAD)}"
+    token = f"{signed}.{b64url(key.private.sign(signed.encode()))}"
+    with refused(ForgedError, Reason.REGISTRY_INVALID):
+        open_jws(token, TYP, lambda _kid: key.public_key(), 10_000, reason=Reason.REGISTRY_INVALID)
 
 
 def test_unsigned_token_is_refused():

@@ -2,7 +2,7 @@
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from gateway.protocol.digests import Kind, octets
@@ -22,6 +22,7 @@ from tests.protocol.casework import flip, refused
 
 ES256 = SigningKey("es", ec.derive_private_key(7, ec.SECP256R1()))
 ED25519 = SigningKey("ed", ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+ML_DSA = SigningKey("pq", mldsa.MLDSA44PrivateKey.from_seed_bytes(bytes(range(32))))
 BOTH = pytest.mark.parametrize("key", [ES256, ED25519], ids=["ES256", "Ed25519"])
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 DATA = b"data"
@@ -120,6 +121,9 @@ def test_signature_of_the_other_algorithm_is_refused():
         (Algorithm.ES256, b"\x00"),
         (Algorithm.ED25519, bytes(31)),
         (Algorithm.ED25519, raw_public(ES256.private)),
+        (Algorithm.ML_DSA_44, bytes(1311)),
+        (Algorithm.ML_DSA_44, bytes(1313)),
+        (Algorithm.ML_DSA_44, raw_public(ED25519.private)),
     ],
 )
 def test_bytes_that_are_no_key_are_refused(algorithm, public):
@@ -129,7 +133,16 @@ def test_bytes_that_are_no_key_are_refused(algorithm, public):
         PublicKey("k", algorithm, public).verify(bytes(64), Kind.QUERY, DATA)
 
 
-@BOTH
+def test_ml_dsa_key_signs_and_verifies_nothing_but_checkpoints():
+    assert (ML_DSA.algorithm, len(raw_public(ML_DSA.private))) == (Algorithm.ML_DSA_44, 1312)
+    with refused(MalformedError, Reason.CONFIGURATION_INVALID):
+        ML_DSA.sign(Kind.QUERY, DATA)
+    for signature in (ED25519.sign(Kind.QUERY, DATA), ML_DSA.private.sign(octets(Kind.QUERY, DATA)), bytes(64)):
+        with refused(ForgedError, Reason.SIGNATURE_INVALID):
+            ML_DSA.public_key().verify(signature, Kind.QUERY, DATA)
+
+
+@pytest.mark.parametrize("key", [ES256, ED25519, ML_DSA], ids=["ES256", "Ed25519", "ML-DSA-44"])
 def test_private_key_survives_its_file(key):
     again = load_private(private_pem(key.private))
     assert raw_public(again) == raw_public(key.private)
@@ -149,11 +162,12 @@ def pem_of(key, password=None):
         pem_of(ES256.private, b"password"),
         pem_of(ec.derive_private_key(7, ec.SECP384R1())),
         pem_of(ed448.Ed448PrivateKey.generate()),
+        pem_of(mldsa.MLDSA65PrivateKey.from_seed_bytes(bytes(32))),
         ES256.private.public_key().public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         ),
     ],
-    ids=["empty", "text", "truncated", "encrypted", "P-384", "Ed448", "public"],
+    ids=["empty", "text", "truncated", "encrypted", "P-384", "Ed448", "ML-DSA-65", "public"],
 )
 def test_file_without_a_key_of_ours_is_refused(pem):
     with refused(MalformedError, Reason.MESSAGE_MALFORMED):
