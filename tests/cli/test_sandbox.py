@@ -16,13 +16,14 @@ from rich.console import Console
 from gateway.cli import sandbox_make
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.cli.sandbox import GATEWAY, ISSUER, Asked, Sandbox, held, settle
+from gateway.cli.sandbox import GATEWAY, ISSUER, LOG_ORIGIN, Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import _renew, _summary, open_sandbox
 from gateway.config import GatewayConfig
+from gateway.log_signers import LogSigners
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
@@ -31,6 +32,7 @@ from gateway.protocol.divisions import counties_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.matrix import Group
+from gateway.protocol.note import ED25519, ML_DSA_44, VerifierKey
 from gateway.rules.layering import rules_of
 from gateway.rules.shelf import open_shelf
 from gateway.rules.windows import window_at
@@ -222,6 +224,32 @@ def test_what_making_leaves_is_known(folder: Path) -> None:
 def test_unknown_prefectures_are_refused(tmp_path: Path, codes: tuple[str, ...]) -> None:
     with pytest.raises(MalformedError):
         settle(tmp_path / "run", Asked(prefectures=codes))
+
+
+def test_sandbox_with_a_second_log_key_signs_with_it_and_renews_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    asked = Asked(seed=3, population=5, prefectures=("4301",), port_base=free_port_base(), post_quantum=True)
+    sandbox = Sandbox(folder, settle(folder, asked))
+    make(sandbox)
+    assert settle(folder, Asked()).post_quantum
+    with pytest.raises(MalformedError, match="--post-quantum"):
+        settle(folder, Asked(post_quantum=False))
+    vkey = VerifierKey.parse(read_endpoints(folder).gateway.log_vkey)
+    now = time.time()
+    for moment in (now, now + 360 * DAY):
+        renewed = renew(sandbox, moment)
+        assert ("ML-DSA-44 log key of main" in renewed) == (moment != now)
+        registry = Desk.open(sandbox.desk_folder).published()
+        assert registry is not None
+        signers = LogSigners(
+            gateway=GATEWAY.uri,
+            keys=lambda: load_signing_keys(sandbox.folder_of(GATEWAY) / "keys"),
+            registry=lambda held=registry: held,
+            clock=lambda at=moment: at + 60,
+        )(LOG_ORIGIN)
+        assert {signer.verifier.algorithm for signer in signers} == {ED25519, ML_DSA_44}
+        assert renew(sandbox, moment) == []
+    assert vkey.algorithm == ED25519
 
 
 def test_fresh_sandbox_needs_no_renewal(folder: Path) -> None:
