@@ -52,10 +52,11 @@ def heyan(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def federation(folder: Path, population: int) -> Iterator[Running]:
+def federation(folder: Path, population: int, *, post_quantum: bool = False) -> Iterator[Running]:
     """A federation in `folder`, made and running."""
     console = Console(stderr=True)
-    sandbox = open_sandbox(folder, Asked(population=population, port_base=free_port_base()), console)
+    asked = Asked(population=population, port_base=free_port_base(), post_quantum=post_quantum)
+    sandbox = open_sandbox(folder, asked, console)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
