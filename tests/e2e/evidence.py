@@ -16,9 +16,11 @@ from gateway.audit.journals import read_journal
 from gateway.audit.log_view import LogView, Sighting
 from gateway.audit.reconciliation import reconcile
 from gateway.cli.sandbox import GATEWAY
+from gateway.cli.settings_files import PUBLISHED
 from gateway.client import Client, Verification
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.attestation import read_proof
+from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.log_keys import verifiers_of
@@ -27,7 +29,10 @@ from gateway.protocol.proof import parse_proof
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from gateway.protocol.registry import open_registry
+from gateway.published_folder import FIRST_SHARD
 from gateway.stores.sqlite import SqliteStore
+from gateway.tile_proofs import read_leaves
+from gateway.tile_source import FolderSource
 from sandbox_departments.journal import Journal
 from sandbox_departments.journal_entries import BatchSigned
 from tests.e2e.kills import Arena
@@ -108,6 +113,7 @@ def inspect(arena: Arena, calls: Iterable[Call], limits: Limits, findings: Findi
         log = _log_of(arena, store)
         _inspect_receipts(arena, store, held, findings)
         _reconcile(arena, log, held, findings)
+        asyncio.run(_inspect_published(arena, log, findings))
         _inspect_counts(arena, limits, findings)
         for node in arena.nodes:
             _inspect_journal(_journal(arena, node), store, limits, findings)
@@ -127,6 +133,19 @@ def _log_of(arena: Arena, store: SqliteStore) -> LogView:
     assert head is not None
     leaves = store.leaves(0, head.size)
     return LogView(origin, frozenset({GATEWAY.uri}), verifiers, leaves, head.checkpoint)
+
+
+async def _inspect_published(arena: Arena, log: LogView, findings: Findings) -> None:
+    """The published log is whole, and as large as the store: what came last was published at the end."""
+    async with FolderSource(arena.folder / "gateway" / PUBLISHED / FIRST_SHARD) as source:
+        checkpoint = open_checkpoint(await source.checkpoint(), log.verifiers, log.origin)
+        try:
+            published = [leaf async for _, leaf in read_leaves(source, 0, checkpoint.size, checkpoint)]
+        except HeyanError as error:
+            findings.violations.append(f"the published log does not hold: {error}")
+            return
+    if published != list(log.leaves):
+        findings.violations.append(f"{len(published)} leaves are published of {len(log.leaves)}, or others")
 
 
 def _reconcile(arena: Arena, log: LogView, held: Iterable[Verification], findings: Findings) -> None:
