@@ -20,7 +20,7 @@ from gateway.exporting import export
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.log_keys import proof_verifiers
-from gateway.protocol.note import encode_base64
+from gateway.protocol.note import VerifierKey, encode_base64
 from gateway.published_folder import FIRST_SHARD, PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
 from gateway.tile_source import FolderSource
 
@@ -106,9 +106,8 @@ def _of_gateway(config: Path) -> OpenedLog:
     if terms is None:
         raise usage_error("--config", "is of no gateway of the registry")
     origin, folder = terms.log_origin, settings.published / FIRST_SHARD
-    return OpenedLog(
-        FolderSource(folder),
-        origin,
-        lambda leaf_time=0.0: proof_verifiers(keeper.current(), settings.spiffe_id, origin, leaf_time),
-        str(folder),
-    )
+
+    def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
+        return proof_verifiers(keeper.current(), settings.spiffe_id, origin, leaf_time)
+
+    return OpenedLog(FolderSource(folder), origin, verifiers, str(folder), frozenset({settings.spiffe_id}))
