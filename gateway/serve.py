@@ -95,7 +95,7 @@ async def serve(
 class GatewayProcess:
     """One gateway: its parts wired, and what it does besides serving."""
 
-    def __init__(self, config: GatewayConfig, clock: Clock) -> None:  # noqa: PLR0915 - all parts, a statement each
+    def __init__(self, config: GatewayConfig, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._keeper = keeper = RegistryKeeper(config.registry, clock)
@@ -211,8 +211,15 @@ class GatewayProcess:
             on_withdrawal=self._deferral.withdrawn,
             disputes=self._disputes,
         )
-        guard, counts = Guard(keeper.current, self._refusals.record), Metrics(metrics, self._admission, self._links)
-        self._streams = VerifyStreams(Desk(methods.carry, self._admission, guard, counts.item))
+        self._streams = self._add_services(methods, tickets, metrics)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    def _add_services(self, methods: GatewayMethods, tickets: Tickets, metrics: CollectorRegistry) -> VerifyStreams:
+        """Put what peers may call behind the guard; the streams among it, which are told when to end."""
+        guard = Guard(self._keeper.current, self._refusals.record)
+        counts = Metrics(metrics, self._admission, self._links)
+        streams = VerifyStreams(Desk(methods.carry, self._admission, guard, counts.item))
         self._server.add_generic_rpc_handlers(
             gateway_handlers(
                 {
@@ -220,16 +227,15 @@ class GatewayProcess:
                     "heyan.v1.LogService": LogMethods(self._log, self._store).methods(),
                     "heyan.v1.OfflineService": OfflineMethods(tickets, self._admission).methods(),
                 },
-                self._streams,
+                streams,
                 guard,
                 counts,
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        if config.reflection:
+        if self._config.reflection:
             add_reflection(self._server)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._draining = False
+        return streams
 
     async def start(self) -> Ports:
         """Serve; the bound ports."""
