@@ -69,6 +69,7 @@ _SINGLE = (
     ("consent", "dispute"),
     ("log", "fsck"),
     ("log", "export"),
+    ("log", "monitor"),
     ("season", "stress"),
     ("season", "profile"),
 )

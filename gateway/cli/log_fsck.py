@@ -19,7 +19,8 @@ from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, op
 from gateway.cli.options import JsonOption
 from gateway.fsck import Checked, Wanted, check_log
 from gateway.kept_checkpoints import KeptCheckpoints, ShownLeaf, Sighted, shown_in_receipt, sighted_in_file
-from gateway.protocol.note import encode_base64
+from gateway.monitor.store import read_seen
+from gateway.protocol.codec import encode_base64
 from gateway.tile_source import FolderSource
 
 _SHOWN = 10
@@ -32,6 +33,7 @@ def fsck(
     log: Options = NO_OPTIONS,
     checkpoint: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     receipt: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    state: Path | None = None,
     entries: Annotated[bool, Parameter(negative="--no-entries")] = True,
     leaves: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonOption = False,
@@ -40,8 +42,8 @@ def fsck(
 
     Reads every bundle and every tile once, holds them against each other and against the signed checkpoint, and every
     checkpoint that was kept against the root at its size: those in the folder's own `checkpoints`, and what
-    --checkpoint and --receipt name. Says what a bad place means and which side of it was changed. The log may grow
-    meanwhile. Exit code 0 if the log is sound, 1 if anything is wrong, 3 if it could not be read now.
+    --checkpoint, --receipt and --state name. Says what a bad place means and which side of it was changed. The log may
+    grow meanwhile. Exit code 0 if the log is sound, 1 if anything is wrong, 3 if it could not be read now.
 
     Examples: `heyan log fsck run/gateway/published/0 --dir run`,
     `heyan log fsck https://log.example.cn/0 --vkey log.example.cn+c0ffee00+AWFi… --cert me.pem --key me.key --leaves`,
@@ -55,13 +57,15 @@ def fsck(
         A file with a checkpoint that you kept; may be repeated.
     receipt
         A receipt whose checkpoints and leaves the log must hold; may be repeated.
+    state
+        A monitor's file, whose newest checkpoint the log must extend.
     entries
         Without entries only the hashes are checked: what anybody may do who is no auditor.
     leaves
         Read each entry too: a canonical leaf of a known version, of this gateway, times not running backwards.
     """
     opened = open_log(place, log)
-    kept = _kept(opened, checkpoint, receipt)
+    kept = _kept(opened, checkpoint, receipt, state)
     checked = asyncio.run(_check(opened, Wanted(entries=entries, leaves=leaves and entries, kept=kept)))
     if as_json:
         sys.stdout.write(json.dumps(_document(opened, checked), ensure_ascii=False, indent=2) + "\n")
@@ -70,8 +74,12 @@ def fsck(
     return 0 if checked.is_sound else EXIT_REFUSED
 
 
-def _kept(opened: OpenedLog, files: tuple[Path, ...], receipts: tuple[Path, ...]) -> KeptCheckpoints:
+def _kept(
+    opened: OpenedLog, files: tuple[Path, ...], receipts: tuple[Path, ...], state: Path | None
+) -> KeptCheckpoints:
     notes: list[Sighted] = [sighted_in_file(file) for file in files]
+    if state is not None and (seen := read_seen(state, opened.origin)):
+        notes.append(Sighted(str(state), seen.encode()))
     shown: list[ShownLeaf] = []
     for file in receipts:
         in_receipt, leaves = shown_in_receipt(file, opened.origin)

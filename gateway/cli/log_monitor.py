@@ -1,0 +1,299 @@
+"""`heyan log monitor`: follow a log, and raise alarms on what must not be and on what its rules name."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import ssl
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from gateway.checked_log import LogToCheck
+from gateway.cli.endpoints import read_endpoints
+from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
+from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
+from gateway.cli.options import JsonOption, usage_error
+from gateway.monitor.alarms import line_of
+from gateway.monitor.comparing import SightingSource
+from gateway.monitor.cycle import Look, Monitor
+from gateway.monitor.delivery import Delivery, Webhook, deliver_round, read_secret, require_safe
+from gateway.monitor.rules import NO_RULES, Rules, WindowsOf
+from gateway.monitor.rules_file import EXAMPLE, read_rules
+from gateway.monitor.stillness import Clock, Limits
+from gateway.monitor.store import MonitorStore
+from gateway.party.keyfiles import read_public, unusable
+from gateway.party.process import cancel_all, run_until_signal
+from gateway.protocol.errors import HeyanError, MalformedError, UnreachableError
+from gateway.rulebook import Rulebook
+from gateway.rules.windows import Window
+from gateway.tile_source import FolderSource, HttpSource
+
+ONCE_ROUNDS = 3
+"""Attempts of `--once` at a webhook, 1 s and 2 s apart; what is left is for the next run."""
+
+Several = Annotated[tuple[str, ...], Parameter(negative="")]
+
+
+def monitor(  # noqa: PLR0913 - each is an option of the command
+    place: LogPlace = None,
+    *,
+    log: Options = NO_OPTIONS,
+    state: Path | None = None,
+    rules: Path | None = None,
+    packs: Path | None = None,
+    interval: float = 10.0,
+    once: Annotated[bool, Parameter(negative="")] = False,
+    webhook: str | None = None,
+    webhook_secret: Path | None = None,
+    witness: Several = (),
+    mirror: Several = (),
+    max_lag: float = 300.0,
+    max_idle: float | None = None,
+    max_age: float | None = None,
+    example_rules: Annotated[bool, Parameter(negative="")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Follow a log, and raise alarms: forks, rollbacks, stalls, wrong signatures and leaves, and what the rules name.
+
+    Verifies each new checkpoint, that it extends the last one, and every new entry, which needs an auditor's
+    certificate. Keeps in --state what it saw; the state goes on only after entries are read and their alarms stored, so
+    that a kill loses nothing. Alarms are one line each, or JSON, under an id that never changes; both notes of a fork
+    are kept beside the state as evidence. Runs until Ctrl-C, or --once for cron: exit code 1 if an alarm was raised or
+    something still is wrong, 3 if the log could not be read, 0 otherwise (notices, such as erasures, leave it 0).
+
+    Examples: `heyan log monitor --dir run --state monitor.db --rules rules.toml`,
+    `heyan log monitor --dir run --state monitor.db --once --json`,
+    `heyan log monitor https://log.example.cn/0 --vkey log.example.cn+c0ffee00+AWFi… --cert me.pem --key me.key
+    --state monitor.db --witness https://witness.example.org --webhook https://alarms.example.cn/heyan`,
+    `heyan log monitor --example-rules`
+
+    Parameters
+    ----------
+    place
+        URL (https://…) or folder of a static log; that of --dir if left out.
+    state
+        The file in which it remembers; made the first time. Only one monitor may use it.
+    rules
+        What to raise alarms about besides: see --example-rules.
+    packs
+        Folder of rule packs, for the counties' enrolment windows; that of --dir if left out.
+    interval
+        Seconds between two looks.
+    once
+        Look once, deliver, and end.
+    webhook
+        Where to POST each alarm as JSON: https://…, or http:// to this machine. Tried until it is taken.
+    webhook_secret
+        A file (mode 0600) with the secret by which posts are signed (HMAC-SHA256).
+    witness
+        A witness's monitoring URL, whose checkpoint of this log is held against what the log shows; may be repeated.
+    mirror
+        Another URL or folder of the same log, held against it; may be repeated.
+    max_lag
+        Seconds for which the log may be unreadable, or behind what others saw.
+    max_idle
+        Seconds for which it may not grow; for ever if left out: at night nobody asks.
+    max_age
+        Seconds since a witness, whose --vkey is given, last cosigned what the log shows; for ever if left out.
+    example_rules
+        Print a file of rules to begin with.
+    """
+    if example_rules:
+        sys.stdout.write(EXAMPLE)
+        return 0
+    if state is None:
+        raise usage_error("--state", "must name the file in which the monitor remembers what it saw")
+    for option, seconds in (
+        ("--interval", interval),
+        ("--max-lag", max_lag),
+        ("--max-idle", max_idle),
+        ("--max-age", max_age),
+    ):
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise usage_error(option, "must be seconds above 0")
+    opened = open_log(place, log)
+    if max_age is not None and all(key.name == opened.origin for key in opened.verifiers()):
+        raise usage_error("--max-age", "needs a witness's key: give it as a further --vkey, after the log's")
+    if webhook is None and webhook_secret is not None:
+        raise usage_error("--webhook-secret", "needs --webhook")
+    running = _Running(
+        opened=opened,
+        state=state,
+        rules=NO_RULES if rules is None else read_rules(str(rules), read_public(rules)),
+        windows_of=_windows(packs, log),
+        limits=Limits(max_lag=max_lag, max_idle=max_idle, max_age=max_age),
+        places={**_witnesses(witness, opened.origin, log), **_mirrors(mirror, log)},
+        webhook=None if webhook is None else _webhook(webhook, webhook_secret, log),
+        tell=_json_line if as_json else line_of,
+    )
+    if once:
+        return asyncio.run(running.once())
+    run_until_signal(lambda stop: running.until(stop, interval))
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running:
+    opened: OpenedLog
+    state: Path
+    rules: Rules
+    windows_of: WindowsOf | None
+    limits: Limits
+    places: dict[str, FolderSource | HttpSource]
+    webhook: Webhook | None
+    tell: Callable[[dict[str, Any]], str]
+
+    async def once(self) -> int:
+        """Look, tell, deliver; the exit code."""
+        async with AsyncExitStack() as stack:
+            store, monitor = await self._open(stack)
+            look = await monitor.look()
+            alarming = self._tell_all(store) or bool(look.state.conditions)
+            _warn(_warnings(look))
+            await self._deliver(store)
+        if alarming:
+            return EXIT_REFUSED
+        return 0 if look.fault is None else EXIT_UNREACHABLE
+
+    async def until(self, stop: asyncio.Event, interval: float) -> None:
+        """Look again and again."""
+        warned: list[str] = []
+        async with AsyncExitStack() as stack:
+            store, monitor = await self._open(stack)
+            delivery = None if self.webhook is None else Delivery(store, self.webhook)
+            if delivery is not None:
+                task = asyncio.create_task(delivery.run())
+                stack.push_async_callback(cancel_all, [task])
+            while not stop.is_set():
+                try:
+                    warnings = _warnings(await monitor.look())
+                except HeyanError as error:  # the state cannot be stored, or the registry not be read: try again
+                    warnings = [error.detail or error.reason.value]
+                self._tell_all(store)
+                if delivery is not None:
+                    delivery.wake()
+                    warnings += [] if delivery.fault is None else [delivery.fault.detail]
+                _warn(each for each in warnings if each not in warned)
+                warned = warnings
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), interval)
+
+    async def _open(self, stack: AsyncExitStack) -> tuple[MonitorStore, Monitor]:
+        source = await stack.enter_async_context(self.opened.source)
+        places: dict[str, SightingSource] = {
+            name: await stack.enter_async_context(place) for name, place in self.places.items()
+        }
+        if self.webhook is not None:
+            await stack.enter_async_context(self.webhook)
+        store = MonitorStore(self.state, self.opened.origin, posts=self.webhook is not None)
+        stack.callback(store.close)
+        log = LogToCheck(source, self.opened.origin, self.opened.verifiers, self.opened.gateways)
+        monitor = Monitor(
+            log=log,
+            store=store,
+            clock=Clock(time.time, time.monotonic),
+            rules=self.rules,
+            windows_of=self.windows_of,
+            limits=self.limits,
+            sightings=places,
+        )
+        return store, monitor
+
+    def _tell_all(self, store: MonitorStore) -> bool:
+        """Print what is not printed yet, and only then say that it is; whether there was more than notices."""
+        alarming = False
+        for number, document in store.untold():
+            sys.stdout.write(self.tell(document) + "\n")
+            sys.stdout.flush()
+            store.mark_told([number])
+            alarming |= document["level"] == "alarm"
+        return alarming
+
+    async def _deliver(self, store: MonitorStore) -> None:
+        if self.webhook is None:
+            return
+        for attempt in range(ONCE_ROUNDS):
+            try:
+                while await deliver_round(store, self.webhook):
+                    pass
+            except UnreachableError as error:
+                if attempt + 1 == ONCE_ROUNDS:
+                    _warn([f"{error.detail}: {store.count_unposted()} alarms are kept for the next run"])
+                else:
+                    await asyncio.sleep(2**attempt)
+            else:
+                return
+
+
+def _warnings(look: Look) -> list[str]:
+    fault = [] if look.fault is None else [f"the log cannot be read now: {look.fault.detail}"]
+    return [*fault, *look.warnings]
+
+
+def _warn(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write("warning: " + "".join(each if each.isprintable() else "?" for each in line) + "\n")
+
+
+def _json_line(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _windows(packs: Path | None, log: LogOptions) -> WindowsOf | None:
+    if packs is None and log.folder is not None:
+        packs = log.folder / read_endpoints(log.folder).rules
+    if packs is None:
+        return None
+    book = Rulebook(packs)
+
+    def windows_of(region: str) -> tuple[Window, ...]:
+        book.refresh()
+        try:
+            return book.rules_of(region).windows
+        except MalformedError:
+            return ()  # no such county: none of its windows is open
+
+    return windows_of
+
+
+def _witnesses(urls: tuple[str, ...], origin: str, log: LogOptions) -> dict[str, FolderSource | HttpSource]:
+    name = hashlib.sha256(origin.encode()).hexdigest()
+    return {
+        f"witness {url}": HttpSource(f"{require_safe(url, '--witness').rstrip('/')}/{name}", _context(log))
+        for url in urls
+    }
+
+
+def _mirrors(places: tuple[str, ...], log: LogOptions) -> dict[str, FolderSource | HttpSource]:
+    return {
+        f"mirror {place}": HttpSource(require_safe(place, "--mirror"), _context(log))
+        if "://" in place
+        else FolderSource(Path(place))
+        for place in places
+    }
+
+
+def _webhook(url: str, secret: Path | None, log: LogOptions) -> Webhook:
+    return Webhook(require_safe(url, "--webhook"), None if secret is None else read_secret(secret), _context(log))
+
+
+def _context(log: LogOptions) -> ssl.SSLContext:
+    """Whom to trust elsewhere: the system's authorities, that of --ca, and the federation's own."""
+    context = ssl.create_default_context()
+    files = [log.ca] if log.ca is not None else []
+    if log.folder is not None:
+        files.append(log.folder / read_endpoints(log.folder).ca)
+    for file in files:
+        try:
+            context.load_verify_locations(cadata=read_public(file).decode("ascii", errors="replace"))
+        except (ssl.SSLError, ValueError):
+            raise unusable(file, "must be PEM certificates") from None
+    return context
