@@ -54,19 +54,20 @@ class MonitorStore:
         self._posts = posts
         if not path.exists():
             _make(path, MonitorState(origin))
-        self._lock = _lock(path)
+        self._lock: int | None = _lock(path)
+        self._database = sqlite3.connect(path, isolation_level=None)
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
-            self._database.execute("PRAGMA synchronous = FULL")
             self.state = self._read()
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
     def close(self) -> None:
-        """Let others use the file."""
+        """Let others use the file; once is enough."""
         self._database.close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def evidence(self) -> Path:
@@ -131,6 +132,7 @@ class MonitorStore:
 
     def _read(self) -> MonitorState:
         try:
+            self._database.execute("PRAGMA synchronous = FULL")
             sound = self._database.execute("PRAGMA quick_check").fetchone() == ("ok",)
             text, digest = self._database.execute("SELECT text, digest FROM state").fetchone()
             state = MonitorState.decode(text)
