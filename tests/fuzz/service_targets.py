@@ -22,6 +22,7 @@ from gateway.plans import make_plan
 from gateway.protocol.attestation import open_batch, open_statement, read_proof, read_signed_batch, require_in_batch
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.identities import parse_identity
+from gateway.protocol.journal import read_header, read_signed_head
 from gateway.protocol.limits import MAX_ASKS_PER_BATCH, MAX_MESSAGE
 from gateway.protocol.presentation import read_submission, write_submission
 from gateway.protocol.query_rules import check_policy, match_parts, open_query, require_unexpired
@@ -38,6 +39,7 @@ from sandbox_departments.asks import read_ask, received_of
 from sandbox_departments.journal_entries import read_entry, write_entry
 from tests.federation import AUDITOR, FAMILY, GATEWAY, REGION, REQUESTER
 from tests.fuzz.target import DEEP, Target
+from tests.mutations import journal_exports
 from tests.mutations.consent_messages import withdrawal
 from tests.mutations.journal_messages import acknowledgement, journal_entries
 from tests.protocol.casework import FEDERATION, NOW, SIGNED_AT, genuine, log_signer
@@ -154,6 +156,11 @@ def _journal(data: bytes) -> object:
     return read_journal(POLICE.uri, data.split(b"\n"), NOW)
 
 
+def _exported() -> tuple[bytes, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        return journal_exports.exported(Path(folder))
+
+
 def _submission() -> bytes:
     questions = (
         Question("c1", "hukou.child_registered@1", REGION, {}),
@@ -214,5 +221,8 @@ def targets() -> tuple[Target, ...]:
         Target("approval", _approval, (msgspec.json.encode({"assertion": assertion}), *DEEP)),
         Target("withdrawal by a person", _withdrawal_body, (withdrawn, *DEEP)),
         Target("journal for an auditor", _journal, (b"\n".join(map(write_entry, journal_entries())), b"", *DEEP)),
+        Target("journal export", journal_exports.read, _exported()),
+        Target("journal header", read_header, tuple(each.split(b"\n")[0] for each in _exported())),
+        Target("journal head", read_signed_head, tuple(each.split(b"\n")[-1] for each in _exported())),
         Target("journal entry", read_entry, (*map(write_entry, journal_entries()), *DEEP), _entry_is_written_again),
     )

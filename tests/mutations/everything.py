@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.mutations import consent_messages, dispute_messages, journal_messages, protocol_messages
+from tests.mutations import consent_messages, dispute_messages, journal_exports, journal_messages, protocol_messages
 from tests.mutations.campaign import Tally, run
 from tests.mutations.message import Message
 
@@ -17,6 +17,7 @@ def all_messages(folder: Path) -> tuple[Message, ...]:
         *consent_messages.messages(folder),
         *dispute_messages.messages(),
         *journal_messages.messages(folder),
+        *journal_exports.messages(folder),
     )
 
 

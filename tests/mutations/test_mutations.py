@@ -45,6 +45,7 @@ NAMES = (
     "resolution in its batch",
     "acknowledgement",
     "journal chain",
+    "journal export",
 )
 
 

@@ -32,6 +32,7 @@ from gateway.protocol.resolutions import read_resolution
 from heyan.v1 import attestation_pb2, dispute_pb2, offline_pb2, query_pb2, receipt_pb2
 from heyan.v1 import department_service_pb2 as department_pb
 from sandbox_departments.acknowledgements import read_acknowledgement
+from tests.mutations import journal_exports
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="heyan-unverified-")  # removed when the process ends
 
@@ -137,5 +138,6 @@ READERS: Mapping[str, Callable[[bytes], Hashable]] = {
     "resolution in its batch": _resolution,
     "acknowledgement": _acknowledgement,
     "journal chain": _journal,
+    "journal export": journal_exports.unverified,
 }
 """By the name of the message that each reads."""
