@@ -54,8 +54,9 @@ class JournalAudit:
         for entry in view.entries:
             if isinstance(entry, BatchSigned):
                 for part in entry.parts:
+                    stated = _Stated(entry.time, part)
                     for statement in part.statements:
-                        self._stated.setdefault(statement, _Stated(entry.time, part))
+                        self._stated.setdefault(statement, stated)
             if isinstance(entry, DisputeReceived):
                 self._disputes.add(entry.dispute)
             if isinstance(entry, DisputeDecided) or entry.gateway not in logs.gateways:

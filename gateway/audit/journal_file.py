@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from gateway.audit.journals import Entry, JournalView, read_entry
+from gateway.audit.journals import Entry, EntryReader, JournalView
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.journal import (
     GENESIS,
@@ -88,9 +88,10 @@ def read_export(name: str, lines: Iterable[bytes], open_head: OpenHead, wanted: 
     number, last = header.first - 1, header.previous
     hashes = {number: last}
     entries: list[Entry] = []
+    reader = EntryReader()
     for data in _taken(remaining, header.last - header.first + 1):
         number, last = number + 1, link(last, data)
-        entries.append(read_entry(data, f"entries.{number}"))
+        entries.append(reader.read(data, f"entries.{number}"))
         if number in wanted:
             hashes[number] = last
     signed = read_signed_head(next(remaining, b""))

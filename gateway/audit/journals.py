@@ -145,6 +145,27 @@ def read_entry(data: bytes, field: str) -> Entry:
     return decode_json(_decoder, data, field)
 
 
+class EntryReader:
+    """Reads many entries, each gateway, requester and checkpoint kept once: most entries repeat them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, str] = {}
+
+    def read(self, data: bytes, field: str) -> Entry:
+        """One entry of its bytes; MalformedError naming `field`."""
+        entry = read_entry(data, field)
+        if isinstance(entry, BatchSigned):
+            parts = tuple(msgspec.structs.replace(part, requester=self._once(part.requester)) for part in entry.parts)
+            return msgspec.structs.replace(entry, gateway=self._once(entry.gateway), parts=parts)
+        if isinstance(entry, BatchAcknowledged):
+            gateway, checkpoint = self._once(entry.gateway), self._once(entry.checkpoint)
+            return msgspec.structs.replace(entry, gateway=gateway, checkpoint=checkpoint)
+        return entry
+
+    def _once(self, text: str) -> str:
+        return self._kept.setdefault(text, text)
+
+
 def read_journal(department: str, entries: Iterable[bytes], read_time: float, head: bytes | None = None) -> JournalView:
     """The journal of its entries' bytes, all of them, in order.
 
@@ -152,10 +173,10 @@ def read_journal(department: str, entries: Iterable[bytes], read_time: float, he
     MalformedError if an entry cannot be read.
     """
     read: list[Entry] = []
-    last = GENESIS
+    last, reader = GENESIS, EntryReader()
     for number, data in enumerate(entries, 1):
         last = link(last, data)
-        read.append(read_entry(data, f"entries.{number}"))
+        read.append(reader.read(data, f"entries.{number}"))
     if head is not None and head != last:
         raise ForgedError(Reason.PROOF_INVALID, "the journal does not end where it was noted to end")
     return JournalView(department, tuple(read), read_time, last)

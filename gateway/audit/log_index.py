@@ -88,7 +88,7 @@ class LogIndex:
     """
 
     logs: list[ReadLog] = field(default_factory=list)
-    statements: dict[str, dict[bytes, list[LoggedStatement]]] = field(default_factory=dict)
+    statements: dict[str, dict[bytes, tuple[LoggedStatement, ...]]] = field(default_factory=dict)
     gaps: dict[bytes, list[LoggedGap]] = field(default_factory=dict)
     settled: set[bytes] = field(default_factory=set)
     latest: float = float("-inf")
@@ -136,6 +136,7 @@ class LogReading:
         self._query_tags = query_tags
         self._tolerance = tolerance
         self._requesters: dict[str, str] = {}
+        self._last: tuple[LoggedStatement] | None = None
 
     @property
     def size(self) -> int:
@@ -188,9 +189,15 @@ class LogReading:
             self._index.others[department] += len(statements)
             return
         named = self._index.statements.setdefault(department, {})
-        place = LoggedStatement(event, status)
+        place = self._place(event, status)
         for statement in statements:
-            named.setdefault(statement, []).append(place)
+            named[statement] = named[statement] + place if statement in named else place
+
+    def _place(self, event: LoggedEvent, status: CheckStatus | None) -> tuple[LoggedStatement]:
+        """One object for all rows of a leaf that ended alike: most statements have one place only."""
+        if self._last is None or self._last[0].event is not event or self._last[0].status is not status:
+            self._last = (LoggedStatement(event, status),)
+        return self._last
 
     def _read_checks(self, position: int, time: float, verification: log_pb2.VerificationEvent) -> None:
         requester = self._requesters.setdefault(verification.requester, verification.requester)

@@ -11,11 +11,12 @@ sent or acknowledged more than once, or still be owed within its time. The journ
 A log that ended and the one that goes on from it are read as one: a statement counts in either. Erasures take nothing
 from the leaves, and a restored store excuses nothing: what departments stated must still be logged.
 
-What it proves: a checkpoint is the gateway's signed word, so WRONG_LEAF, FORKED, CUT_OFF, MISREPORTED, REUSED,
-WITHDRAWN, AFTER_END and MISJOINED convict whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED and
-UNKNOWN show that gateway or department lies: the statement itself, which the department signed and one of them must be
-able to show, says which. DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED,
-NOT_BROUGHT, MISDATED and BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one.
+What it proves: a checkpoint is the gateway's signed word, so FORKED, REUSED, WITHDRAWN, AFTER_END and MISJOINED convict
+whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED, UNKNOWN, MISREPORTED and WRONG_LEAF show that
+gateway or department lies: the statement itself, which the department signed and one of them must be able to show, says
+which. CUT_OFF asks the gateway for the rest of its log, and convicts it before those who saw that there is none.
+DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED, NOT_BROUGHT, MISDATED and
+BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one. `weights` says this to people.
 
 Nothing here reads a clock, a file or a network, and nothing here tells who a subject is.
 """

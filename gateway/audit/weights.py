@@ -30,15 +30,7 @@ MEANINGS: dict[Weight, Text] = {
 }
 
 _GATEWAY = {
-    Disagreement.WRONG_LEAF: Text(
-        "确认函指明的条目并不记载该陈述",
-        "the leaf that the gateway acknowledged a statement by does not name it",
-    ),
     Disagreement.FORKED: Text("同一日志出现相互矛盾的检查点", "parties were shown checkpoints that are not of one log"),
-    Disagreement.CUT_OFF: Text(
-        "有人持有比现有日志更长的检查点", "somebody holds a checkpoint of a larger log than there is"
-    ),
-    Disagreement.MISREPORTED: Text("日志所述与部门陈述不同", "the log tells a statement otherwise than it was made"),
     Disagreement.REUSED: Text("同一陈述被用于两次查询", "one statement is logged as the answer to two queries"),
     Disagreement.WITHDRAWN: Text("撤回之后仍据以答复", "answers were logged on a consent after its withdrawal was"),
     Disagreement.AFTER_END: Text("日志终止之后仍有条目", "a leaf stands after the one that ended its log"),
@@ -53,10 +45,17 @@ _DEPARTMENT = {
     Disagreement.REWRITTEN: Text("部门日记与其签署过的末端不符", "a journal is another than its department had signed"),
 }
 _ONE_OF_TWO = {
+    Disagreement.WRONG_LEAF: Text(
+        "确认函指明的条目并不记载该陈述", "the leaf by which a statement was acknowledged does not name it"
+    ),
+    Disagreement.MISREPORTED: Text("日志所述与部门日记不同", "log and journal tell a statement differently"),
     Disagreement.UNLOGGED: Text("部门已作出而日志未记载", "a department stated it, and no leaf names it in time"),
     Disagreement.UNKNOWN: Text("日志记载而部门日记没有", "the log names a statement that the journal does not have"),
 }
 _ASKS = {
+    Disagreement.CUT_OFF: Text(
+        "有人持有比所读日志更长的检查点", "somebody holds a checkpoint of a larger log than was read: ask for the rest"
+    ),
     Disagreement.UNACKNOWLEDGED: Text(
         "已记载而未在期限内向部门确认", "logged, and not acknowledged to the department in time"
     ),

@@ -24,6 +24,7 @@ from sandbox_departments.truth import Truth
 from tests.e2e.evidence import Findings, inspect, limits_of, same_again, settled
 from tests.e2e.kills import Killer, arena
 from tests.e2e.load import Call, Ending, Load
+from tests.e2e.reconciling import Auditing, plant, reconcile_honestly
 
 KILLS = int(os.environ.get("HEYAN_KILLS", "6"))
 SEED = int(os.environ.get("HEYAN_SEED", "1"))
@@ -35,6 +36,15 @@ MANY_USES = 1_000
 FEW_USES = 3
 CONTENDERS = 6
 """Queries at once that want the last uses of one grant."""
+PLANTED = {
+    "an entry is lost on the way": ("UNVERIFIED",),
+    "a statement is dropped": ("UNKNOWN", "SHORTENED"),
+    "a requester is changed": ("REWRITTEN", "MISREPORTED"),
+    "the end is cut off": ("SHORTENED", "UNKNOWN", "UNACKNOWLEDGED"),
+    "the log is forged": ("FORKED", "UNLOGGED", "WRONG_LEAF", "BACKWARDS"),
+    "a witness was shown another log": ("FORKED",),
+}
+"""What the auditor's command must find of each lie, and what may follow from it."""
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(120 + 15 * KILLS)]
 
@@ -96,6 +106,11 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
         quiet = await settled(where)
         await same_again(client, load.calls, findings)
         late = [await load.apply(truth, consent, "after withdrawal") for truth, consent in campaign.withdrawn]
+        await settled(where)
+        auditing = Auditing(where, tmp_path / "audit")
+        held = [call.result for call in load.calls if call.result is not None]
+        reconciled = await asyncio.to_thread(reconcile_honestly, auditing, held)
+        planted = await asyncio.to_thread(plant, auditing, "police-4301")
     await asyncio.to_thread(inspect, where, load.calls, limits_of(campaign.consents), findings)
     told = {
         "seconds": round(time.monotonic() - began),
@@ -112,6 +127,10 @@ async def test_kills_under_load_lose_nothing_and_overspend_nothing(
     record_property("campaign", told)
     print(told)  # noqa: T201 - shown with -s: what a campaign came to
     assert findings.violations == []
+    assert reconciled["recovered"] == findings.recovered
+    for lie, (kind, *others) in PLANTED.items():
+        assert kind in planted[lie], (lie, planted[lie])
+        assert planted[lie] <= {kind, *others}, (lie, planted[lie])
     assert [call.ending for call in load.calls if call.ending is Ending.HUNG] == []
     assert load.hung == []
     assert [call.forged for call in load.calls if call.forged] == []
