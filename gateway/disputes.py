@@ -37,7 +37,6 @@ from gateway.protocol.identities import Identity
 from gateway.protocol.leaf import Tags, log_time, read_leaf
 from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import read_signed_query
-from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import Check, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_leaves import leaf_proofs
@@ -216,7 +215,7 @@ class Disputes:
             return
         head = self._log.head()  # after what it must cover was read
         for item in leaf_proofs(receipt):
-            item.proof = self._log.prove(parse_proof(item.proof.encode()).index, head)
+            item.proof = self._log.prove_again(item.proof, head)
 
         def proven(index: int) -> receipt_pb2.LeafProof:
             return receipt_pb2.LeafProof(leaf=self._store.leaf(index), proof=self._log.prove(index, head))

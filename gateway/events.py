@@ -69,9 +69,7 @@ class Events:
         Raises UnreachableError if the log cannot take them now: then they are owed.
         """
         try:
-            known = self._requests.logged_statements(digests)
-            if known:
-                self._acknowledgements.logged(known, self._log.head())
+            known = self._known(digests)
             missing = tuple(digest for digest in digests if digest not in known)
             for start in range(0, len(missing), RECOVERY_LIMIT):
                 some = missing[start : start + RECOVERY_LIMIT]
@@ -82,6 +80,20 @@ class Events:
         except UnreachableError:
             self.owe({department: digests})
             raise
+
+    def _known(self, digests: tuple[bytes, ...]) -> Mapping[bytes, int]:
+        """Statements that the log that grows has, at their positions; they are acknowledged again.
+
+        Those of a log that has ended are not: its checkpoints may be signed by keys that count no more, so they are
+        recorded once more.
+        """
+        logged = self._requests.logged_statements(digests)
+        if not logged:
+            return logged
+        head = self._log.head()  # after what it must cover was read
+        known = {digest: position for digest, position in logged.items() if head.holds(position)}
+        self._acknowledgements.logged(known, head)
+        return known
 
     async def recover_strays(self, strays: Mapping[str, tuple[bytes, ...]]) -> None:
         """Log what departments signed (digests, by department) though it answers nothing that was asked."""

@@ -8,6 +8,9 @@ When the store fails, every waiter of the group gets LogUnavailableError: nothin
 Who signs is asked anew for each checkpoint (`use_signers`), so that a key that has ended signs nothing more: without a
 signer nothing is recorded. A checkpoint that stands while keys change is signed again (`refresh`): the same size and
 root, in the store, by the writer, so that what is shown of an idle log is always signed by the keys that count.
+
+The store says which log grows (`gateway.stores.port`). One that another process has ended is never appended to: the
+next group goes to the log after it, if somebody signs for that origin here; until then nothing is recorded.
 """
 
 from __future__ import annotations
@@ -23,11 +26,11 @@ from typing import TypeVar
 import structlog
 
 from gateway.batching import Batching, smooth
-from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, NotFoundError, OverloadedError
-from gateway.protocol.merkle import Frontier, consistency_proof, frontier_nodes, inclusion_proof
+from gateway.protocol.merkle import Frontier, NodeReader, consistency_proof, frontier_nodes, inclusion_proof
 from gateway.protocol.note import Signer, parse_note
-from gateway.protocol.proof import InclusionProof
+from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry, Head, Store
 
@@ -84,6 +87,7 @@ class Log:
         self._failing: str | None = None
         self._halted: HeyanError | None = None
         self._usual_commit = 0.0
+        self._ended: Sequence[Head] = ()
 
     def start(self) -> None:
         """Start the writer; the running loop is where waiters live."""
@@ -106,7 +110,7 @@ class Log:
         Returns once it is durable. LogUnavailableError if it cannot be had: the checkpoint before it still stands.
         """
         head = self._store.head()
-        if head is None or self._bears(head, self._current_signers()):
+        if head is None or self._bears(head, self._current_signers(head.origin)):
             return None
         done: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
         self._enqueue(_Refresh(done))
@@ -213,7 +217,7 @@ class Log:
     def _sign_again(self, refresh: _Refresh) -> None:
         def sign() -> Sequence[Head | None]:
             head = self._store.head()  # perhaps signed by a group since it was asked for
-            if head is None or self._bears(head, self._current_signers()):
+            if head is None or self._bears(head, self._current_signers(head.origin)):
                 return (None,)
             return (self._store.resign(self._sign),)
 
@@ -241,13 +245,14 @@ class Log:
         assert self._loop is not None  # noqa: S101 - start() sets it before the thread runs
         self._loop.call_soon_threadsafe(_tell, waiting, outcome)
 
-    def _sign(self, size: int, root: bytes) -> str:
+    def _sign(self, size: int, root: bytes, origin: str | None) -> str:
         self._require_running()  # also if halted during this commit, which then rolls back
-        return sign_checkpoint(Checkpoint(self._origin, size, root), self._current_signers())
+        name = self._origin if origin is None else origin
+        return sign_checkpoint(Checkpoint(name, size, root), self._current_signers(name))
 
-    def _current_signers(self) -> Sequence[Signer]:
+    def _current_signers(self, origin: str) -> Sequence[Signer]:
         try:
-            signers = self._signers_of(self._origin)
+            signers = self._signers_of(origin)
         except ForgedError as error:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, error.detail) from error
         if not signers:
@@ -260,41 +265,68 @@ class Log:
         One more, of a key that has ended since, does no harm, and replicas that hold different keys for a moment do
         not sign against each other.
         """
-        borne = {item.key_id for item in parse_note(head.checkpoint.encode()).unverified if item.name == self._origin}
+        borne = {item.key_id for item in parse_note(head.checkpoint.encode()).unverified if item.name == head.origin}
         return borne >= {signer.verifier.key_id for signer in signers}
 
     # -- proving --------------------------------------------------------------------------------------------
 
-    def head(self) -> Head:
-        """The newest durable tree; LogUnavailableError before the first leaf."""
+    def head(self, origin: str = "") -> Head:
+        """The newest durable tree of a log, by default of the one that grows.
+
+        LogUnavailableError before the first leaf; NotFoundError if there is no such log.
+        """
         head = self._store.head()
         if head is None:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the log has no leaf yet", retry_after=1.0)
+        if origin in ("", head.origin):
+            return head
+        found = next((shard for shard in self._store.shards() if shard.origin == origin), None)
+        if found is None:
+            raise NotFoundError(Reason.NOT_FOUND, "no log of that origin")
+        return found
+
+    def prove(self, position: int, head: Head) -> str:
+        """The C2SP tlog-proof of the leaf at a position under `head`; in an earlier log, under its final head."""
+        tree = head if position >= head.first else self._ended_at(position)
+        path = inclusion_proof(position - tree.first, tree.size, self._reader(tree))
+        return InclusionProof(position - tree.first, path, tree.checkpoint).format()
+
+    def prove_again(self, proof: str, head: Head) -> str:
+        """The proof of the same leaf under `head`, or the final head of its log."""
+        known = parse_proof(proof.encode())
+        return self.prove(self.head(origin_of(known.checkpoint)).first + known.index, head)
+
+    def inclusion(self, index: int, size: int, origin: str = "") -> tuple[bytes, ...]:
+        """The inclusion path of a leaf in the tree of a size; NotFoundError past the newest tree."""
+        return inclusion_proof(index, size, self._reader(self._sized(size, origin)))
+
+    def root(self, size: int, origin: str = "") -> bytes:
+        """The root of the log's first `size` leaves; NotFoundError past the newest tree."""
+        node = self._reader(self._sized(size, origin))
+        return Frontier(size, tuple(node(level, index) for level, index in frontier_nodes(size))).root()
+
+    def consistency(self, old: int, new: int, origin: str = "") -> tuple[bytes, ...]:
+        """The consistency proof between two sizes; NotFoundError past the newest tree."""
+        return consistency_proof(old, new, self._reader(self._sized(new, origin)))
+
+    def _sized(self, size: int, origin: str) -> Head:
+        head = self.head(origin)
+        if size > head.size:
+            raise NotFoundError(Reason.NOT_FOUND, "the log is not that large yet")
         return head
 
-    def prove(self, index: int, head: Head) -> str:
-        """The C2SP tlog-proof of a leaf under `head`."""
-        path = inclusion_proof(index, head.size, self._store.node)
-        return InclusionProof(index, path, head.checkpoint).format()
+    def _ended_at(self, position: int) -> Head:
+        """The final head of the ended log that holds a position; it never changes, so it is read once."""
+        found = next((head for head in self._ended if head.holds(position)), None)
+        if found is None:
+            self._ended = tuple(head for head in self._store.shards() if head.ended)
+            found = next((head for head in self._ended if head.holds(position)), None)
+        if found is None:
+            raise NotFoundError(Reason.NOT_FOUND, "no leaf at that position")
+        return found
 
-    def inclusion(self, index: int, size: int) -> tuple[bytes, ...]:
-        """The inclusion path of a leaf in the tree of a size; NotFoundError past the newest tree."""
-        self._require_size(size)
-        return inclusion_proof(index, size, self._store.node)
-
-    def root(self, size: int) -> bytes:
-        """The root of the log's first `size` leaves; NotFoundError past the newest tree."""
-        self._require_size(size)
-        return Frontier(size, tuple(self._store.node(level, index) for level, index in frontier_nodes(size))).root()
-
-    def consistency(self, old: int, new: int) -> tuple[bytes, ...]:
-        """The consistency proof between two sizes; NotFoundError past the newest tree."""
-        self._require_size(new)
-        return consistency_proof(old, new, self._store.node)
-
-    def _require_size(self, size: int) -> None:
-        if size > self.head().size:
-            raise NotFoundError(Reason.NOT_FOUND, "the log is not that large yet")
+    def _reader(self, tree: Head) -> NodeReader:
+        return lambda level, index: self._store.node(level, index, tree.number)
 
 
 def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:

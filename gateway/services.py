@@ -169,16 +169,18 @@ class LogMethods:
 
     async def get_checkpoint(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
         """See the contract."""
-        parse(log_service_pb2.GetCheckpointRequest, message, MAX_MESSAGE)
-        return log_service_pb2.GetCheckpointResponse(checkpoint=self._log.head().checkpoint).SerializeToString()
+        request = parse(log_service_pb2.GetCheckpointRequest, message, MAX_MESSAGE)
+        head = self._log.head(request.origin)
+        return log_service_pb2.GetCheckpointResponse(checkpoint=head.checkpoint).SerializeToString()
 
     async def list_leaves(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(log_service_pb2.ListLeavesRequest, message, MAX_MESSAGE)
         count = min(request.page_size or MAX_LEAVES_PER_PAGE, MAX_LEAVES_PER_PAGE)
         response = log_service_pb2.ListLeavesResponse()
-        size = 0
-        for leaf in self._store.leaves(_index("start_index", request.start_index), count):
+        head, start = self._log.head(request.origin), _index("start_index", request.start_index)
+        left, size = min(count, head.size - start), 0
+        for leaf in self._store.leaves(head.first + start, left) if left > 0 else ():
             size += len(leaf)
             if response.leaves and size > MAX_PAGE:
                 break  # the next page begins with this leaf
@@ -188,15 +190,17 @@ class LogMethods:
     async def get_inclusion_proof(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(log_service_pb2.GetInclusionProofRequest, message, MAX_MESSAGE)
-        size = _index("tree_size", request.tree_size) or self._log.head().size
-        path = self._log.inclusion(_index("leaf_index", request.leaf_index), size)
+        head = self._log.head(request.origin)
+        size = _index("tree_size", request.tree_size) or head.size
+        path = self._log.inclusion(_index("leaf_index", request.leaf_index), size, head.origin)
         return log_service_pb2.GetInclusionProofResponse(path=path, tree_size=size).SerializeToString()
 
     async def get_consistency_proof(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(log_service_pb2.GetConsistencyProofRequest, message, MAX_MESSAGE)
-        size = _index("new_size", request.new_size) or self._log.head().size
-        path = self._log.consistency(_index("old_size", request.old_size), size)
+        head = self._log.head(request.origin)
+        size = _index("new_size", request.new_size) or head.size
+        path = self._log.consistency(_index("old_size", request.old_size), size, head.origin)
         return log_service_pb2.GetConsistencyProofResponse(path=path, new_size=size).SerializeToString()
 
 

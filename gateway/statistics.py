@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 from gateway.party.service import Context
 from gateway.protocol.codec import parse, to_timestamp
+from gateway.protocol.errors import NotFoundError
 from gateway.protocol.identities import Identity
 from gateway.protocol.limits import MAX_MESSAGE, MAX_STATISTICS_PER_PAGE
 from gateway.protocol.outcomes import Outcome
+from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import (
     StatisticKey,
     Tallies,
@@ -74,10 +76,16 @@ class Statistics:
         day = read_day(request.day)
         after = read_key(request.after) if request.HasField("after") else None
         count = min(request.page_size or MAX_STATISTICS_PER_PAGE, MAX_STATISTICS_PER_PAGE)
-        page = self._store.statistics(day, after, count)
+        page = self._store.statistics(day, after, count, self._shard(request.origin) if request.origin else None)
         response = log_service_pb2.ListStatisticsResponse(
             rows=[write_statistic(key, number) for key, number in page.rows],
             tree_size=page.tree_size,
             changed_size=page.changed_size,
         )
         return response.SerializeToString()
+
+    def _shard(self, origin: str) -> int:
+        found = next((head.number for head in self._store.shards() if head.origin == origin), None)
+        if found is None:
+            raise NotFoundError(Reason.NOT_FOUND, "no log of that origin")
+        return found

@@ -172,6 +172,10 @@ class AnyApplication:
         """None."""
 
 
-def sign(size: int, root: bytes) -> str:
+STORE_ORIGIN = "log.test/1"
+"""The log that `sign` begins in a new store."""
+
+
+def sign(size: int, root: bytes, origin: str | None = None) -> str:
     """A checkpoint that nobody need verify."""
-    return f"checkpoint {size} {root.hex()}"
+    return f"{origin or STORE_ORIGIN}\n{size}\n{root.hex()}\n"

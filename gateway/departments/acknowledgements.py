@@ -3,6 +3,9 @@
 Batches and requests do not match one to one, so each batch waits here until the leaves of all its statements
 are known. What is lost with the process is not owed twice: the node sends an unacknowledged batch again, and
 statements that are already logged are found in the store.
+
+One checkpoint acknowledges a whole batch. One that was logged partly in a log that has ended is therefore left to its
+node, which sends it again: then all of it is recorded in the log that grows (`gateway.events`).
 """
 
 from __future__ import annotations
@@ -25,13 +28,20 @@ class _OpenBatch:
     statements: tuple[bytes, ...]
     indexes: dict[bytes, int] = field(default_factory=dict)
     head: Head | None = None
-    """The largest tree under which a statement was told: it covers the others too."""
+    """The newest tree under which a statement was told: it covers the others too, unless their log has ended."""
 
     def logged(self, statement: bytes, index: int, head: Head) -> None:
-        """A statement is durable at a leaf, under a head; they may be told out of order."""
+        """A statement is durable at a position, under a head; they may be told out of order."""
         self.indexes[statement] = index
-        if self.head is None or head.size > self.head.size:
+        if self.head is None or head.end > self.head.end:
             self.head = head
+
+    def acknowledgement(self, head: Head) -> Acknowledgement | None:
+        """What is told once all is logged; None if `head` is not the tree of all of it."""
+        positions = [self.indexes[item] for item in self.statements]
+        if not all(map(head.holds, positions)):
+            return None
+        return Acknowledgement(self.digest, tuple(position - head.first for position in positions), head.checkpoint)
 
 
 class Acknowledgements:
@@ -53,7 +63,7 @@ class Acknowledgements:
             self._batches_of.setdefault(statement, set()).add(digest)
 
     def logged(self, indexes: Mapping[bytes, int], head: Head) -> None:
-        """Statements (by digest) are durable at these leaf indexes, in the tree of `head`."""
+        """Statements (by digest) are durable at these positions, in the tree of `head`."""
         touched = set()
         for statement, index in indexes.items():
             for digest in self._batches_of.get(statement, ()):
@@ -63,10 +73,9 @@ class Acknowledgements:
             batch = self._open[digest]
             if batch.head is not None and batch.indexes.keys() >= set(batch.statements):
                 self._forget(digest)
-                port = self._department(batch.department)
-                if port is not None:
-                    indexes_in_order = tuple(batch.indexes[item] for item in batch.statements)
-                    port.acknowledge(Acknowledgement(digest, indexes_in_order, batch.head.checkpoint))
+                port, told = self._department(batch.department), batch.acknowledgement(batch.head)
+                if port is not None and told is not None:
+                    port.acknowledge(told)
 
     def _forget(self, digest: bytes) -> None:
         for statement in self._open.pop(digest).statements:

@@ -17,13 +17,14 @@ from collections.abc import Iterable
 
 from gateway.protocol.checkpoint_text import Checkpoint, parse_checkpoint, parse_decimal
 from gateway.protocol.errors import ForgedError, MalformedError
-from gateway.protocol.note import ED25519, Note, Signer, VerifierKey, open_note, sign_note
+from gateway.protocol.note import ED25519, Note, Signer, VerifierKey, open_note, parse_note, sign_note
 from gateway.protocol.reasons import Reason
 
 __all__ = [
     "Checkpoint",
     "checkpoint_of",
     "open_checkpoint",
+    "origin_of",
     "parse_checkpoint",
     "parse_decimal",
     "sign_checkpoint",
@@ -61,3 +62,9 @@ def checkpoint_of(note: Note, origin: str) -> Checkpoint:
     if not any(key.name == origin and key.algorithm == ED25519 for key in note.keys):
         raise ForgedError(Reason.KEY_UNKNOWN, "no known key of the log signed the checkpoint")
     return checkpoint
+
+
+def origin_of(note: str) -> str:
+    """The origin that a signed checkpoint bears, not verified; MalformedError if it is none."""
+    return parse_checkpoint(parse_note(note.encode(errors="surrogatepass")).text).origin
+

@@ -14,6 +14,9 @@ Durability contract, held by every adapter and by one contract suite:
 - An offline ticket is opened once, by the request's newest leaf, and resolved once. An entry that comes too late is not
   committed at all.
 - Reads see only what is durable.
+- Leaves stand at positions that never begin again; a log that ends (`freeze`) is followed by another in the same
+  store, whose leaves have the next positions. One log grows at any time; one that has ended never does again, whoever
+  writes, from its end on. What is kept beside the leaves (uses, requests, withdrawals …) is kept across logs.
 """
 
 from __future__ import annotations
@@ -26,8 +29,11 @@ from gateway.protocol.disputes import Disputed
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
 
-SignCheckpoint = Callable[[int, bytes], str]
-"""Signs the checkpoint of (size, root) as a C2SP note."""
+SignCheckpoint = Callable[[int, bytes, str | None], str]
+"""Signs the checkpoint of (size, root) of the log of that origin as a C2SP note, whose first line is the origin.
+
+None: the store has no log yet; the note's origin names it.
+"""
 
 
 KEPT_BACK = (Reason.GRANT_REVOKED, Reason.REQUEST_ID_CONFLICT, Reason.DISPUTE_SPENT, Reason.GRANT_USED_UP)
@@ -36,11 +42,41 @@ KEPT_BACK = (Reason.GRANT_REVOKED, Reason.REQUEST_ID_CONFLICT, Reason.DISPUTE_SP
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest durable tree: size, RFC 9162 root, and the signed checkpoint."""
+    """The newest durable tree of one log: size, RFC 9162 root, and the signed checkpoint.
+
+    The store's logs are numbered from 0. The leaf at position p has index p - `first` in its own log. Once `ended` the
+    tree never changes.
+    """
 
     size: int
     root: bytes
     checkpoint: str
+    origin: str = ""
+    first: int = 0
+    number: int = 0
+    ended: bool = False
+
+    @property
+    def end(self) -> int:
+        """The position after the last leaf."""
+        return self.first + self.size
+
+    def holds(self, position: int) -> bool:
+        """Whether the leaf at a position is one of this tree."""
+        return self.first <= position < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """The end of the log `origin`, which must be the one that grows, and the beginning of the next.
+
+    `first_leaf` makes the first leaf of the log `next_origin`, once the final tree of the one before it is known.
+    """
+
+    origin: str
+    last_leaf: bytes
+    next_origin: str
+    first_leaf: Callable[[Head], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +247,7 @@ class Committed:
     """Where an entry's leaf stands, the head that covers it, and why it was withheld, if it was."""
 
     leaf_index: int
+    """A position: see `Head`."""
     head: Head
     withheld: Reason | None = None
     foreign_keys: tuple[Evidence, ...] = ()
@@ -223,7 +260,11 @@ class Store(Protocol):
     """The gateway's store. `commit` and `probe` are called from one thread at a time, reads from any."""
 
     def head(self) -> Head | None:
-        """The newest durable tree, or None in a new store."""
+        """The newest durable tree of the log that grows, or None in a new store."""
+        ...
+
+    def shards(self) -> Sequence[Head]:
+        """Every log, in the order in which they grew; all but the last have ended."""
         ...
 
     def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
@@ -235,6 +276,13 @@ class Store(Protocol):
 
         For a log whose keys change while nothing is appended. LogUnavailableError if that cannot be had, or there is no
         tree yet; the checkpoint before it then stands, or this one does: either is of the same tree.
+        """
+        ...
+
+    def freeze(self, freeze: Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
+        """End the log that grows and begin the next, in one durable transaction; their heads.
+
+        ConflictError (LOG_ENDED) if another log grows, or the next origin was used before; otherwise as `commit`.
         """
         ...
 
@@ -283,27 +331,30 @@ class Store(Protocol):
         ...
 
     def leaf(self, index: int) -> bytes:
-        """One leaf; NotFoundError if the log is not that large."""
+        """The leaf at a position; NotFoundError if there is none yet."""
         ...
 
     def leaves(self, start: int, count: int) -> Sequence[bytes]:
-        """Up to `count` leaves from `start` on."""
+        """Up to `count` leaves from the position `start` on, of whatever logs."""
         ...
 
-    def node(self, level: int, index: int) -> bytes:
-        """A complete node of the tree; LogUnavailableError if the store has lost it."""
+    def node(self, level: int, index: int, shard: int = 0) -> bytes:
+        """A complete node of the tree of the log of that number; LogUnavailableError if the store has lost it."""
         ...
 
-    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
-        """Up to `count` complete nodes of a level, from index `start` on, for a tile."""
+    def nodes(self, level: int, start: int, count: int, shard: int = 0) -> Sequence[bytes]:
+        """Up to `count` complete nodes of a level of such a tree, from index `start` on, for a tile."""
         ...
 
-    def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
-        """Up to `count` rows of a day (YYYY-MM-DD), from the first on or after a row, all as of one moment."""
+    def statistics(self, day: str, after: StatisticKey | None, count: int, shard: int | None = None) -> StatisticsPage:
+        """Up to `count` rows of a day (YYYY-MM-DD), from the first on or after a row, all as of one moment.
+
+        They count the leaves of one log, by its number; without one, of the log that grows.
+        """
         ...
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
-        """Which of these statements are logged, and where."""
+        """Which of these statements are logged, and at which position: the one in the newest log that has it."""
         ...
 
     def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:

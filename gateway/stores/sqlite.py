@@ -1,15 +1,17 @@
 """The store on SQLite: WAL, synchronous=FULL, one writing connection and one for reads.
 
 Each group of entries is one transaction: entries and nodes of the tree, statements, uses, evidence, requests,
-then the tree's row under a compare-and-swap with the freshly signed checkpoint. The commit steps, and what a
-crash at each leaves behind:
+then the row of the log that grows, under a compare-and-swap, with the freshly signed checkpoint. The commit steps, and
+what a crash at each leaves behind:
 
-1. BEGIN IMMEDIATE, read the tree's row            nothing
+1. BEGIN IMMEDIATE, read the log's row             nothing
 2. uses: find what would overspend                 nothing
 3. leaves, nodes, statements, requests, deferrals,
    evidence, statistics                            nothing (rolled back)
-4. sign the checkpoint, swap the tree's row        nothing; a signed checkpoint that nobody has seen
+4. sign the checkpoint, swap the log's row         nothing; a signed checkpoint that nobody has seen
 5. COMMIT                                          all, or nothing: the next `commit` reads the row again
+
+Ending a log and beginning the next is one such transaction, with steps 3 and 4 for each of the two.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from gateway.protocol.errors import LogUnavailableError, NotFoundError
-from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
+from gateway.protocol.errors import NotFoundError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
-from gateway.stores import port, sqlite_deferrals, sqlite_disputes, sqlite_evidence, sqlite_tickets
+from gateway.stores import port, sqlite_deferrals, sqlite_disputes, sqlite_evidence, sqlite_shards, sqlite_tickets
 from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
 from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_schema import migrations
+from gateway.stores.sqlite_shards import GrowingTree
 from gateway.stores.sqlite_statistics import add_tallies, read_page
 
 T = TypeVar("T")
@@ -47,43 +49,33 @@ class SqliteStore:
             self._reader = connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         self._reading = threading.Lock()
-        self._frontier: Frontier | None = None
-        self._highest = 0
+        self._tree = GrowingTree()
 
     # -- writing --------------------------------------------------------------------------------------------
 
     def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
         """See the port. Any failure forgets what was known of the tree, so that the next commit reads it anew."""
-        try:
-            with as_unavailable(), self._transaction():
-                return self._append(entries, sign)
-        except BaseException:
-            self._frontier = None
-            raise
+        with self._writing():
+            return self._append(entries, sign)
+
+    def freeze(self, freeze: port.Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
+        """See the port."""
+        with self._writing():
+            return self._tree.freeze(self._writer, *self._tree.look(self._writer), freeze, sign)
 
     def resign(self, sign: SignCheckpoint) -> Head:
         """See the port. The tree is read and held against its nodes as for a commit, and swapped for itself."""
-        try:
-            with as_unavailable(), self._transaction():
-                frontier = self._current_frontier()
-                if frontier.size == 0:
-                    raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the log has no leaf yet")
-                root = frontier.root()
-                head = Head(frontier.size, root, sign(frontier.size, root))
-                self._swap(frontier, head)
-                return head
-        except BaseException:
-            self._frontier = None
-            raise
+        with self._writing():
+            return self._tree.resign(self._writer, *self._tree.look(self._writer), sign)
 
     def probe(self) -> None:
         """See the port: looks at the tree as a commit would, and writes the file's header again."""
-        with as_unavailable(), self._transaction():
-            self._current_frontier()
+        with self._writing():
+            self._tree.look(self._writer)
             self._writer.execute("PRAGMA user_version = 0")
 
     def _append(self, entries: Sequence[Entry], sign: SignCheckpoint) -> list[Committed]:
-        frontier = self._current_frontier()
+        old, frontier = self._tree.look(self._writer)
         accepted: list[Entry] = []
         reasons: list[Reason | None] = []
         left_out: dict[int, tuple[Evidence, ...]] = {}  # by position: evidence that was there; none if overtaken
@@ -96,53 +88,18 @@ class SqliteStore:
                 continue
             reason = self._kept_back(entry)
             kept = entry if reason is None else entry.kept_back(reason)
-            self._insert(kept, frontier.size + len(accepted))  # at once: the entries after it must see it
+            self._insert(kept, old.end + len(accepted))  # at once: the entries after it must see it
             accepted.append(kept)
             reasons.append(reason)
         if not accepted:
-            return [_left_out(self._held_head(), left_out[position]) for position in range(len(entries))]
-        grown, nodes = frontier.append([leaf_hash(entry.leaf) for entry in accepted])
-        self._writer.executemany("INSERT INTO nodes VALUES (?, ?, ?)", nodes)
-        root = grown.root()
-        head = Head(grown.size, root, sign(grown.size, root))
-        add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), grown.size)
-        self._swap(frontier, head)
-        self._frontier = grown
-        results = (Committed(index, head, reason) for index, reason in enumerate(reasons, start=frontier.size))
+            return [_left_out(old, left_out[position]) for position in range(len(entries))]
+        head = self._tree.grow(self._writer, old, frontier, [entry.leaf for entry in accepted], sign)
+        add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), head)
+        results = (Committed(position, head, reason) for position, reason in enumerate(reasons, start=old.end))
         return [
             _left_out(head, left_out[position]) if position in left_out else next(results)
             for position in range(len(entries))
         ]
-
-    def _current_frontier(self) -> Frontier:
-        """The tree as the database has it now; refuses one that is smaller than it ever was."""
-        row = self._writer.execute("SELECT size, root FROM tree").fetchone()
-        size, root = row or (0, EMPTY_ROOT)
-        if self._frontier is None or self._frontier.size != size:
-            hashes = [self._node(self._writer, level, index) for level, index in frontier_nodes(size)]
-            self._frontier = Frontier(size, tuple(hashes))
-        if size < self._highest or self._frontier.root() != root:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the store went backwards or does not fit its root")
-        self._highest = size
-        return self._frontier
-
-    def _held_head(self) -> Head:
-        return Head(*self._writer.execute("SELECT size, root, checkpoint FROM tree").fetchone())
-
-    def _swap(self, old: Frontier, new: Head) -> None:
-        """Move the tree's row from the old size and root to the new head, or fail."""
-        if old.size == 0:
-            changed = self._writer.execute(
-                "INSERT INTO tree SELECT 1, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM tree)",
-                (new.size, new.root, new.checkpoint),
-            ).rowcount
-        else:
-            changed = self._writer.execute(
-                "UPDATE tree SET size = ?, root = ?, checkpoint = ? WHERE size = ? AND root = ?",
-                (new.size, new.root, new.checkpoint, old.size, old.root()),
-            ).rowcount
-        if changed != 1:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the tree")
 
     def _is_overtaken(self, entry: Entry) -> bool:
         """Whether another entry came first: for the same request, ticket or dispute."""
@@ -205,9 +162,10 @@ class SqliteStore:
         return True
 
     def _insert(self, entry: Entry, index: int) -> None:
-        self._writer.execute("INSERT INTO leaves VALUES (?, ?)", (index, entry.leaf))
+        sqlite_shards.insert_leaf(self._writer, index, entry.leaf)
         self._writer.executemany(
-            "INSERT INTO statements VALUES (?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO statements VALUES (?, ?) ON CONFLICT DO UPDATE SET leaf_index = excluded.leaf_index"
+            " WHERE leaf_index < (SELECT first_position FROM shards WHERE ended = 0)",
             [(digest, index) for digest in entry.statement_digests],
         )
         if entry.withdrawal is not None:
@@ -233,22 +191,29 @@ class SqliteStore:
             sqlite_deferrals.keep(self._writer, request.key, entry.deferral)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
+        """One transaction. A failure forgets what was known of the tree, so that the next commit reads it anew."""
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield
-            self._writer.execute("COMMIT")
+            with as_unavailable():
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield
+                self._writer.execute("COMMIT")
         except BaseException:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            self._tree.forget()
+            with as_unavailable():
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
             raise
 
     # -- reading --------------------------------------------------------------------------------------------
 
     def head(self) -> Head | None:
         """See the port."""
-        row = self._one("SELECT size, root, checkpoint FROM tree")
-        return Head(*row) if row else None
+        return self._read(sqlite_shards.growing)
+
+    def shards(self) -> Sequence[Head]:
+        """See the port."""
+        return self._read(sqlite_shards.every)
 
     def request(self, key: RequestKey) -> StoredRequest | None:
         """See the port."""
@@ -317,18 +282,17 @@ class SqliteStore:
         query = "SELECT data FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index LIMIT ?"
         return [data for (data,) in self._all(query, (start, count))]
 
-    def statistics(self, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
+    def statistics(self, day: str, after: StatisticKey | None, count: int, shard: int | None = None) -> StatisticsPage:
         """See the port."""
-        return self._read(lambda reader: read_page(reader, day, after, count))
+        return self._read(lambda reader: read_page(reader, day, after, count, shard))
 
-    def node(self, level: int, index: int) -> bytes:
+    def node(self, level: int, index: int, shard: int = 0) -> bytes:
         """See the port."""
-        return self._read(lambda reader: self._node(reader, level, index))
+        return self._read(lambda reader: sqlite_shards.read_node(reader, shard, level, index))
 
-    def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
+    def nodes(self, level: int, start: int, count: int, shard: int = 0) -> Sequence[bytes]:
         """See the port."""
-        query = "SELECT hash FROM nodes WHERE level = ? AND node_index BETWEEN ? AND ? ORDER BY node_index"
-        return [data for (data,) in self._all(query, (level, start, start + count - 1))]
+        return self._read(lambda reader: sqlite_shards.read_nodes(reader, shard, level, start, count))
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """See the port."""
@@ -364,14 +328,6 @@ class SqliteStore:
 
     def _all(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         return self._read(lambda reader: reader.execute(query, values).fetchall())
-
-    @staticmethod
-    def _node(connection: sqlite3.Connection, level: int, index: int) -> bytes:
-        row = connection.execute("SELECT hash FROM nodes WHERE level = ? AND node_index = ?", (level, index)).fetchone()
-        if row is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the store has lost a node of the tree")
-        node: bytes = row[0]
-        return node
 
     @staticmethod
     def _withdrawn_at(connection: sqlite3.Connection, withdrawal: Withdrawal) -> int | None:

@@ -93,6 +93,58 @@ def create_disputes(db: Database) -> None:
     _execute(db, _DISPUTES)
 
 
+_SHARDS = """
+CREATE TABLE shards (number INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, first_position INTEGER NOT NULL,
+    size INTEGER NOT NULL, root BLOB NOT NULL, checkpoint TEXT NOT NULL,
+    ended INTEGER NOT NULL CHECK (ended IN (0, 1))) STRICT;
+CREATE UNIQUE INDEX growing_shard ON shards (ended) WHERE ended = 0;
+INSERT INTO shards SELECT 0, substr(checkpoint, 1, instr(checkpoint || char(10), char(10)) - 1), 0, size, root,
+    checkpoint, 0 FROM tree;
+DROP TABLE tree;
+ALTER TABLE statistics RENAME TO old_statistics;
+ALTER TABLE statistics_days RENAME TO old_statistics_days;
+CREATE TABLE statistics (shard INTEGER NOT NULL, day TEXT NOT NULL, region TEXT NOT NULL, department TEXT NOT NULL,
+    claim TEXT NOT NULL, status INTEGER NOT NULL, verified INTEGER NOT NULL, reason TEXT NOT NULL,
+    bucket INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (shard, day, region, department, claim, status, verified, reason, bucket)) STRICT, WITHOUT ROWID;
+CREATE TABLE statistics_days (shard INTEGER NOT NULL, day TEXT NOT NULL, changed_size INTEGER NOT NULL,
+    PRIMARY KEY (shard, day)) STRICT, WITHOUT ROWID;
+INSERT INTO statistics SELECT 0, * FROM old_statistics;
+INSERT INTO statistics_days SELECT 0, * FROM old_statistics_days;
+DROP TABLE old_statistics;
+DROP TABLE old_statistics_days
+"""
+
+_SHARDS_STAND = (
+    """
+CREATE TRIGGER ended_shard_stands BEFORE UPDATE ON shards WHEN OLD.ended = 1
+    AND (NEW.number, NEW.origin, NEW.first_position, NEW.size, NEW.root, NEW.ended)
+    IS NOT (OLD.number, OLD.origin, OLD.first_position, OLD.size, OLD.root, 1)
+    BEGIN SELECT RAISE(ABORT, 'LOG_ENDED'); END
+""",
+    """
+CREATE TRIGGER shard_stays BEFORE DELETE ON shards BEGIN SELECT RAISE(ABORT, 'LOG_ENDED'); END
+""",
+    """
+CREATE TRIGGER shard_follows BEFORE INSERT ON shards
+    WHEN NEW.first_position IS NOT (SELECT coalesce(max(first_position + size), 0) FROM shards)
+    BEGIN SELECT RAISE(ABORT, 'LOG_ENDED'); END
+""",
+)
+
+
+@migrations()
+def create_shards(db: Database) -> None:
+    """Logs that end and go on as others: the one tree becomes the first.
+
+    The rules stand in the database too, for whatever process writes to it. One that only knows the one tree finds
+    none any more, and records nothing. Nodes of the log n stand at their level + 64 * n, so that none is rewritten.
+    """
+    _execute(db, _SHARDS)
+    for trigger in _SHARDS_STAND:
+        db.execute(trigger)
+
+
 def _execute(db: Database, schema: str) -> None:
     for statement in schema.split(";"):
         if statement.strip():

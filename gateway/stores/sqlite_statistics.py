@@ -1,5 +1,6 @@
 """The statistics of the SQLite store: counted in the transaction of the leaves, read as of one moment.
 
+Each log has its own, so that whoever reads all leaves of one can hold them against these.
 A group's tallies are added up before they are written: a commit writes each row once, however many entries count
 under it.
 """
@@ -11,36 +12,43 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
+from gateway.stores.port import Head
 
 _COLUMNS = "region, department, claim, status, verified, reason, bucket"
 
 
-def add_tallies(connection: sqlite3.Connection, tallies: Iterable[Tallies], size: int) -> None:
-    """Count what a group of leaves adds, within its transaction; `size` is the log's with the group."""
+def add_tallies(connection: sqlite3.Connection, tallies: Iterable[Tallies], head: Head) -> None:
+    """Count what a group of leaves adds to a log, within its transaction; `head` is the log's with the group."""
     days: defaultdict[str, Counter[StatisticKey]] = defaultdict(Counter)
     for each in tallies:
         days[each.day].update(each.keys)
     connection.executemany(
-        "INSERT INTO statistics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO statistics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET count = count + excluded.count",
-        [(day, *key, count) for day, counts in days.items() for key, count in counts.items()],
+        [(head.number, day, *key, count) for day, counts in days.items() for key, count in counts.items()],
     )
     connection.executemany(
-        "INSERT INTO statistics_days VALUES (?, ?) ON CONFLICT DO UPDATE SET changed_size = excluded.changed_size",
-        [(day, size) for day in days],
+        "INSERT INTO statistics_days VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET changed_size = excluded.changed_size",
+        [(head.number, day, head.size) for day in days],
     )
 
 
-def read_page(connection: sqlite3.Connection, day: str, after: StatisticKey | None, count: int) -> StatisticsPage:
+def read_page(
+    connection: sqlite3.Connection, day: str, after: StatisticKey | None, count: int, shard: int | None
+) -> StatisticsPage:
     """Up to `count` rows of a day, the first of them or those after a row, and the log that they are as of."""
     connection.execute("BEGIN")  # one snapshot for all three
     try:
-        size = connection.execute("SELECT size FROM tree").fetchone()
-        changed = connection.execute("SELECT changed_size FROM statistics_days WHERE day = ?", (day,)).fetchone()
+        number, size = connection.execute(
+            "SELECT number, size FROM shards WHERE number = ? OR ? IS NULL ORDER BY number DESC LIMIT 1", (shard, shard)
+        ).fetchone() or (0, 0)
+        changed = connection.execute(
+            "SELECT changed_size FROM statistics_days WHERE shard = ? AND day = ?", (number, day)
+        ).fetchone()
         beyond = f" AND ({_COLUMNS}) > (?, ?, ?, ?, ?, ?, ?)" if after is not None else ""
         rows = connection.execute(
-            f"SELECT {_COLUMNS}, count FROM statistics WHERE day = ?{beyond} ORDER BY {_COLUMNS} LIMIT ?",  # noqa: S608 - names of columns
-            (day, *(after or ()), count),
+            f"SELECT {_COLUMNS}, count FROM statistics WHERE shard = ? AND day = ?{beyond} ORDER BY {_COLUMNS} LIMIT ?",  # noqa: S608 - names of columns
+            (number, day, *(after or ()), count),
         ).fetchall()
     finally:
         connection.execute("COMMIT")
@@ -48,4 +56,4 @@ def read_page(connection: sqlite3.Connection, day: str, after: StatisticKey | No
         (StatisticKey(region, department, claim, status, bool(verified), reason, bucket), number)
         for region, department, claim, status, verified, reason, bucket, number in rows
     ]
-    return StatisticsPage(found, size[0] if size else 0, changed[0] if changed else 0)
+    return StatisticsPage(found, size, changed[0] if changed else 0)

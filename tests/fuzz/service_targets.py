@@ -37,6 +37,7 @@ from heyan.v1 import department_service_pb2, gateway_service_pb2, log_service_pb
 from sandbox_departments.answering import Situation, admit, open_subjects
 from sandbox_departments.asks import read_ask, received_of
 from sandbox_departments.journal_entries import read_entry, write_entry
+from tests.fakes import sign
 from tests.federation import AUDITOR, FAMILY, GATEWAY, REGION, REQUESTER
 from tests.fuzz.target import DEEP, Target
 from tests.mutations import journal_exports
@@ -111,7 +112,7 @@ class _LogRequests:
     def __init__(self) -> None:
         store = SqliteStore(Path(_FOLDER.name) / "store.db")
         log = Log(store, log_signer().verifier.name, log_signer())
-        store.commit([Entry(b"leaf %d" % number) for number in range(5)], lambda size, _: f"checkpoint {size}")
+        store.commit([Entry(b"leaf %d" % number) for number in range(5)], sign)
         self.methods = {method.name: method.handler for method in LogMethods(log, store).methods()}
 
     def target(self, name: str, *seeds: bytes) -> Target:

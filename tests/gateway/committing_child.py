@@ -40,8 +40,8 @@ def entry_of(number: int) -> Entry:
     )
 
 
-def sign(size: int, root: bytes) -> str:
-    return f"checkpoint {size} {root.hex()}"
+def sign(size: int, root: bytes, _origin: str | None = None) -> str:
+    return f"log.test/1\n{size}\n{root.hex()}\n"
 
 
 def commit_without_end(path: Path, first: int) -> None:

@@ -157,7 +157,7 @@ def test_process_that_dies_at_any_step_leaves_all_or_nothing(
 def test_death_of_the_signer_shows_nobody_a_checkpoint_that_does_not_hold(restarted: Restarted, shown: bool) -> None:
     signed: list[str] = []
 
-    def die(size: int, root: bytes) -> str:
+    def die(size: int, root: bytes, _origin: str | None) -> str:
         if shown:
             signed.append(sign(size, root))
         raise Dead

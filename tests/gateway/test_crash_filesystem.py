@@ -15,6 +15,7 @@ from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
 from sandbox_departments.journal import Journal
 from sandbox_departments.journal_entries import BatchSigned
+from tests.fakes import sign
 
 SIZE = 2 << 20
 
@@ -39,7 +40,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def gateway_store(place: Path) -> tuple[Write, Callable[[], None]]:
     store = SqliteStore(place / "store.db")
-    return lambda data: store.commit([Entry(data)], lambda size, root: f"{size} {root.hex()}") and None, store.close
+    return lambda data: store.commit([Entry(data)], sign) and None, store.close
 
 
 def journal(place: Path) -> tuple[Write, Callable[[], None]]:

@@ -191,7 +191,7 @@ async def test_probe_of_a_store_that_went_backwards_fails(tmp_path: Path) -> Non
     log.start()
     await log.append(Entry(b"x"))
     await log.append(Entry(b"y"))
-    store._writer.execute("UPDATE tree SET size = 1")
+    store._writer.execute("UPDATE shards SET size = 1")
     for _ in range(2):
         with pytest.raises(LogUnavailableError):
             await log.append(Entry(b"z"))

@@ -239,7 +239,7 @@ async def test_signing_anew_that_fails_leaves_one_tree_and_is_done_the_next_time
 async def test_tree_that_does_not_fit_its_nodes_is_not_signed_anew(bench: Bench) -> None:
     """Somebody changed the root in the file: with the new key the log would vouch for it."""
     await bench.log.append(Entry(b"leaf"))
-    bench.store._writer.execute("UPDATE tree SET root = ?", (bytes(32),))
+    bench.store._writer.execute("UPDATE shards SET root = ?", (bytes(32),))
     bench.now, before = END + 1, bench.head()
     with pytest.raises(LogUnavailableError):
         await bench.log.refresh()

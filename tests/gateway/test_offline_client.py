@@ -22,6 +22,7 @@ from gateway.stores.port import Entry, StoredTicket, TicketKey, TicketWrite
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 from heyan.v1 import offline_service_pb2 as pb
 from tests import federation as fed
+from tests.fakes import sign
 from tests.gateway.conftest import PEER, Gateway
 from tests.gateway.offline_desk import HOME, OfflineDesk, OfflineDoor, told
 
@@ -277,4 +278,4 @@ async def fill(desk: OfflineDesk, count: int) -> None:
             )
             written = replace(stored, state=records._sealed(stored, state))
             entries.append(Entry(encode(leaf), ticket=TicketWrite(written, judged_by)))
-        gateway.store.commit(entries, lambda size, root: f"checkpoint {size} {root.hex()}")
+        gateway.store.commit(entries, sign)

@@ -19,6 +19,7 @@ from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
 from heyan.v1 import log_service_pb2
 from tests import federation as fed
+from tests.fakes import sign
 from tests.gateway.conftest import NOW, PEER, Gateway, department_of
 
 TODAY = beijing_day(int(NOW))
@@ -171,7 +172,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def fill(store: SqliteStore, *days: str) -> None:
-    store.commit([Entry(b"leaf", tallies=Tallies(day, KEYS)) for day in days], lambda size, _root: str(size))
+    store.commit([Entry(b"leaf", tallies=Tallies(day, KEYS)) for day in days], sign)
 
 
 async def pages(store: SqliteStore, size: int, day: str = DAY) -> list[log_service_pb2.ListStatisticsResponse]:

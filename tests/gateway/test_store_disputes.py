@@ -38,7 +38,7 @@ def test_dispute_is_kept_with_its_leaf_and_outlives_the_process(open_store: Open
 def test_dispute_and_its_leaf_are_there_together_or_not_at_all(open_store: OpenStore) -> None:
     store = open_store()
 
-    def fail(size: int, root: bytes) -> str:
+    def fail(_size: int, _root: bytes, _origin: str | None) -> str:
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE)
 
     with pytest.raises(LogUnavailableError):

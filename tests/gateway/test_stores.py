@@ -81,7 +81,7 @@ def test_failing_signer_commits_nothing(open_store: OpenStore) -> None:
     store = open_store()
     store.commit([Entry(b"one")], sign)
 
-    def refuse(_size: int, _root: bytes) -> str:
+    def refuse(_size: int, _root: bytes, _origin: str | None) -> str:
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no key")
 
     with pytest.raises(LogUnavailableError):
@@ -219,7 +219,7 @@ def test_rolled_back_database_is_refused_for_good(tmp_path: Path) -> None:
     store.commit([Entry(b"2")], sign)
     thief = sqlite3.connect(tmp_path / "store.db")
     thief.executescript(
-        "UPDATE tree SET size = 1, root = (SELECT hash FROM nodes WHERE level = 0 AND node_index = 0);"
+        "UPDATE shards SET size = 1, root = (SELECT hash FROM nodes WHERE level = 0 AND node_index = 0);"
         "DELETE FROM leaves WHERE leaf_index = 1;"
     )
     thief.close()
@@ -235,7 +235,7 @@ def test_root_that_does_not_fit_the_nodes_is_refused(tmp_path: Path) -> None:
     store.close()
     thief = sqlite3.connect(tmp_path / "store.db")
     with thief:
-        thief.execute("UPDATE tree SET root = zeroblob(32)")
+        thief.execute("UPDATE shards SET root = zeroblob(32)")
     thief.close()
     again = SqliteStore(tmp_path / "store.db")
     with pytest.raises(LogUnavailableError):

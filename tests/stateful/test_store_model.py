@@ -236,7 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def cannot_sign(_size: int, _root: bytes) -> str:
+def cannot_sign(_size: int, _root: bytes, _origin: str | None) -> str:
     raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no key")
 
 

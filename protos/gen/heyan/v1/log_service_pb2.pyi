@@ -244,10 +244,13 @@ class ListStatisticsRequest(_message.Message):
     DAY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
     day: _builtins.str
     """The day in Beijing, YYYY-MM-DD: that of the leaves' log_time."""
     page_size: _builtins.int
     """At most so many rows; 0 means the server's limit of 1,000."""
+    origin: _builtins.str
+    """As in GetCheckpointRequest: only leaves of that log are counted."""
     @_builtins.property
     def after(self) -> Global___Statistic:
         """The last row of the page before; its count is not looked at."""
@@ -258,10 +261,11 @@ class ListStatisticsRequest(_message.Message):
         day: _builtins.str = ...,
         page_size: _builtins.int = ...,
         after: Global___Statistic | None = ...,
+        origin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "day", b"day", "page_size", b"page_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "day", b"day", "origin", b"origin", "page_size", b"page_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
