@@ -3,8 +3,9 @@
 `verify_receipt` holds these in order, each resting on the one before:
 
 1. the registry is the operator's, and as new as the last leaf says; it names every other key;
-2. every leaf is in the log: canonical, its inclusion proof leads to a checkpoint that the gateway's log key
-   signed, and it was recorded by the query's gateway for the query's requester, by the rules of its application;
+2. every leaf is in a log that the registry lists for the gateway: canonical, its inclusion proof leads to the one
+   checkpoint that is shown of that log, which the gateway's log key signed; later leaves stand behind earlier ones, in
+   the same log or one after it; each was recorded by the query's gateway for its requester, by its application's rules;
 3. the query is signed by its requester, by a key that counted when the log recorded it;
 4. the parts are the query's, all of them;
 5. every statement is its department's and answers what was asked; every check of every part has exactly one
@@ -28,16 +29,15 @@ from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.digests import Kind
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, MalformedError
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time, read_leaf
+from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time
 from gateway.protocol.limits import EARLY_TOLERANCE
-from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.presentation import read_signed_query
-from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import OpenedPart, Query, SignedQuery, read_query
 from gateway.protocol.query_rules import match_parts
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_disputes import VerifiedDispute, disputes_of
+from gateway.protocol.receipt_leaves import LoggedLeaf, ReceiptLog
 from gateway.protocol.receipt_rows import Answer, Row, recorded_in, rows_of
 from gateway.protocol.receipt_tickets import Ticket, TicketContext, verify_tickets
 from gateway.protocol.registry import Registry, open_registry
@@ -57,7 +57,11 @@ MAX_LEAVES = 256
 
 @dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
-    """A receipt that holds: its query, the answers in the order of the parts, its newest checkpoint, its tickets."""
+    """A receipt that holds: its query, the answers in the order of the parts, its newest checkpoint, its tickets.
+
+    `checkpoints` are all that its leaves were proven under, one for each log, in the order in which the logs grew, the
+    newest last; `notes` are the same as they came, with their signatures.
+    """
 
     query: Query
     query_digest: bytes
@@ -70,6 +74,8 @@ class VerifiedReceipt:
     witnessed: bool = False
     tickets: tuple[Ticket, ...] = ()
     disputes: tuple[VerifiedDispute, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def verify_receipt(
@@ -101,7 +107,9 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry 
     query = read_query(signed.query)
     application = open_application(receipt.application, query.application_digest)
     tags = Tags(receipt.leaf_key)
-    leaves, checkpoint = _open_leaves(receipt, registry, query, signed, tags)
+    log = ReceiptLog(query, registry)
+    logged = _open_leaves(receipt, registry, query, signed, tags, log)
+    leaves = [item.leaf for item in logged]
     rules_digest = application.rules_digest if application is not None else b""
     if any(leaf.verification.rules_digest != rules_digest for leaf in leaves):
         raise ForgedError(Reason.RECEIPT_INVALID, "accepted by other rules than the application names")
@@ -116,19 +124,21 @@ def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry 
     answers = {check.check_id: rows[check.check_id].answer for part in parts for check in part.part.checks}
     tickets = verify_tickets(
         receipt,
-        TicketContext(registry, query, signed.digest, application, parts, tags, leaves, answers),
+        TicketContext(registry, query, signed.digest, application, parts, tags, logged, answers, log),
     )
-    disputes = disputes_of(receipt, registry, query, tags, recorded)
+    disputes = disputes_of(receipt, registry, query, tags, recorded, log)
     return VerifiedReceipt(
         query=query,
         query_digest=signed.digest,
         answers=tuple(answers.values()),
-        checkpoint=checkpoint,
+        checkpoint=log.checkpoints[-1],
         log_times=times,
         registry_version=registry.version,
         application=application,
         tickets=tickets,
         disputes=disputes,
+        checkpoints=log.checkpoints,
+        notes=log.notes,
     )
 
 
@@ -152,42 +162,29 @@ def _ends_deferral(leaf: log_pb2.LogLeaf) -> bool:
 
 
 def _open_leaves(
-    receipt: receipt_pb2.Receipt, registry: Registry, query: Query, signed: SignedQuery, tags: Tags
-) -> tuple[list[log_pb2.LogLeaf], Checkpoint]:
-    """The leaves, each proven to be in the log and to be of this query; and the last one's checkpoint."""
-    gateway = registry.party(query.gateway).gateway
-    if gateway is None:
-        raise ForgedError(Reason.RECEIPT_INVALID, "the query's gateway is no gateway")
-    leaves: list[log_pb2.LogLeaf] = []
-    index = -1
-    checkpoint: Checkpoint | None = None
-    proofs = [parse_proof(item.proof.encode()) for item in receipt.leaves]
-    if len({proof.checkpoint for proof in proofs}) != 1:
-        raise ForgedError(Reason.RECEIPT_INVALID, "leaves of different trees")
-    for item, proof in zip(receipt.leaves, proofs, strict=True):
-        leaf = read_leaf(item.leaf)
-        verifiers = proof_verifiers(registry, query.gateway, gateway.log_origin, log_time(leaf))
-        checkpoint = proof.verify(item.leaf, verifiers, gateway.log_origin)
-        if proof.index <= index:
+    receipt: receipt_pb2.Receipt, registry: Registry, query: Query, signed: SignedQuery, tags: Tags, log: ReceiptLog
+) -> list[LoggedLeaf]:
+    """The leaves, each proven to be in the gateway's logs, in their order, and to be of this query."""
+    leaves: list[LoggedLeaf] = []
+    for item in receipt.leaves:
+        logged = log.open(item)
+        if leaves and logged.place <= leaves[-1].place:
             raise ForgedError(Reason.RECEIPT_INVALID, "leaves out of order")
-        index = proof.index
-        event = leaf.verification
+        leaf, event = logged.leaf, logged.leaf.verification
         expected_grants = [tags.grant(value) for value in query.grant_digests]
         if (
-            leaf.gateway != query.gateway
-            or leaf.WhichOneof("event") != "verification"
+            leaf.WhichOneof("event") != "verification"
             or event.requester != query.requester
             or event.purpose != query.purpose
             or event.query_tag != tags.query(signed.digest)
             or list(event.grant_tags) != expected_grants
         ):
             raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of another query")
-        leaves.append(leaf)
-    last = leaves[-1].registry_version
-    if registry.version < last or (registry.version == last and registry.digest != receipt.registry_digest):
+        leaves.append(logged)
+    last = leaves[-1].leaf.registry_version
+    if registry.version == last and registry.digest != receipt.registry_digest:
         raise ForgedError(Reason.RECEIPT_INVALID, "not the registry that the log names")
-    assert checkpoint is not None  # noqa: S101 - there is at least one leaf
-    return leaves, checkpoint
+    return leaves
 
 
 _STATUS_OUTCOMES: Mapping[int, frozenset[Outcome]] = {

@@ -3,9 +3,9 @@
 For each dispute, in order, resting on the registry, answers and leaf key that `receipt` has verified:
 
 1. it is of an answer of the receipt (an attestation), each answer's once;
-2. its leaf is in the log, under the checkpoint of the receipt's other leaves and no newer registry; it names that
-   answer, its department, and the query's first grant, and was opened by the query's requester or by a consent issuer;
-   not before the answer was recorded;
+2. its leaf is in the log, under the checkpoint of the receipt's other leaves there and no newer registry; it names
+   that answer, its department, and the query's first grant, and was opened by the query's requester or by a consent
+   issuer; not before the answer was recorded;
 3. a resolution is signed by that department, by a key that counted when the log recorded it, and resolves this very
    dispute; its leaf names it and stands behind the dispute's.
 
@@ -32,7 +32,7 @@ from gateway.protocol.identities import PartyRole, parse_identity
 from gateway.protocol.leaf import Tags
 from gateway.protocol.query import Query
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt_leaves import checkpoint_of, open_logged
+from gateway.protocol.receipt_leaves import ReceiptLog
 from gateway.protocol.receipt_rows import Recorded
 from gateway.protocol.registry import Registry
 from gateway.protocol.resolutions import Resolution, open_resolution
@@ -71,18 +71,18 @@ def disputable(receipt: receipt_pb2.Receipt, check_id: str) -> Disputable:
 
 
 def disputes_of(
-    receipt: receipt_pb2.Receipt, registry: Registry, query: Query, tags: Tags, recorded: Recorded
+    receipt: receipt_pb2.Receipt, registry: Registry, query: Query, tags: Tags, recorded: Recorded, log: ReceiptLog
 ) -> tuple[VerifiedDispute, ...]:
     """The disputes of a receipt whose answers and leaves are verified; ForgedError or MalformedError."""
     if not receipt.disputes:
         return ()
-    answers, note = _answers(receipt), checkpoint_of(receipt)
+    answers = _answers(receipt)
     found: dict[bytes, VerifiedDispute] = {}
     for record in receipt.disputes:
         answer = answers.get(record.dispute_id)
         if answer is None or record.dispute_id in found:
             raise ForgedError(Reason.RECEIPT_INVALID, "a dispute of no answer of the receipt, or twice")
-        found[record.dispute_id] = _verified(record, answer, note, registry, query, tags, recorded)
+        found[record.dispute_id] = _verified(record, answer, log, registry, query, tags, recorded)
     return tuple(found.values())
 
 
@@ -99,13 +99,13 @@ def _answers(receipt: receipt_pb2.Receipt) -> Mapping[bytes, attestation_pb2.Att
 def _verified(
     record: receipt_pb2.DisputeRecord,
     answer: attestation_pb2.Attestation,
-    note: str,
+    log: ReceiptLog,
     registry: Registry,
     query: Query,
     tags: Tags,
     recorded: Recorded,
 ) -> VerifiedDispute:
-    logged = open_logged(record.leaf, note, query, registry)
+    logged = log.open(record.leaf)
     leaf = logged.leaf
     if leaf.WhichOneof("event") != "dispute":
         raise ForgedError(Reason.RECEIPT_INVALID, "a leaf of no dispute")
@@ -128,13 +128,13 @@ def _verified(
     )
     if not record.HasField("resolution"):
         return dispute
-    told = open_logged(record.resolution_leaf, note, query, registry)
+    told = log.open(record.resolution_leaf)
     resolved, at = told.leaf.resolution, told.time
     proof = read_proof(record.resolution.proof)
     resolution = open_resolution(proof, open_batch(read_signed_batch(record.resolution.batch), registry, at))
     if (
         told.leaf.WhichOneof("event") != "resolution"
-        or told.index <= logged.index
+        or told.place <= logged.place
         or (resolution.department, resolution.statement_digest) != (dispute.department, dispute.dispute_id)
         or (resolved.department, resolved.dispute_id) != (dispute.department, dispute.dispute_id)
         or resolved.statement_digest != proof.digest

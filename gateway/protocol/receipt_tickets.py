@@ -2,7 +2,7 @@
 
 For each ticket, in the order of the log:
 
-1. its leaf is in the log, under the checkpoint of the receipt's other leaves, recorded by the same gateway;
+1. its leaf is in the log, under the checkpoint of the receipt's other leaves there, recorded by the same gateway;
 2. it is this query's: requester, query, check and ticket tags, department, claim and county;
 3. its ground agrees with what the leaves before it say of the check: undetermined, or unavailable; for a material it
    is that the rules have it verified on paper only, which whoever has the rules checks (`gateway.verdicts`);
@@ -25,10 +25,9 @@ from gateway.protocol.leaf import CheckStatus, Tags
 from gateway.protocol.offline import OfflineGround, Result, Subject, read_signed_result, read_subject
 from gateway.protocol.offline_rules import GROUND_OF_OUTCOME, OpenTicket, require_result
 from gateway.protocol.outcomes import Outcome
-from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import Check, OpenedPart, Query
 from gateway.protocol.reasons import Reason
-from gateway.protocol.receipt_leaves import LoggedLeaf, checkpoint_of, open_logged
+from gateway.protocol.receipt_leaves import LoggedLeaf, Place, ReceiptLog
 from gateway.protocol.receipt_rows import Answer
 from gateway.protocol.registry import Registry
 from heyan.v1 import log_pb2, receipt_pb2
@@ -70,8 +69,9 @@ class TicketContext:
     application: Application | None
     parts: Sequence[OpenedPart]
     tags: Tags
-    leaves: Sequence[log_pb2.LogLeaf]
+    settled: Sequence[LoggedLeaf]
     answers: Mapping[str, Answer]
+    log: ReceiptLog
 
 
 def verify_tickets(receipt: receipt_pb2.Receipt, context: TicketContext) -> tuple[Ticket, ...]:
@@ -80,17 +80,14 @@ def verify_tickets(receipt: receipt_pb2.Receipt, context: TicketContext) -> tupl
         return ()
     if len(receipt.tickets) > MAX_TICKETS:
         raise _invalid(f"more than {MAX_TICKETS} tickets")
-    note = checkpoint_of(receipt)
-    indexes = [parse_proof(item.proof.encode()).index for item in receipt.leaves]
-    settled = [LoggedLeaf(index, leaf) for index, leaf in zip(indexes, context.leaves, strict=True)]
     tickets: dict[Subject, Ticket] = {}
-    last = -1
+    last: Place | None = None
     for item in receipt.tickets:
-        subject, opened = read_subject(item.subject), open_logged(item.opened, note, context.query, context.registry)
-        if subject in tickets or opened.index <= last:
+        subject, opened = read_subject(item.subject), context.log.open(item.opened)
+        if subject in tickets or (last is not None and opened.place <= last):
             raise _invalid("a ticket twice, or tickets out of order")
-        last = opened.index
-        tickets[subject] = _ticket(item, subject, opened, settled, note, context)
+        last = opened.place
+        tickets[subject] = _ticket(item, subject, opened, context)
     return tuple(tickets.values())
 
 
@@ -98,8 +95,6 @@ def _ticket(
     item: receipt_pb2.ReceiptTicket,
     subject: Subject,
     logged: LoggedLeaf,
-    settled: Sequence[LoggedLeaf],
-    note: str,
     context: TicketContext,
 ) -> Ticket:
     event, query = logged.leaf.offline_ticket, context.query
@@ -108,14 +103,14 @@ def _ticket(
     expected.ground = event.ground
     if event != expected:
         raise _invalid("a ticket of another query or subject")
-    earlier = [leaf for leaf in settled if leaf.index < logged.index]
+    earlier = [leaf for leaf in context.settled if leaf.place < logged.place]
     if not earlier or logged.time < earlier[-1].time:
         raise _invalid("a ticket before any online attempt, or backwards in time")
     ground = OfflineGround(int(event.ground))
     if ground is not _ground_by(earlier, event.check_tag, context.answers.get(subject.check_id)):
         raise _invalid("a ticket for what the log says was told online")
-    resolution = _resolution(item, opened, logged, note, context)
-    waited = logged.time - settled[0].time
+    resolution = _resolution(item, opened, logged, context)
+    waited = logged.time - context.settled[0].time
     return Ticket(opened, ground, event.region, event.department, event.claim, waited, resolution)
 
 
@@ -160,20 +155,20 @@ def _ground_by(earlier: Sequence[LoggedLeaf], check_tag: bytes, answer: Answer |
 
 
 def _resolution(
-    item: receipt_pb2.ReceiptTicket, opened: OpenTicket, logged: LoggedLeaf, note: str, context: TicketContext
+    item: receipt_pb2.ReceiptTicket, opened: OpenTicket, logged: LoggedLeaf, context: TicketContext
 ) -> Resolution | None:
     if item.HasField("result") != item.HasField("resolved"):
         raise _invalid("a result without its leaf, or a leaf without its result")
     if not item.HasField("result"):
         return None
-    signed, leaf = read_signed_result(item.result), open_logged(item.resolved, note, context.query, context.registry)
+    signed, leaf = read_signed_result(item.result), context.log.open(item.resolved)
     expected = log_pb2.OfflineResultEvent(
         requester=opened.requester,
         ticket_tag=context.tags.ticket(opened.ticket_id),
         result_digest=signed.digest,
         region=logged.leaf.offline_ticket.region,
     )
-    if leaf.leaf.offline_result != expected or leaf.index <= logged.index:
+    if leaf.leaf.offline_result != expected or leaf.place <= logged.place:
         raise _invalid("the log records another result, or none")
     result = require_result(signed, opened, context.registry, leaf.time)
     return Resolution(result, signed.digest, signed.key_id, leaf.time)

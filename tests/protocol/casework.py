@@ -142,9 +142,9 @@ def log_signer(federation: Federation = FEDERATION, gateway: str = GATEWAY) -> S
     return signer_of(key)
 
 
-def signer_of(key: SigningKey) -> SignerKey:
+def signer_of(key: SigningKey, origin: str = LOG_ORIGIN) -> SignerKey:
     """An Ed25519 key under the log's origin."""
-    return SignerKey(VerifierKey.of(LOG_ORIGIN, ED25519, key.public_key().public), key.private)
+    return SignerKey(VerifierKey.of(origin, ED25519, key.public_key().public), key.private)
 
 
 @dataclass(frozen=True)
@@ -248,9 +248,8 @@ class Case:
         data = [b"before", *leaves, b"after"]
         hashes = [merkle.leaf_hash(item) for item in data]
         frontier, _ = merkle.Frontier().append(hashes)
-        head = sign_checkpoint(
-            Checkpoint(LOG_ORIGIN, frontier.size, frontier.root()), [signer or log_signer(), *beside]
-        )
+        signer = signer or log_signer()
+        head = sign_checkpoint(Checkpoint(signer.verifier.name, frontier.size, frontier.root()), [signer, *beside])
         return [
             receipt_pb2.LeafProof(
                 leaf=item, proof=InclusionProof(index, merkle.inclusion_path(hashes, index), head).format()

@@ -77,7 +77,9 @@ class Receipt(_message.Message):
 
     @_builtins.property
     def leaves(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeafProof]:
-        """The leaves that settle the checks, oldest first."""
+        """The leaves that settle the checks, oldest first. All leaves of one log are proven under one checkpoint; where a log
+        ended and went on as another, those of the earlier one under one of its own.
+        """
 
     @_builtins.property
     def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptTicket]:
@@ -128,7 +130,7 @@ class ReceiptTicket(_message.Message):
 
     @_builtins.property
     def opened(self) -> Global___LeafProof:
-        """The leaf that records that it was opened, under the checkpoint of the receipt's leaves."""
+        """The leaf that records that it was opened, under the checkpoint of the receipt's other leaves of that log."""
 
     @_builtins.property
     def result(self) -> _offline_pb2.SignedOfflineResult:
@@ -136,7 +138,7 @@ class ReceiptTicket(_message.Message):
 
     @_builtins.property
     def resolved(self) -> Global___LeafProof:
-        """The leaf that records the result; set with it, under the same checkpoint."""
+        """The leaf that records the result; set with it, proven likewise."""
 
     def __init__(
         self,
