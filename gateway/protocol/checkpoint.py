@@ -67,4 +67,3 @@ def checkpoint_of(note: Note, origin: str) -> Checkpoint:
 def origin_of(note: str) -> str:
     """The origin that a signed checkpoint bears, not verified; MalformedError if it is none."""
     return parse_checkpoint(parse_note(note.encode(errors="surrogatepass")).text).origin
-

@@ -26,7 +26,7 @@ class Place(NamedTuple):
     """Where a leaf stands, comparable: which of the gateway's logs, counted in their order, and its index there."""
 
     log: int
-    index: int
+    leaf: int
 
 
 @dataclass(frozen=True, slots=True)
