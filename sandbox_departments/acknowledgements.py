@@ -4,10 +4,10 @@ In order:
 
 1. the batch was signed for this gateway, and is not acknowledged yet (a repetition changes nothing);
 2. there is a leaf index for each of its statements;
-3. the checkpoint is of the gateway's log (its origin in the registry), signed by a log key of the gateway that
-   counts now, and covers every index;
-4. the log has not been cut back or forked: the checkpoint is no smaller than one seen before, and has the root
-   that was seen at its size.
+3. the checkpoint is of a log of the gateway's (the registry lists its origin), signed by a log key of the gateway
+   that counts now, and covers every index;
+4. that log has not been cut back or forked: the checkpoint is no smaller than one of the same origin seen before, and
+   has the root that was seen at its size.
 
 Replicas of a gateway share one log, and their acknowledgements may overtake each other: a larger checkpoint binds
 only when it was seen OVERTAKING_TIME ago. Inclusion and consistency proofs are the auditors' to ask for; the
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, origin_of
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, NotFoundError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.log_keys import current_verifiers
@@ -114,7 +114,9 @@ def _checkpoint_of(item: Acknowledgement, gateway: str, registry: Registry, now:
         raise MalformedError.at("acknowledgement.checkpoint", f"must be at most {MAX_CHECKPOINT} characters")
     terms = registry.party_in_role(gateway, PartyRole.GATEWAY).gateway
     assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
-    origin = terms.log_origin
+    origin = origin_of(item.checkpoint)
+    if origin not in terms.origins:  # one that ended may still be on its way
+        raise ForgedError(Reason.KEY_UNKNOWN, "a log that the registry does not list for the gateway")
     return _open_once(item.checkpoint, current_verifiers(registry, gateway, origin, now), origin)
 
 

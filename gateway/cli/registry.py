@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import App
 
 from gateway.cli.options import DeskOption, JsonOption, OptionalDesk, usage_error
+from gateway.cli.registry_logs import next_log
 from gateway.cli.registry_print import say, say_parties, when
 from gateway.cli.registry_staff import retire, staff
 from gateway.operator import document as editing
@@ -37,6 +38,7 @@ app = App(
 
 app.command(staff)
 app.command(retire)
+app.command(next_log)
 
 Rotated = Literal["certificate", "query", "answer", "log", "grant", "sealing"]
 

@@ -21,6 +21,7 @@ from gateway.protocol.claims import CLAIMS
 from gateway.protocol.codec import parse_json_object
 from gateway.protocol.errors import ConflictError, MalformedError, NotFoundError
 from gateway.protocol.identities import parse_identity
+from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import (
     FORMAT,
@@ -161,6 +162,18 @@ def set_channels(document: Document, party: str, channels: Iterable[str]) -> Doc
     return _edit_party(document, party, moved)
 
 
+def go_on_as(document: Document, gateway: str, origin: str) -> Document:
+    """With a gateway whose log goes on as `origin`; the log before it is listed as ended, and believed for ever."""
+    terms = find_party(document, gateway).gateway
+    if terms is None:
+        raise _invalid(gateway, "must be a gateway")
+    if any(origin in entry.gateway.origins for entry in document.parties if entry.gateway is not None):
+        raise ConflictError(Reason.CONFIGURATION_INVALID, f"{origin} is the origin of a log already: choose a new one")
+    VerifierKey.of(origin, ED25519, bytes(32))  # a log's key bears its origin as name
+    following = replace(terms, log_origin=origin, ended_origins=terms.origins)
+    return _edit_party(document, gateway, lambda entry: replace(entry, gateway=following))
+
+
 def to_be_signed(draft: Document, published: Document | None, now: float, lifetime: int) -> Document:
     """The next version: one above the draft's and the published one's, issued now, expiring after `lifetime` s.
 
@@ -177,6 +190,12 @@ def to_be_signed(draft: Document, published: Document | None, now: float, lifeti
 
 
 def _require_nothing_voided(published: Document, draft: Document, now: float) -> None:
+    terms = {party.id: party.gateway for party in draft.parties if party.gateway is not None}
+    for party in published.parties:
+        known = party.gateway.origins if party.gateway is not None else ()
+        if known and (party.id not in terms or terms[party.id].origins[: len(known)] != known):
+            detail = f"the logs of {party.id} were published: one may end and another follow, none vanish"
+            raise ConflictError(Reason.CONFIGURATION_INVALID, detail)
     drafted = {(party.id, key.kid): key for party in draft.parties for key in party.keys}
     for party in published.parties:
         for old in party.keys:

@@ -268,3 +268,47 @@ def test_parties_read_what_the_desk_signs_with_the_pinned_key_only(desk, tmp_pat
     assert open_registry(desk.published().token, operator_key(desk.vkey), NOW).version == 1
     with pytest.raises(ForgedError):
         open_registry(desk.published().token, operator_key(other.vkey), NOW)
+
+
+NEXT_LOG = "log.hunan.example/2"
+
+
+def test_log_that_goes_on_is_listed_behind_those_that_ended(desk):
+    first = desk.published().party(GATEWAY.uri).gateway.log_origin
+    for number, origin in enumerate((NEXT_LOG, "log.hunan.example/3"), 2):
+        desk.save(editing.go_on_as(desk.draft(), GATEWAY.uri, origin))
+        assert desk.sign(NOW).version == number
+    terms = desk.published().party(GATEWAY.uri).gateway
+    assert terms.origins == (first, NEXT_LOG, "log.hunan.example/3")
+
+
+@pytest.mark.parametrize("origin", ["", "two words", "plus+sign", "line\nbreak"])
+def test_origin_that_no_key_could_bear_is_refused(desk, origin):
+    with pytest.raises(MalformedError):
+        editing.go_on_as(desk.draft(), GATEWAY.uri, origin)
+
+
+def test_origin_of_a_log_that_is_or_was_is_refused(desk):
+    first = desk.draft()
+    origin = editing.find_party(first, GATEWAY.uri).gateway.log_origin
+    second = editing.go_on_as(first, GATEWAY.uri, NEXT_LOG)
+    for taken in (origin, NEXT_LOG):
+        with pytest.raises(ConflictError):
+            editing.go_on_as(second, GATEWAY.uri, taken)
+    with pytest.raises(MalformedError):
+        editing.go_on_as(first, POLICE.uri, "log.police.example")
+
+
+@pytest.mark.parametrize("change", [{"ended_origins": ()}, {"log_origin": "log.x", "ended_origins": ("log.y",)}])
+def test_log_that_was_published_does_not_vanish_from_the_registry(desk, change):
+    desk.save(editing.go_on_as(desk.draft(), GATEWAY.uri, NEXT_LOG))
+    desk.sign(NOW)
+    draft = desk.draft()
+    terms = editing.find_party(draft, GATEWAY.uri).gateway
+    parties = tuple(
+        replace(party, gateway=replace(terms, **change)) if party.gateway is not None else party
+        for party in draft.parties
+    )
+    desk.save(replace(draft, parties=parties))
+    with pytest.raises(ConflictError):
+        desk.sign(NOW)

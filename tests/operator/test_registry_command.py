@@ -236,3 +236,13 @@ def test_only_key_of_its_use_is_not_retired(desk, school, capsys):
         run("retire", ENROL.uri, query["kid"], "--desk", desk)
     with pytest.raises(NotFoundError):
         run("retire", ENROL.uri, "no-such", "--desk", desk)
+
+
+def test_next_log_is_signed_at_once_and_says_what_to_do_where_the_gateway_runs(desk, capsys):
+    run("next-log", GATEWAY.uri, "log.hunan.example/2", "--desk", desk)
+    said = capsys.readouterr().out
+    assert "heyan log freeze --config SETTINGS.toml --next-origin log.hunan.example/2" in said
+    parties = shown(desk, capsys)["document"]["parties"]
+    terms = next(party["gateway"] for party in parties if party["id"] == GATEWAY.uri)
+    assert terms["log_origin"] == "log.hunan.example/2"
+    assert len(terms["ended_origins"]) == 1

@@ -307,6 +307,48 @@ async def test_a_rolled_back_log_is_refused_but_replicas_may_overtake_each_other
     assert desk.journal._connection.execute("SELECT size FROM checkpoints").fetchall() == [(500,)]
 
 
+NEXT_LOG = "log.hunan.example/2"
+
+
+def goes_on(world):
+    """The registry says that the gateway's log goes on as another."""
+    gateway = world.registry.party(GATEWAY.uri)
+    terms = msgspec.structs.replace(gateway.gateway, log_origin=NEXT_LOG, ended_origins=gateway.gateway.origins)
+    parties = tuple(
+        msgspec.structs.replace(party, gateway=terms) if party is gateway else party
+        for party in world.registry.document.parties
+    )
+    world.registry = Registry(msgspec.structs.replace(world.registry.document, parties=parties), "went on")
+
+
+async def test_a_log_that_goes_on_is_believed_beside_the_one_before_it(world, desk):
+    batches = [await answered(desk) for _ in range(3)]
+    goes_on(world)
+    assert (await acknowledge(desk, *batches[0], tree=500)).settled == (batches[0][0],)
+    assert (await acknowledge(desk, *batches[1], tree=50, origin=NEXT_LOG)).settled == (batches[1][0],)
+    assert (await acknowledge(desk, *batches[2], tree=500)).settled == (batches[2][0],)
+
+
+async def test_a_log_is_not_believed_before_the_registry_names_it(world, desk):
+    batch, size = await answered(desk)
+    assert refusals(await acknowledge(desk, batch, size, origin=NEXT_LOG)) == [Reason.KEY_UNKNOWN]
+    goes_on(world)
+    assert (await acknowledge(desk, batch, size, origin=NEXT_LOG)).settled == (batch,)
+
+
+async def test_each_log_is_held_against_its_own_past_and_not_the_others(world, desk):
+    batches = [await answered(desk) for _ in range(3)]
+    goes_on(world)
+    await acknowledge(desk, *batches[0], tree=500)
+    await acknowledge(desk, *batches[1], tree=50, origin=NEXT_LOG)
+    world.now += OVERTAKING_TIME
+    assert refusals(await acknowledge(desk, *batches[2], tree=499)) == [Reason.PROOF_INVALID]
+    assert refusals(await acknowledge(desk, *batches[2], tree=49, origin=NEXT_LOG)) == [Reason.PROOF_INVALID]
+    forked = {"tree": 50, "root": b"f" * 32, "origin": NEXT_LOG}
+    assert refusals(await acknowledge(desk, *batches[2], **forked)) == [Reason.PROOF_INVALID]
+    assert (await acknowledge(desk, *batches[2], tree=51, origin=NEXT_LOG)).settled == (batches[2][0],)
+
+
 async def test_an_overlong_checkpoint_is_refused_and_not_kept_whole(desk):
     batch, size = await answered(desk)
     item = desk.world.acknowledgement(batch, size)
