@@ -32,7 +32,7 @@ from gateway.protocol.merkle import Frontier, NodeReader, consistency_proof, fro
 from gateway.protocol.note import Signer, parse_note
 from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry, Head, Store
+from gateway.stores.port import Committed, Entry, Freeze, Head, Store
 
 T = TypeVar("T")
 
@@ -267,6 +267,10 @@ class Log:
         """
         borne = {item.key_id for item in parse_note(head.checkpoint.encode()).unverified if item.name == head.origin}
         return borne >= {signer.verifier.key_id for signer in signers}
+
+    def freeze(self, freeze: Freeze) -> tuple[Head, Head]:
+        """End the store's log and begin the next, signed as the store's port says; for a log that is not started."""
+        return self._store.freeze(freeze, self._sign)
 
     # -- proving --------------------------------------------------------------------------------------------
 

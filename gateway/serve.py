@@ -29,6 +29,7 @@ from gateway.dispute_relay import DisputeRelay
 from gateway.disputes import Disputes, dispute_allowance
 from gateway.events import Events
 from gateway.fan_out import FanOut
+from gateway.freezing import require_known_log
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_signers import LogSigners
@@ -102,14 +103,14 @@ class GatewayProcess:
         terms = keeper.current().party(config.spiffe_id).gateway
         if terms is None:
             raise MalformedError.at("spiffe_id", "must be a gateway of the registry", Reason.CONFIGURATION_INVALID)
-        self._origin = terms.log_origin
         self._tls = watch_tls(config.tls)
         self._log_keys = Watched([config.log_keys], lambda: load_signing_keys(config.log_keys))
         self._store = SqliteStore(config.store)
         self._signers = LogSigners(
             gateway=config.spiffe_id, keys=lambda: self._log_keys.value, registry=keeper.current, clock=clock
         )
-        self._log = Log(self._store, self._origin, *self._signers(self._origin))
+        require_known_log(self._store, terms)
+        self._log = Log(self._store, terms.log_origin, *self._signers(terms.log_origin))
         self._log.use_signers(self._signers)
         metrics = CollectorRegistry()
         self._publication = Publication(
@@ -299,7 +300,7 @@ class GatewayProcess:
         """Why the gateway wants no work now."""
         found = [self._log.complaint] if self._log.complaint else []
         for check in (
-            lambda: self._signers(self._origin),
+            self._signers.require,
             lambda: self._keeper.current().require_current(self._clock()),
         ):
             try:

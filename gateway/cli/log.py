@@ -31,6 +31,7 @@ app.command("gateway.cli.log_witness:witness", name="witness", help="Serve a wit
 app.command("gateway.cli.log_witness:witness_key", name="witness-key", help="Make a witness's key.")
 app.command("gateway.cli.log_export:export_log", name="export", help="Copy a log as plain files, verified on its way.")
 app.command("gateway.cli.log_monitor:monitor", name="monitor", help="Follow a log, and raise alarms.")
+app.command("gateway.cli.log_freeze:freeze", name="freeze", help="End a log for good, and let it go on as another.")
 
 
 @app.command(name="verify-receipt")
