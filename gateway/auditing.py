@@ -1,12 +1,13 @@
 """Reading a log as an auditor who trusts nobody: all leaves, the statistics beside them, and what a log once showed.
 
-    first checkpoint → statistics, day by day → newest checkpoint → all leaves → roots
+    first checkpoint → statistics, day by day → newest checkpoint → all leaves → roots → the log before it
 
 - Every page is read; the root over the leaves must be that of the newest checkpoint, which a key of the gateway's, as
   the auditor's own registry has it, must have signed; the first checkpoint, and one remembered from an earlier audit,
   must be of the same tree.
 - A day's statistics are as of one size of the log, at least that of the first checkpoint: what the log held before
   the audit began cannot be left out of them. Leaves beyond it are not held against them.
+- A log that went on from another says so in its first leaf, and that one ended there (`gateway.audit.succession`).
 - Nothing is kept of a leaf but counts (`gateway.audit`).
 """
 
@@ -19,14 +20,16 @@ from typing import Protocol
 from gateway.audit.assessment import Assessment, Grouping, assess
 from gateway.audit.log_view import GrowingTree
 from gateway.audit.logged_checks import LoggedChecks
+from gateway.audit.succession import Predecessor, ends_of, require_succession
 from gateway.audit.tally_sheet import MAX_ROWS, TallySheet
-from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, origin_of
 from gateway.protocol.errors import ForgedError, MalformedError, OverloadedError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
+from gateway.protocol.registry_terms import GatewayTerms
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, beijing_day, days_between
 
 MAX_DAYS = 400
@@ -56,6 +59,24 @@ class LogPort(Protocol):
     async def statistics(self, day: str, after: StatisticKey | None) -> tuple[StatisticsPage, bool]:
         """A page of a day's statistics, the first or after a row; and whether it is the last."""
         ...
+
+    async def inclusion(self, index: int, size: int) -> Sequence[bytes]:
+        """The inclusion path of a leaf in the tree of a size."""
+        ...
+
+    def of(self, origin: str) -> LogPort:
+        """The log of that origin of the same gateway."""
+        ...
+
+
+async def log_that_grows(log: LogPort, terms: GatewayTerms) -> str:
+    """The origin of the log that grows, as the gateway says; ForgedError (KEY_UNKNOWN) if the registry has it not."""
+    if not terms.ended_origins:
+        return terms.log_origin
+    origin = origin_of(await log.checkpoint())
+    if origin not in terms.origins:
+        raise ForgedError(Reason.KEY_UNKNOWN, "a log that the registry does not list for the gateway")
+    return origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +108,10 @@ def window_of(first: str, end: str) -> tuple[str, ...]:
 
 
 class LogAudit:
-    """One reading of the log of `gateway` (SPIFFE ID), whose keys are those of `registry`."""
+    """One reading of the log `origin` of `gateway` (SPIFFE ID), whose keys are those of `registry`.
+
+    Without an origin it is the one that the registry names; `log` reads just that one.
+    """
 
     def __init__(
         self,
@@ -95,6 +119,7 @@ class LogAudit:
         registry: Registry,
         gateway: str,
         progress: Progress = lambda _done, _all: None,
+        origin: str = "",
     ) -> None:
         terms = registry.party(gateway).gateway
         if terms is None:
@@ -102,7 +127,7 @@ class LogAudit:
         self._log = log
         self._registry = registry
         self._gateway = gateway
-        self._origin = terms.log_origin
+        self._origin = origin or terms.log_origin
         self._remembered: list[Checkpoint] = []
         self._progress = progress
         self.shown = ""
@@ -154,6 +179,7 @@ class LogAudit:
         checks = LoggedChecks()
         unreadable: list[int] = []
         unreadable_count, latest = 0, 0.0
+        ends = ends_of(self._registry, self._gateway, self._origin)
         while tree.size < newest.size:
             page = (await self._log.leaves(tree.size))[: newest.size - tree.size]
             if not page:
@@ -164,10 +190,12 @@ class LogAudit:
                 try:
                     leaf = read_leaf(data)
                 except MalformedError:  # of a newer contract, or none: counted, and never passed over in silence
+                    ends.add(None)
                     unreadable_count += 1
                     if len(unreadable) < UNREADABLE_SHOWN:
                         unreadable.append(index)
                     continue
+                ends.add(leaf)
                 latest = max(latest, log_time(leaf))
                 day = beijing_day(leaf.log_time.seconds)
                 in_window = sheet.covers(day, index)
@@ -183,9 +211,22 @@ class LogAudit:
                 detail = f"the log is another than it was when it had {earlier.size} leaves"
                 raise ForgedError(Reason.PROOF_INVALID, detail)
         self._open(note, latest)
+        if ends.predecessor is not None:
+            await self._hold_against(ends.predecessor)
         return AuditedLog(newest, note, checks, sheet, tuple(unreadable), unreadable_count)
 
-    def _open(self, note: str, newest_leaf: float = 0.0) -> Checkpoint:
+    async def _hold_against(self, predecessor: Predecessor) -> None:
+        """The log before this one ended where this one goes on from it; ForgedError."""
+        log = self._log.of(predecessor.origin)
+        final = self._open(await log.checkpoint(), origin=predecessor.origin)
+        last = await log.leaves(final.size - 1)
+        if len(last) != 1:
+            raise ForgedError(Reason.LOG_ENDED, f"{predecessor.origin} shows other leaves than its checkpoint covers")
+        path = await log.inclusion(final.size - 1, final.size)
+        require_succession(predecessor, self._origin, final, last[0], path)
+
+    def _open(self, note: str, newest_leaf: float = 0.0, origin: str = "") -> Checkpoint:
         """A checkpoint signed by a log key of the gateway that may prove a leaf of that time; BadDataError."""
-        verifiers = proof_verifiers(self._registry, self._gateway, self._origin, newest_leaf)
-        return open_checkpoint(note.encode(), verifiers, self._origin)
+        name = origin or self._origin
+        verifiers = proof_verifiers(self._registry, self._gateway, name, newest_leaf)
+        return open_checkpoint(note.encode(), verifiers, name)

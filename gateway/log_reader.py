@@ -32,13 +32,23 @@ MAX_RESPONSE = 16 << 20
 
 
 class LogReader:
-    """Reads one gateway's log. Use as an asynchronous context manager; raises what the gateway's status stands for."""
+    """Reads one log of a gateway, by default the one that grows. Use as an asynchronous context manager.
 
-    def __init__(self, gateway: Identity, target: str, tls: Watched[TlsMaterial]) -> None:
+    Raises what the gateway's status stands for.
+    """
+
+    def __init__(self, gateway: Identity, target: str, tls: Watched[TlsMaterial], origin: str = "") -> None:
         self._gateway = gateway
         self._target = target
         self._tls = tls
+        self._origin = origin
         self._connection: RenewingChannel | None = None
+
+    def of(self, origin: str) -> LogReader:
+        """A reader of the log of that origin, over the same connection."""
+        reader = LogReader(self._gateway, self._target, self._tls, origin)
+        reader._connection = self._connection
+        return reader
 
     async def __aenter__(self) -> Self:
         """Check who answers at the target, and open the channel."""
@@ -55,17 +65,22 @@ class LogReader:
 
     async def checkpoint(self) -> str:
         """See the port."""
-        data = await self._call("GetCheckpoint", pb.GetCheckpointRequest())
+        data = await self._call("GetCheckpoint", pb.GetCheckpointRequest(origin=self._origin))
         return parse(pb.GetCheckpointResponse, data, MAX_RESPONSE).checkpoint
 
     async def leaves(self, start: int) -> Sequence[bytes]:
         """See the port."""
-        request = pb.ListLeavesRequest(start_index=start, page_size=MAX_LEAVES_PER_PAGE)
+        request = pb.ListLeavesRequest(start_index=start, page_size=MAX_LEAVES_PER_PAGE, origin=self._origin)
         return parse(pb.ListLeavesResponse, await self._call("ListLeaves", request), MAX_RESPONSE).leaves
+
+    async def inclusion(self, index: int, size: int) -> Sequence[bytes]:
+        """See the port."""
+        request = pb.GetInclusionProofRequest(leaf_index=index, tree_size=size, origin=self._origin)
+        return parse(pb.GetInclusionProofResponse, await self._call("GetInclusionProof", request), MAX_RESPONSE).path
 
     async def statistics(self, day: str, after: StatisticKey | None) -> tuple[StatisticsPage, bool]:
         """See the port."""
-        request = pb.ListStatisticsRequest(day=day, page_size=MAX_STATISTICS_PER_PAGE)
+        request = pb.ListStatisticsRequest(day=day, page_size=MAX_STATISTICS_PER_PAGE, origin=self._origin)
         if after is not None:
             request.after.CopyFrom(write_statistic(after, 0))
         response = parse(pb.ListStatisticsResponse, await self._call("ListStatistics", request), MAX_RESPONSE)

@@ -20,15 +20,16 @@ from gateway.audit.assessment_csv import write_csv
 from gateway.audit.assessment_document import Document, Frame, document_of
 from gateway.audit.assessment_page import render_assessment
 from gateway.audit.figures import DEFINITIONS
-from gateway.auditing import AuditedLog, LogAudit, window_of
+from gateway.auditing import AuditedLog, LogAudit, log_that_grows, window_of
 from gateway.cli.audit_reconcile import reconcile
 from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.errors import BadDataError, MalformedError
+from gateway.protocol.identities import PartyRole
 from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason, Text
 from gateway.protocol.statistics import beijing_day, read_day
@@ -53,6 +54,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
     html: Path | None = None,
     checkpoint: Path | None = None,
     publish: Annotated[bool, Parameter(negative="")] = False,
+    origin: str | None = None,
     as_json: JsonOption = False,
 ) -> int:
     """Assess counties by what was verified online, deferred, slow, unavailable or not logged; names no person.
@@ -84,6 +86,9 @@ def report(  # noqa: PLR0913 - each is an option of the command
         Remembers how far the log was verified; a log that is no longer the same is refused the next time.
     publish
         For publication: counts below 5 are not shown, others are rounded to the nearest 5.
+    origin
+        Read this log of the gateway, of those that the registry lists, instead of the one that grows. Of a window
+        in which one log ended and another went on, there is a report of each.
     """
     usage = Reason.CONFIGURATION_INVALID
     days = window_of(read_day(first, "--from", usage), read_day(end, "--to", usage))
@@ -91,7 +96,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
         if file is not None:
             require_writable(file, option)
     reader = open_auditor(folder, auditor)
-    audited = asyncio.run(_read(reader, days, checkpoint))
+    audited = asyncio.run(_read(reader, days, checkpoint, origin))
     assessment = audited.assess(by)
     document = document_of(assessment, _frame(reader, audited, first, end, publish=publish))
     if csv is not None:
@@ -105,7 +110,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
     return EXIT_REFUSED if assessment.differences or audited.unreadable_count else 0
 
 
-async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None) -> AuditedLog:
+async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None, origin: str | None) -> AuditedLog:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -115,7 +120,13 @@ async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None) -> A
             bar.update(task, completed=done, total=whole)
 
         async with auditor.reader as reader:
-            audit = LogAudit(reader, auditor.registry(), auditor.gateway.uri, tell)
+            registry = auditor.registry()
+            terms = registry.party_in_role(auditor.gateway.uri, PartyRole.GATEWAY).gateway
+            assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
+            if origin is not None and origin not in terms.origins:
+                raise usage_error("--origin", f"must be one of {', '.join(terms.origins)}")
+            name = origin or await log_that_grows(reader, terms)
+            audit = LogAudit(reader.of(name), registry, auditor.gateway.uri, tell, name)
             is_remembered = file is not None and _remember(audit, file)
             try:
                 audited = await audit.read(days)
@@ -136,7 +147,7 @@ def _remember(audit: LogAudit, file: Path) -> bool:
     try:
         audit.remember(read_public(file).decode())
     except (BadDataError, UnicodeDecodeError):
-        description = f"{file} is not a checkpoint that this gateway signed / 不是该网关签署的检查点"
+        description = f"{file} is not a checkpoint that this gateway signed of this log / 不是该网关为此日志签署"
         raise MalformedError.at("--checkpoint", description, Reason.CONFIGURATION_INVALID) from None
     return True
 

@@ -12,7 +12,7 @@ from gateway.auditing import AuditedLog, LogAudit
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import CheckStatus, write_leaf
-from gateway.protocol.merkle import leaf_hash, root_of
+from gateway.protocol.merkle import inclusion_path, leaf_hash, root_of
 from gateway.protocol.note import SignerKey
 from gateway.protocol.offline import OfflineGround
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, beijing_day
@@ -70,6 +70,8 @@ class Books:
     """Leaves under the checkpoint, if not all."""
     signer: SignerKey = field(default_factory=signer)
     calls: list[str] = field(default_factory=list)
+    others: dict[str, Books] = field(default_factory=dict)
+    """Other logs of the same gateway, by origin."""
 
     # -- the gateway's ----------------------------------------------------------------------------------------
 
@@ -143,7 +145,7 @@ class Books:
     def note(self, size: int | None = None) -> str:
         some = self.leaves_[: len(self.leaves_) if size is None else size]
         root = root_of([leaf_hash(leaf) for leaf in some])
-        return sign_checkpoint(Checkpoint(fed.LOG_ORIGIN, len(some), root), [self.signer])
+        return sign_checkpoint(Checkpoint(self.signer.verifier.name, len(some), root), [self.signer])
 
     # -- the port ---------------------------------------------------------------------------------------------
 
@@ -160,6 +162,13 @@ class Books:
         rows = [row for row in sorted(self.counts[day].items()) if after is None or row[0] > after]
         size = len(self.leaves_)
         return StatisticsPage(rows[: self.page], size, size), len(rows) <= self.page
+
+    async def inclusion(self, index: int, size: int) -> Sequence[bytes]:
+        self.calls.append("inclusion")
+        return inclusion_path([leaf_hash(leaf) for leaf in self.leaves_[:size]], index)
+
+    def of(self, origin: str) -> Books:
+        return self.others.get(origin, self)
 
 
 async def audited(books: Books, days: Sequence[str] = WINDOW, remembered: str | None = None) -> AuditedLog:

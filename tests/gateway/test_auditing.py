@@ -26,22 +26,30 @@ HUKOU, LAND = "hukou.child_registered@1", "property.owns_home@1"
 class Read:
     """The gateway's own handlers, as `gateway.log_reader` calls them over the wire."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, origin: str = "") -> None:
+        self._gateway, self._origin = gateway, origin
         self._methods = {method.name: method.handler for method in LogMethods(gateway.log, gateway.store).methods()}
 
     async def _call(self, name: str, request: Message) -> bytes:
         return await self._methods[name](request.SerializeToString(), PEER, None)  # type: ignore[arg-type]
 
     async def checkpoint(self) -> str:
-        data = await self._call("GetCheckpoint", pb.GetCheckpointRequest())
+        data = await self._call("GetCheckpoint", pb.GetCheckpointRequest(origin=self._origin))
         return pb.GetCheckpointResponse.FromString(data).checkpoint
 
     async def leaves(self, start: int) -> Sequence[bytes]:
-        data = await self._call("ListLeaves", pb.ListLeavesRequest(start_index=start, page_size=2))
+        data = await self._call("ListLeaves", pb.ListLeavesRequest(start_index=start, page_size=2, origin=self._origin))
         return pb.ListLeavesResponse.FromString(data).leaves
 
+    async def inclusion(self, index: int, size: int) -> Sequence[bytes]:
+        request = pb.GetInclusionProofRequest(leaf_index=index, tree_size=size, origin=self._origin)
+        return pb.GetInclusionProofResponse.FromString(await self._call("GetInclusionProof", request)).path
+
+    def of(self, origin: str) -> Read:
+        return Read(self._gateway, origin)
+
     async def statistics(self, day: str, after: StatisticKey | None) -> tuple[StatisticsPage, bool]:
-        request = pb.ListStatisticsRequest(day=day, page_size=MAX_STATISTICS_PER_PAGE)
+        request = pb.ListStatisticsRequest(day=day, page_size=MAX_STATISTICS_PER_PAGE, origin=self._origin)
         if after is not None:
             request.after.CopyFrom(write_statistic(after, 0))
         response = pb.ListStatisticsResponse.FromString(await self._call("ListStatistics", request))
