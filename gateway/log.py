@@ -26,11 +26,10 @@ from typing import TypeVar
 import structlog
 
 from gateway.batching import Batching, smooth
-from gateway.protocol.checkpoint import Checkpoint, origin_of, sign_checkpoint
-from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, NotFoundError, OverloadedError
-from gateway.protocol.merkle import Frontier, NodeReader, consistency_proof, frontier_nodes, inclusion_proof
+from gateway.proofs import Proofs
+from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
+from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, OverloadedError
 from gateway.protocol.note import Signer, parse_note
-from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Committed, Entry, Freeze, Head, Store
 
@@ -73,12 +72,12 @@ class _Stop:
     pass
 
 
-class Log:
-    """Appends entries and proves what is in the tree. `start` before use, `stop` when nothing is under way."""
+class Log(Proofs):
+    """Appends entries, and proves what is in the logs. `start` before use, `stop` when nothing is under way."""
 
     def __init__(self, store: Store, origin: str, *signers: Signer) -> None:
         """A log in `store` that `signers` sign, until `use_signers` says who does."""
-        self._store = store
+        super().__init__(store)
         self._origin = origin
         self._signers_of: SignersOf = lambda _origin: signers
         self._queue: queue.Queue[_Append | _Probe | _Refresh | _Stop] = queue.Queue(QUEUE_LIMIT)
@@ -87,7 +86,6 @@ class Log:
         self._failing: str | None = None
         self._halted: HeyanError | None = None
         self._usual_commit = 0.0
-        self._ended: Sequence[Head] = ()
 
     def start(self) -> None:
         """Start the writer; the running loop is where waiters live."""
@@ -271,66 +269,6 @@ class Log:
     def freeze(self, freeze: Freeze) -> tuple[Head, Head]:
         """End the store's log and begin the next, signed as the store's port says; for a log that is not started."""
         return self._store.freeze(freeze, self._sign)
-
-    # -- proving --------------------------------------------------------------------------------------------
-
-    def head(self, origin: str = "") -> Head:
-        """The newest durable tree of a log, by default of the one that grows.
-
-        LogUnavailableError before the first leaf; NotFoundError if there is no such log.
-        """
-        head = self._store.head()
-        if head is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the log has no leaf yet", retry_after=1.0)
-        if origin in ("", head.origin):
-            return head
-        found = next((shard for shard in self._store.shards() if shard.origin == origin), None)
-        if found is None:
-            raise NotFoundError(Reason.NOT_FOUND, "no log of that origin")
-        return found
-
-    def prove(self, position: int, head: Head) -> str:
-        """The C2SP tlog-proof of the leaf at a position under `head`; in an earlier log, under its final head."""
-        tree = head if position >= head.first else self._ended_at(position)
-        path = inclusion_proof(position - tree.first, tree.size, self._reader(tree))
-        return InclusionProof(position - tree.first, path, tree.checkpoint).format()
-
-    def prove_again(self, proof: str, head: Head) -> str:
-        """The proof of the same leaf under `head`, or the final head of its log."""
-        known = parse_proof(proof.encode())
-        return self.prove(self.head(origin_of(known.checkpoint)).first + known.index, head)
-
-    def inclusion(self, index: int, size: int, origin: str = "") -> tuple[bytes, ...]:
-        """The inclusion path of a leaf in the tree of a size; NotFoundError past the newest tree."""
-        return inclusion_proof(index, size, self._reader(self._sized(size, origin)))
-
-    def root(self, size: int, origin: str = "") -> bytes:
-        """The root of the log's first `size` leaves; NotFoundError past the newest tree."""
-        node = self._reader(self._sized(size, origin))
-        return Frontier(size, tuple(node(level, index) for level, index in frontier_nodes(size))).root()
-
-    def consistency(self, old: int, new: int, origin: str = "") -> tuple[bytes, ...]:
-        """The consistency proof between two sizes; NotFoundError past the newest tree."""
-        return consistency_proof(old, new, self._reader(self._sized(new, origin)))
-
-    def _sized(self, size: int, origin: str) -> Head:
-        head = self.head(origin)
-        if size > head.size:
-            raise NotFoundError(Reason.NOT_FOUND, "the log is not that large yet")
-        return head
-
-    def _ended_at(self, position: int) -> Head:
-        """The final head of the ended log that holds a position; it never changes, so it is read once."""
-        found = next((head for head in self._ended if head.holds(position)), None)
-        if found is None:
-            self._ended = tuple(head for head in self._store.shards() if head.ended)
-            found = next((head for head in self._ended if head.holds(position)), None)
-        if found is None:
-            raise NotFoundError(Reason.NOT_FOUND, "no leaf at that position")
-        return found
-
-    def _reader(self, tree: Head) -> NodeReader:
-        return lambda level, index: self._store.node(level, index, tree.number)
 
 
 def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:

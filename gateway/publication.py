@@ -26,8 +26,9 @@ from gateway.party.tls import TlsMaterial
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.published_folder import FIRST_SHARD, PublishedFolder
-from gateway.publishing import HeadReader, Publisher, TreeReader
+from gateway.publishing import HeadReader
+from gateway.publishing_logs import LogsPublisher
+from gateway.stores.port import Store
 
 PUBLISH_SECONDS = 1.0
 """Between looks for news: six synchronisations of the disk, beside those of the commits."""
@@ -53,13 +54,13 @@ class PublicationMetrics:
 
 
 class Publication:
-    """The publication of one gateway's log; nothing at all if its settings name no folder."""
+    """The publication of one gateway's logs; nothing at all if its settings name no folder."""
 
     def __init__(
         self,
         *,
         config: GatewayConfig,
-        store: TreeReader,
+        store: Store,
         log: Log,
         tls: Watched[TlsMaterial],
         registry: Callable[[], Registry],
@@ -70,19 +71,15 @@ class Publication:
         self._store = store
         self._log = log
         self._metrics = PublicationMetrics(metrics)
-        self._publisher: Publisher | None = None
+        self._publisher: LogsPublisher | None = None
         self._server: LogServer | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heyan-log-publisher", daemon=True)
         self._behind_since: float | None = None
         self._metrics.behind.set_function(self._behind)
         if config.published is not None:
-            self._publisher = Publisher(
-                store=store,
-                folder=PublishedFolder(config.published / FIRST_SHARD),
-                origin=log.origin,
-                head=head or store.head,
-                clock=clock,
+            self._publisher = LogsPublisher(
+                store=store, published=config.published, origin=log.origin, head=head, clock=clock
             )
             self._server = LogServer(
                 published=config.published, listen=config.log_listen, tls=tls, registry=registry, clock=clock
@@ -133,7 +130,7 @@ class Publication:
             until = time.monotonic() + LAST_SECONDS
             self._attempt(publisher, lambda: time.monotonic() > until)
 
-    def _attempt(self, publisher: Publisher, interrupted: Callable[[], bool]) -> bool:
+    def _attempt(self, publisher: LogsPublisher, interrupted: Callable[[], bool]) -> bool:
         """Publish what there is; whether it could be."""
         is_done = False
         try:
@@ -153,7 +150,7 @@ class Publication:
         self._metrics.failing.set(not is_done)
         return is_done
 
-    def _look(self, publisher: Publisher) -> None:
+    def _look(self, publisher: LogsPublisher) -> None:
         """See whether there are leaves that are not published."""
         head = self._store.head()
         self._metrics.size.set(publisher.size)

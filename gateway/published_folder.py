@@ -37,6 +37,12 @@ PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE = 0o755, 0o644
 """Of a copy that another web server is to serve."""
 
 
+def newest_folder(published: Path) -> Path:
+    """The folder of the newest log that is published; of the first, if none is."""
+    numbers = [int(each.parent.name) for each in published.glob("*/checkpoint") if each.parent.name.isdecimal()]
+    return published / str(max(numbers, default=int(FIRST_SHARD)))
+
+
 class Disk:
     """What is done to the file system, step by step, so that tests may end or fail each step. Raises OSError."""
 

@@ -36,7 +36,7 @@ from gateway.party.tls import TlsMaterial, watch_tls
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
-from gateway.published_folder import FIRST_SHARD, PublishedFolder
+from gateway.published_folder import PublishedFolder, newest_folder
 from gateway.rules.shelf import all_rules, open_shelf
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
@@ -149,7 +149,7 @@ async def _check_log(settings: Path, us: Identity, tls: Watched[TlsMaterial] | N
         return [Finding(Level.OK, "log", "is not published: the settings name no folder for it (published)")]
     found = [await check_https_port("log_listen", config.log_listen, us, tls)]
     try:
-        shown = PublishedFolder(config.published / FIRST_SHARD).read()
+        shown = PublishedFolder(newest_folder(config.published)).read()
     except HeyanError as error:
         remedy = "restore the folder from a copy: the gateway refuses to record until it is right"
         return [*found, Finding(Level.PROBLEM, "log", error.detail, remedy)]

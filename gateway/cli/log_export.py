@@ -21,7 +21,7 @@ from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import VerifierKey, encode_base64
-from gateway.published_folder import FIRST_SHARD, PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
+from gateway.published_folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder, newest_folder
 from gateway.tile_source import FolderSource
 
 
@@ -105,7 +105,8 @@ def _of_gateway(config: Path) -> OpenedLog:
     terms = keeper.current().party(settings.spiffe_id).gateway
     if terms is None:
         raise usage_error("--config", "is of no gateway of the registry")
-    origin, folder = terms.log_origin, settings.published / FIRST_SHARD
+    folder = newest_folder(settings.published)
+    origin = terms.origins[min(int(folder.name), len(terms.origins) - 1)]  # a log's number is its place there
 
     def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
         return proof_verifiers(keeper.current(), settings.spiffe_id, origin, leaf_time)

@@ -25,6 +25,7 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import VerifierKey
+from gateway.protocol.registry_terms import GatewayTerms
 from gateway.tile_source import FolderSource, HttpSource
 
 LogPlace: TypeAlias = Annotated[str | None, Parameter(help="URL (https://…) or folder of a static log.")]
@@ -49,6 +50,10 @@ class LogOptions:
             help="The log's verifier key, which you pin; repeat it for a second key, then for witnesses.",
         ),
     ] = ()
+    origin: Annotated[
+        str | None,
+        Parameter(name="--origin", help="Which log of the federation, by its origin; if left out, the newest."),
+    ] = None
     ca: Annotated[
         Path | None, Parameter(name="--ca", help="Certificate authority (PEM) of the URL; the system's if left out.")
     ] = None
@@ -95,6 +100,8 @@ def open_log(place: str | None, options: LogOptions) -> OpenedLog:
         return _of_federation(place, options.folder, options)
     if place is None:
         raise usage_error("URL|DIR", "or --dir must say which log")
+    if options.origin is not None:
+        raise usage_error("--origin", "goes with --dir: a key that is pinned names its log")
     if not options.vkeys:
         raise usage_error("--vkey", "or --dir must say whose signature to believe")
     keys = tuple(map(_vkey, options.vkeys))
@@ -112,23 +119,33 @@ def _of_federation(place: str | None, folder: Path, options: LogOptions) -> Open
     if terms is None:
         raise usage_error("--dir", "the registry does not know its gateway as one")
     pinned = tuple(map(_vkey, options.vkeys))
-    origin = pinned[0].name if pinned else terms.log_origin
+    origin = options.origin or (pinned[0].name if pinned else terms.log_origin)
+    if options.origin is not None and options.origin not in terms.origins:
+        raise usage_error("--origin", f"must be one of {', '.join(terms.origins)}")
 
     def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
         return pinned or proof_verifiers(auditor.registry(), auditor.gateway.uri, origin, leaf_time)
 
     gateways = frozenset({auditor.gateway.uri})
-    place = place if place is not None else endpoints.gateway.log_url
+    own_url = _url_of(endpoints.gateway.log_url, terms, origin)
+    place = place if place is not None else own_url
     if place is None:
         raise usage_error("--dir", f"{folder} serves no static log: start it anew with heyan up {folder}")
     if not _is_url(place):
         return OpenedLog(FolderSource(Path(place)), origin, verifiers, place, gateways)
     files = endpoints.auditors[options.auditor]
     tls = TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca)
-    own = place == endpoints.gateway.log_url
+    own = place in (own_url, endpoints.gateway.log_url)
     name = Identity(PartyRole.GATEWAY, endpoints.gateway.id).dns_name if own else None
     context = client_ssl_context(load_material(tls)) if own else _context(options)
     return OpenedLog(HttpSource(place, context, server_name=name), origin, verifiers, place, gateways)
+
+
+def _url_of(url: str | None, terms: GatewayTerms, origin: str) -> str | None:
+    """Where the gateway that serves one of its logs at a URL serves another: below the same, by its number."""
+    if url is None or origin not in terms.origins:
+        return url
+    return f"{url.rpartition('/')[0]}/{terms.origins.index(origin)}"
 
 
 def _is_url(place: str) -> bool:

@@ -56,7 +56,7 @@ class BadDisk(Disk):
 
 
 def sign_as(signer: SignerKey):
-    return lambda size, root: sign_checkpoint(Checkpoint(signer.verifier.name, size, root), [signer])
+    return lambda size, root, _origin=None: sign_checkpoint(Checkpoint(signer.verifier.name, size, root), [signer])
 
 
 def append(store: SqliteStore, data: list[bytes], signer: SignerKey = SIGNER) -> None:

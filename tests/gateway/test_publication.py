@@ -24,6 +24,7 @@ from gateway.config import GatewayConfig
 from gateway.log import Log
 from gateway.protocol.errors import LogUnavailableError, MalformedError
 from gateway.protocol.leaf import read_leaf
+from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.publication import Publication
 from gateway.published_folder import Disk
@@ -102,12 +103,13 @@ async def test_a_database_that_went_back_is_neither_signed_nor_appended_to(folde
     """An older copy of the file, and a new history in its place: whoever read the published log would see a fork."""
     async with gateway(folder) as (process, _):
         await process._log.append(Entry(b"a leaf that somebody was shown"))
+        origin = process._log.origin
     before = (folder / "gateway/published/0/checkpoint").read_bytes()
     for path in database(folder):
         path.unlink()
     if reason is Reason.LOG_FORKED:
         store = SqliteStore(folder / "gateway/store.db")
-        append(store, leaves(9))
+        append(store, leaves(9), SignerKey.from_seed(origin, bytes(32)))
         store.close()
     async with gateway(folder) as (process, ports):
         head = process._store.head()
@@ -179,7 +181,7 @@ class Parts:
             clock=time.time,
             metrics=self.metrics,
         )
-        self.publication._publisher._folder._disk = disk
+        self.publication._publisher.disk = disk
 
     def metric(self, name: str) -> float:
         return self.metrics.get_sample_value(f"heyan_log_{name}")
