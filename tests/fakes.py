@@ -26,7 +26,7 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Committed, Entry, Head, SignCheckpoint
+from gateway.stores.port import Committed, Entry, Freeze, Head, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 
 
@@ -149,6 +149,14 @@ class FailingStore(SqliteStore):
         if self.fail_after:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
         return committed
+
+    def freeze(self, freeze: Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
+        if self.fail_before:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted")
+        heads = super().freeze(freeze, sign)
+        if self.fail_after:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
+        return heads
 
     def resign(self, sign: SignCheckpoint) -> Head:
         if self.fail_before:

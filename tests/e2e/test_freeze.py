@@ -125,6 +125,9 @@ async def test_auditor_reports_each_log_and_holds_one_against_the_other(apart: R
         ((first, size),) = connection.execute("SELECT origin, size FROM shards WHERE ended = 1").fetchall()
     shown = json.loads(await asyncio.to_thread(report, apart, "--json", "--origin", first))["report"]["log"]
     assert (shown["origin"], shown["size"]) == (first, size)
+    for words in ((), ("--origin", first)):
+        checked = await asyncio.to_thread(run, apart, "log", "fsck", "--dir", str(apart.folder), *words)
+        assert (words[-1] if words else SECOND) in checked
 
 
 async def test_departments_refused_no_acknowledgement_of_either_log(apart: Running) -> None:

@@ -1,11 +1,13 @@
 """A store against a model: groups of entries, failures before and after they are durable, restarts, a second writer.
 
-Held after every step: the tree is the model's and every earlier root leads to it; no use beyond `max_uses`; one query
-for each request_id; what was kept back stands in its withheld leaf and in its count, and nothing else of it.
+Held after every step: the tree of each log is the model's, of those that ended too, and every earlier root of the one
+that grows leads to it; no use beyond `max_uses`; one query for each request_id; what was kept back stands in its
+withheld leaf and in its count, and nothing else of it.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections import Counter
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.protocol.errors import LogUnavailableError
-from gateway.protocol.merkle import EMPTY_ROOT, consistency_proof, leaf_hash, root_of, verify_consistency
+from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies
 from gateway.stores.port import (
@@ -25,13 +27,14 @@ from gateway.stores.port import (
     Deferral,
     Entry,
     Evidence,
+    Freeze,
     RequestKey,
     StoredRequest,
     Use,
     Waiting,
     Withdrawal,
 )
-from tests.fakes import FailingStore, sign
+from tests.fakes import STORE_ORIGIN, FailingStore, sign
 from tests.stateful.profile import profile
 
 GRANTS = tuple(bytes([number]) * 32 for number in (1, 2, 3))
@@ -55,17 +58,21 @@ class Model:
     """What must be in the store."""
 
     leaves: list[bytes] = field(default_factory=list)
+    """At their positions, of all logs."""
+    ends: list[int] = field(default_factory=list)
+    """Where the logs that ended did."""
     uses: dict[tuple[bytes, int], set[RequestKey]] = field(default_factory=lambda: {use: set() for use in MAX_USES})
     requests: dict[RequestKey, tuple[bytes, tuple[int, ...]]] = field(default_factory=dict)
     withdrawn: set[bytes] = field(default_factory=set)
     wrapped: dict[bytes, bytes] = field(default_factory=dict)
     deferrals: dict[RequestKey, bytes] = field(default_factory=dict)
-    counts: Counter[StatisticKey] = field(default_factory=Counter)
+    counts: Counter[tuple[int, StatisticKey]] = field(default_factory=Counter)
 
     def copy(self) -> Model:
         uses = {use: set(keys) for use, keys in self.uses.items()}
         return Model(
             [*self.leaves],
+            [*self.ends],
             uses,
             dict(self.requests),
             set(self.withdrawn),
@@ -73,6 +80,16 @@ class Model:
             dict(self.deferrals),
             self.counts.copy(),
         )
+
+    @property
+    def first(self) -> int:
+        """The position at which the log that grows began."""
+        return self.ends[-1] if self.ends else 0
+
+    def logs(self) -> list[list[bytes]]:
+        """The leaves of each log."""
+        bounds = [0, *self.ends, len(self.leaves)]
+        return [self.leaves[start:end] for start, end in itertools.pairwise(bounds)]
 
     def commit(self, entry: Entry) -> tuple[int, Reason | None]:
         """Where the entry's leaf stands, -1 if its evidence is another's; and why it is kept back."""
@@ -83,7 +100,7 @@ class Model:
         self.leaves.append(entry.leaf if reason is None else entry.withheld[reason])
         if entry.tallies is not None:
             withheld = COUNTED._replace(status=4, verified=False, reason=str(reason))
-            self.counts[COUNTED if reason is None else withheld] += 1
+            self.counts[len(self.ends), COUNTED if reason is None else withheld] += 1
         index = len(self.leaves) - 1
         if entry.withdrawal is not None:
             self.withdrawn.add(entry.withdrawal.grant_digest)
@@ -134,6 +151,31 @@ class StoreMachine(RuleBasedStateMachine):
     def withdraw(self, grant, writer, failure):
         self.commit([Entry(self.leaf(), withdrawal=Withdrawal(ISSUER, grant))], writer, failure)
 
+    @precondition(lambda self: self.model.leaves)
+    @rule(writer=st.integers(0, 1), failure=failures)
+    def freeze(self, writer, failure):
+        """One writer ends the log; the other remembers the one before it."""
+        after, number = self.model.copy(), len(self.model.ends)
+        end, start = self.leaf(), self.leaf()
+        after.leaves += [end]
+        after.ends.append(len(after.leaves))
+        after.leaves += [start]
+        freeze = Freeze(origin_of(number), end, origin_of(number + 1), lambda _final: start)
+        store = self.stores[writer]
+        store.fail_before, store.fail_after = failure == "before", failure == "after"
+        try:
+            if failure == "none":
+                final, begun = store.freeze(freeze, sign)
+                assert (final.end, final.ended, begun.first, begun.size) == (after.first, True, after.first, 1)
+            else:
+                with pytest.raises(LogUnavailableError):
+                    store.freeze(freeze, cannot_sign if failure == "signing" else sign)
+        finally:
+            store.fail_before = store.fail_after = False
+        if failure in ("none", "after"):
+            self.model = after
+            self.heads.clear()
+
     @rule(which=st.integers(0, 1))
     def crash(self, which):
         self.stores[which].close()
@@ -174,7 +216,8 @@ class StoreMachine(RuleBasedStateMachine):
             if failure == "none":
                 committed = store.commit(entries, sign)
                 assert [(item.leaf_index, item.withheld) for item in committed] == expected
-                assert all(item.head.size == len(after.leaves) for item in committed)
+                assert all(item.head.end == len(after.leaves) for item in committed)
+                assert all(item.head.first == after.first for item in committed)
             elif len(after.leaves) == len(self.model.leaves) and failure == "signing":
                 return  # nothing to sign: all of it was another's evidence
             else:
@@ -189,16 +232,25 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def tree_is_the_models_and_every_earlier_root_leads_to_it(self):
-        expected = root_of([leaf_hash(leaf) for leaf in self.model.leaves]) if self.model.leaves else EMPTY_ROOT
+        logs = self.model.logs() if self.model.leaves else []
+        expected = [(len(leaves), root_of([leaf_hash(leaf) for leaf in leaves])) for leaves in logs]
         for store in self.stores:
-            head = store.head()
-            size, root = (head.size, head.root) if head is not None else (0, EMPTY_ROOT)
-            assert (size, root) == (len(self.model.leaves), expected)
+            shards = store.shards()
+            assert [(head.size, head.root) for head in shards] == expected
+            assert [(head.number, head.origin, head.end) for head in shards] == [
+                (number, origin_of(number), end)
+                for number, end in enumerate([*self.model.ends, len(self.model.leaves)][: len(logs)])
+            ]
+            assert [head.ended for head in shards] == [True] * len(self.model.ends) + [False] * bool(logs)
+            assert store.head() == (shards[-1] if shards else None)
             assert store.leaves(0, 10_000) == self.model.leaves
             for old, old_root in self.heads:
-                verify_consistency(old, old_root, size, root, consistency_proof(old, size, store.node))
-        if self.model.leaves and (not self.heads or self.heads[-1][0] != len(self.model.leaves)):
-            self.heads.append((len(self.model.leaves), expected))
+                size, root = expected[-1]
+                number = len(logs) - 1
+                path = consistency_proof(old, size, lambda *at, store=store, number=number: store.node(*at, number))
+                verify_consistency(old, old_root, size, root, path)
+        if expected and (not self.heads or self.heads[-1][0] != expected[-1][0]):
+            self.heads.append(expected[-1])
 
     @invariant()
     def no_use_is_beyond_the_last(self):
@@ -220,9 +272,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def statistics_count_each_leaf_as_it_was_committed(self):
-        page = self.stores[1].statistics("2027-06-01", None, 10)
-        assert Counter(dict(page.rows)) == self.model.counts
-        assert page.tree_size == len(self.model.leaves)
+        for number, leaves in enumerate(self.model.logs()):
+            page = self.stores[1].statistics("2027-06-01", None, 10, number)
+            counted = {key: count for (log, key), count in self.model.counts.items() if log == number}
+            assert dict(page.rows) == counted
+            assert page.tree_size == len(leaves)
 
     @invariant()
     def withdrawal_stays(self):
@@ -234,6 +288,10 @@ class StoreMachine(RuleBasedStateMachine):
         for store in self.stores:
             store.close()
         shutil.rmtree(self.folder)
+
+
+def origin_of(number: int) -> str:
+    return STORE_ORIGIN if number == 0 else f"log.test/next/{number}"
 
 
 def cannot_sign(_size: int, _root: bytes, _origin: str | None) -> str:
