@@ -365,3 +365,20 @@ async def test_log_that_never_was_is_not_found(gateway: Gateway, method: str, re
     await gateway.log.append(Entry(b"leaf"))
     with pytest.raises(NotFoundError):
         await served(gateway, method, request_of(origin="heyan.test/another"))
+
+
+async def test_one_log_alone_stands_as_it_ended_for_whoever_follows_it(gateway: Gateway, tmp_path: Path) -> None:
+    """A witness of the ended log is never shown the next one's tree as its own."""
+    for _ in range(3):
+        await gateway.log.append(Entry(b"old"))
+    alone = gateway.log.of(fed.LOG_ORIGIN)
+    before = alone.head()
+    frozen = goes_on(gateway, tmp_path)
+    await gateway.log.append(Entry(b"new"))
+    assert alone.head() == frozen.ended
+    assert alone.root(3) == before.root
+    path = alone.consistency(3, 4)
+    verify_consistency(3, before.root, 4, frozen.ended.root, path)
+    assert gateway.log.of(NEXT).head() == gateway.log.head()
+    with pytest.raises(NotFoundError):
+        gateway.log.of(NEXT).consistency(1, 5)
