@@ -6,7 +6,8 @@
 
 A file shows by itself only what its last line's signature covers. What convicts a department are two heads under its
 own signature that no chain can have both: `lost` tells which, and how. Nothing here opens a file: lines are given,
-without newlines.
+without newlines. They are gone through again whenever entries are wanted, and held against the chain again: a journal
+may be larger than memory, and its file may change meanwhile.
 """
 
 from __future__ import annotations
@@ -33,16 +34,29 @@ OpenHead = Callable[[SignedHead], JournalHead]
 """Verifies a signed head by the auditor's own registry; a domain error."""
 
 
+OpenLines = Callable[[], Iterable[bytes]]
+"""The lines of a file, from the first one on, each time that it is called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Export:
     """A verified file. `hashes` are those after the entries that were asked for, and at its beginning and end."""
 
     name: str
     header: Header
-    entries: tuple[Entry, ...]
     head: JournalHead
     signed: SignedHead
     hashes: dict[int, bytes]
+    lines: OpenLines
+
+    def entries(self) -> Iterator[Entry]:
+        """The entries, read anew; ForgedError (PROOF_INVALID) if they are no longer those that were verified."""
+        reached = self.header.previous
+        for _, last, entry in _entries(self.header, _after_first(self.lines())):
+            reached = last
+            yield entry
+        if reached != self.head.hash:
+            raise ForgedError(Reason.PROOF_INVALID, f"{self.name} was changed while it was read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +74,22 @@ class Chain:
     @property
     def view(self) -> JournalView:
         """What is held against the log."""
-        entries = tuple(entry for export in self.exports for entry in export.entries)
-        return JournalView(self.department, entries, self.head.time, self.head.hash)
+        return JournalView(self.department, _Entries(self.exports), self.head.time, self.head.hash)
 
     def hash_at(self, sequence: int) -> bytes | None:
         """The hash after an entry, if it was asked for when the files were read."""
         return next((each.hashes[sequence] for each in self.exports if sequence in each.hashes), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of exports, one after the other, as often as they are wanted."""
+
+    exports: tuple[Export, ...]
+
+    def __iter__(self) -> Iterator[Entry]:
+        for export in self.exports:
+            yield from export.entries()
 
 
 @unique
@@ -76,22 +100,19 @@ class Loss(Enum):
     REWRITTEN = "it has another entry there"
 
 
-def read_export(name: str, lines: Iterable[bytes], open_head: OpenHead, wanted: Collection[int] = ()) -> Export:
+def read_export(name: str, lines: OpenLines, open_head: OpenHead, wanted: Collection[int] = ()) -> Export:
     """Read and verify one file, called `name` in what is told of it.
 
     Raises MalformedError if it is none or not whole, ForgedError (PROOF_INVALID) if entries, first and last line do not
     belong together, and what `open_head` raises.
     """
-    remaining = iter(lines)
+    remaining = iter(lines())
     header = read_header(next(remaining, b""))
     wanted = frozenset(wanted)
     number, last = header.first - 1, header.previous
     hashes = {number: last}
-    entries: list[Entry] = []
-    reader = EntryReader()
-    for data in _taken(remaining, header.last - header.first + 1):
-        number, last = number + 1, link(last, data)
-        entries.append(reader.read(data, f"entries.{number}"))
+    for at, reached, _ in _entries(header, remaining):
+        number, last = at, reached
         if number in wanted:
             hashes[number] = last
     signed = read_signed_head(next(remaining, b""))
@@ -103,7 +124,21 @@ def read_export(name: str, lines: Iterable[bytes], open_head: OpenHead, wanted: 
     if (head.sequence, head.hash) != (number, last):
         raise ForgedError(Reason.PROOF_INVALID, "the entries do not lead to the end that was signed")
     hashes[number] = last
-    return Export(name, header, tuple(entries), head, signed, hashes)
+    return Export(name, header, head, signed, hashes, lines)
+
+
+def _after_first(lines: Iterable[bytes]) -> Iterator[bytes]:
+    remaining = iter(lines)
+    next(remaining, None)
+    return remaining
+
+
+def _entries(header: Header, lines: Iterator[bytes]) -> Iterator[tuple[int, bytes, Entry]]:
+    """Number, hash and content of the entries that a header promises; MalformedError."""
+    number, last, reader = header.first - 1, header.previous, EntryReader()
+    for data in _taken(lines, header.last - header.first + 1):
+        number, last = number + 1, link(last, data)
+        yield number, last, reader.read(data, f"entries.{number}")
 
 
 def _taken(lines: Iterator[bytes], count: int) -> Iterator[bytes]:

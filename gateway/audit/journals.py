@@ -132,10 +132,13 @@ _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 @dataclass(frozen=True, slots=True)
 class JournalView:
-    """The whole journal of one department, as it was at `read_time`; `head` is the hash of its last entry."""
+    """The whole journal of one department, as it was at `read_time`; `head` is the hash of its last entry.
+
+    `entries` may be gone through more than once; those of a file are read anew each time, and not kept.
+    """
 
     department: str
-    entries: tuple[Entry, ...]
+    entries: Iterable[Entry]
     read_time: float
     head: bytes
 

@@ -2,7 +2,7 @@
 
 `LogIndex` is made by a `LogReading` for each log, the oldest first where one goes on from another, leaf by leaf, and
 holds for each only once `finish` has held the leaves against the signed checkpoint under which they were read. Memory
-grows with the statements that the log names: about 420 bytes each, and 32 for every leaf.
+grows with the statements that the log names: about 200 bytes each, so 1.4 GB for 1,000,000 leaves of seven checks.
 """
 
 from __future__ import annotations

@@ -43,9 +43,11 @@ class Reconciling:
     """Journals, checkpoints that others hold, and queries that requesters disclose, held against a gateway's logs.
 
     Every log with a checkpoint is read, in order, through `readings`: for each, its leaves are added and it is
-    finished; then `finish` tells what was found. `as_of` is set for logs that are copies: whatever was stated less than
-    `allowed` seconds before that time, or was acknowledged under a larger log than the copy, is not looked for in it.
-    Without it, the logs must have been read after the journals.
+    finished; then `finish` tells what was found. Journals are gone through before and after that, one at a time.
+
+    `as_of` is set for logs that are copies: whatever was stated less than `allowed` seconds before that time, or was
+    acknowledged under a larger log than the copy, is not looked for in it. Without it, the logs must have been read
+    after the journals.
     """
 
     def __init__(
@@ -60,7 +62,8 @@ class Reconciling:
         self._journals = tuple(journals)
         self._allowed = allowed
         self._logs = Logs(logs)
-        self._seen = (*sightings, *(item for view in self._journals for item in _shown_to(view, self._logs)))
+        shown = (item for view in self._journals for item in _shown_to(view, self._logs))
+        self._seen = tuple(dict.fromkeys((*sightings, *shown)))
         self._logs.look_at(sighting.checkpoint for sighting in self._seen)
         self._disclosed = tuple(disclosures)
         self._tags = {disclosure.query_tag: disclosure.query_digest for disclosure in self._disclosed}
@@ -106,6 +109,7 @@ class Reconciling:
             recovered += audit.recovered
             elsewhere += audit.elsewhere
             early += audit.early
+            del audit  # one journal at a time: each is about as large as its part of the log
         return Reconciliation(tuple(findings), owed, recovered, dict(index.others), elsewhere, early)
 
     def _dropped(self) -> Iterator[LeafPlace]:

@@ -163,7 +163,7 @@ def _settings(config: Path) -> NodeConfig:
 
 def _read(path: Path, registry: Registry, wanted: set[int], now: float) -> Export:
     try:
-        return read_export(str(path), lines_of(path), lambda signed: open_head(signed, registry, now), wanted)
+        return read_export(str(path), lambda: lines_of(path), lambda signed: open_head(signed, registry, now), wanted)
     except BadDataError as error:
         raise ForgedError(error.reason, f"{path}: {error.detail or error.reason.value}") from None
 

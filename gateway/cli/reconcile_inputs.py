@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def read_journals(paths: Iterable[Path], noted: Iterable[Path], registry: Regist
     exports: dict[str, list[Export]] = {}
     for number, path in enumerate(files):
         try:
-            export = read_export(str(path), lines_of(path), lambda each: open_head(each, registry, now), wanted)
+            export = _export(path, registry, now, wanted)
             registry.party_in_role(export.head.department, PartyRole.DEPARTMENT)
             exports.setdefault(export.head.department, []).append(export)
         except BadDataError as error:
@@ -91,6 +91,10 @@ def read_journals(paths: Iterable[Path], noted: Iterable[Path], registry: Regist
     for department, each in exports.items():
         _join(department, each, known.get(department, ()), found)
     return found
+
+
+def _export(path: Path, registry: Registry, now: float, wanted: Collection[int]) -> Export:
+    return read_export(str(path), lambda: lines_of(path), lambda each: open_head(each, registry, now), wanted)
 
 
 def _join(

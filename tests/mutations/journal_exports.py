@@ -37,7 +37,7 @@ def exported(folder: Path) -> tuple[bytes, ...]:
 def read(data: bytes) -> Export:
     """A file, as an auditor who has the registry verifies it."""
     registry = FEDERATION.registry
-    return read_export("export", data.split(b"\n"), lambda signed: open_head(signed, registry, NOW))
+    return read_export("export", lambda: data.split(b"\n"), lambda signed: open_head(signed, registry, NOW))
 
 
 def unverified(data: bytes) -> Hashable:
@@ -52,7 +52,7 @@ def messages(folder: Path) -> tuple[Message, ...]:
 
     def judge(_number: int, data: bytes) -> Hashable:
         export = read(data)
-        return export.header.department, export.head, export.entries
+        return export.header.department, export.head, tuple(export.entries())
 
     why = (
         "first and last line are JSON, which has other spellings of the same; every entry is byte for byte what it was"
