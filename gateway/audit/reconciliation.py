@@ -69,6 +69,11 @@ class Reconciling:
         self._tags = {disclosure.query_tag: disclosure.query_digest for disclosure in self._disclosed}
 
     @property
+    def is_behind(self) -> bool:
+        """Whether somebody holds a checkpoint of a larger log than is about to be read."""
+        return any(max(self._logs.sizes(view.origin), default=0) > _size(view) for view in self._logs.read)
+
+    @property
     def newest_leaf(self) -> float:
         """The latest time that a leaf bears, of those that were read."""
         return self._logs.index.latest
@@ -153,6 +158,10 @@ def reconcile_logs(
             reading.add(data)
         reading.finish(view.open(view.checkpoint))
     return under_way.finish(as_of)
+
+
+def _size(view: LogView) -> int:
+    return view.open(view.checkpoint).size
 
 
 def _shown_to(view: JournalView, logs: Logs) -> Iterator[Sighting]:

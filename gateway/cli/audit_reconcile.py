@@ -23,7 +23,7 @@ from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import Tell, counting
 from gateway.cli.reconcile_evidence import keeping, write_evidence
 from gateway.cli.reconcile_inputs import Journals, Shown, read_checkpoints, read_journals, read_receipts
-from gateway.cli.reconcile_logs import known_logs, open_logs
+from gateway.cli.reconcile_logs import GatewayLogs, known_logs, open_logs, require_current_signature
 from gateway.cli.reconcile_print import Told, document_of, print_json, print_told
 from gateway.cli.sandbox_journals import export_all
 from gateway.cli.trusted_registry import operator_of, trusted_registry
@@ -139,9 +139,14 @@ async def _reconcile(asked: _Asked, trust: _Trust, journals: Journals, shown: Sh
         known = known_logs(trust.registry, trust.gateway)
         logs = await open_logs(known, asked.places, asked.options, trust.auditor, stack)
         hashes = keeping(logs) if out is not None else {}
-        under_way = Reconciling(
-            logs.views, journals.views, allowed=allowed, sightings=shown.sightings, disclosures=shown.disclosures
-        )
+        under_way = _begin(logs, journals, shown, allowed)
+        for seconds in _PATIENCE:
+            if logs.is_copy or not under_way.is_behind:
+                break
+            # Tiles are published a moment after what they hold is acknowledged: no log is said to be cut off for that.
+            await _pause(seconds)
+            logs = await logs.read_again()
+            under_way = _begin(logs, journals, shown, allowed)
         for view, reading in under_way.readings():
             point = view.open(view.checkpoint)
             kept = hashes.get(view.origin)
@@ -152,6 +157,7 @@ async def _reconcile(asked: _Asked, trust: _Trust, journals: Journals, shown: Sh
                 if reading.size % _TOLD_EVERY == 0:
                     tell(reading.size, point.size)
             reading.finish(point)
+            require_current_signature(view, trust.registry, trust.gateway, under_way.newest_leaf)
         as_of = None
         if logs.is_copy:
             as_of = asked.copied if asked.copied is not None else under_way.newest_leaf
@@ -165,6 +171,15 @@ async def _reconcile(asked: _Asked, trust: _Trust, journals: Journals, shown: Sh
     return told
 
 
+def _begin(logs: GatewayLogs, journals: Journals, shown: Shown, allowed: float) -> Reconciling:
+    return Reconciling(
+        logs.views, journals.views, allowed=allowed, sightings=shown.sightings, disclosures=shown.disclosures
+    )
+
+
+_pause = asyncio.sleep
+_PATIENCE = (1.0, 2.0, 4.0)
+"""Seconds between looks at a log that seems to be smaller than it was."""
 _TOLD_EVERY = 500
 """Leaves between two steps of the progress bar."""
 

@@ -12,7 +12,7 @@ from gateway.cli.endpoints import Auditor
 from gateway.cli.log_sources import LogOptions, open_log
 from gateway.cli.options import usage_error
 from gateway.log_reader import LogReader
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import parse_note
@@ -114,6 +114,16 @@ class GatewayLogs:
         newest = self.opened.get(self.views[-1].origin)
         return newest is None or newest.is_copy
 
+    async def read_again(self) -> GatewayLogs:
+        """The same logs under their newest checkpoints; BadDataError if one is not signed any more."""
+        opened = {}
+        for origin, log in self.opened.items():
+            note = await log.source.checkpoint()
+            log.view.open(note)
+            opened[origin] = replace(log, view=replace(log.view, checkpoint=note))
+        views = tuple(opened[view.origin].view if view.origin in opened else view for view in self.views)
+        return GatewayLogs(views, opened)
+
 
 def known_logs(registry: Registry, gateway: str) -> tuple[LogView, ...]:
     """The logs of a gateway by the registry, oldest first, none of them read yet; MalformedError."""
@@ -148,6 +158,11 @@ async def open_logs(
         raise usage_error("LOGS", "or --dir must say which log to read")
     views = tuple(opened[view.origin].view if view.origin in opened else view for view in known)
     return GatewayLogs(views, opened)
+
+
+def require_current_signature(view: LogView, registry: Registry, gateway: str, newest_leaf: float) -> None:
+    """Refuse a log whose checkpoint no key signed that may prove its newest leaf: one of a retired key; ForgedError."""
+    open_checkpoint(view.checkpoint.encode(), proof_verifiers(registry, gateway, view.origin, newest_leaf), view.origin)
 
 
 def _connected(auditor: Auditor) -> AbstractAsyncContextManager[LogReader]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import main, reconcile_inputs
+from gateway.cli import audit_reconcile, main, reconcile_inputs, reconcile_logs
 from gateway.client import Verification
 from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.journal import link, open_head, read_signed_head
@@ -413,3 +413,23 @@ async def test_what_cannot_be_reconciled_is_said_on_one_line(case: Case, words: 
     error = (await case.reconcile(*words, code=2))["error"]
     assert said in error
     assert error.count("\n") == 1
+
+
+async def test_log_that_is_published_a_moment_late_is_not_said_to_be_cut_off(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a log that is live, the checkpoint is looked at again before anything is said."""
+    await asked(case)
+    case.export_all()
+    case.publish(case.liar.forgery(of=case.liar.leaves()[:1]))
+    looks: list[float] = []
+
+    async def publish(seconds: float) -> None:
+        looks.append(seconds)
+        case.publish()
+
+    monkeypatch.setattr(audit_reconcile, "_pause", publish)
+    monkeypatch.setattr(reconcile_logs, "FolderSource", ())  # what is read from now on is no copy
+    document = await case.reconcile(code=0)
+    assert document["agree"]
+    assert len(looks) == 1
