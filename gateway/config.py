@@ -42,6 +42,16 @@ class GatewayConfig(PartyConfig):
     offline_after_seconds: float = Field(
         3600.0, ge=0, description="seconds without an online answer after which paper may be asked for"
     )
+    witness_policy: Path | None = Field(
+        None, description="policy file (C2SP tlog-policy) of the log's witnesses, watched; nobody is asked if unset"
+    )
+    witness_interval: float = Field(1.0, ge=0.1, description="seconds between checkpoints that witnesses are asked for")
+    witness_patience: float = Field(
+        60.0,
+        ge=0,
+        description="seconds for which a witnessed checkpoint is published before a newer unwitnessed one is",
+    )
+    witness_max_age: float = Field(300.0, gt=0, description="age in seconds of the newest witnessed one that is told")
     drain_seconds: float = Field(15.0, gt=0, description="how long a stop waits for what is under way")
     reflection: bool = Field(False, description="serve gRPC reflection (needs the extra `reflection`)")
 

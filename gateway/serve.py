@@ -56,6 +56,7 @@ from gateway.vault import Vault
 from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers
+from gateway.witnesses import Witnesses
 
 _logger = structlog.get_logger(__name__)
 
@@ -113,15 +114,6 @@ class GatewayProcess:
         self._log = Log(self._store, terms.log_origin, *self._signers(terms.log_origin))
         self._log.use_signers(self._signers)
         metrics = CollectorRegistry()
-        self._publication = Publication(
-            config=config,
-            store=self._store,
-            log=self._log,
-            tls=self._tls,
-            registry=keeper.current,
-            clock=clock,
-            metrics=metrics,
-        )
         deferrals = DeferralTraffic(metrics)
         room = WaitingRoom(config.deferral_limits, time.monotonic, SystemRandom().random, deferrals.gone)
         deferrals.waiting.set_function(lambda: len(room))
@@ -133,6 +125,26 @@ class GatewayProcess:
             (room.committed, lambda key, *_: self._watchers.committed(key)),
         )
         self._watchers = Watchers(config.max_watchers, requests.leaves_of)
+        self._witnesses = Witnesses.of(
+            config,
+            log=self._log,
+            store=self._store,
+            watchers=self._watchers,
+            registry=keeper.current,
+            clock=clock,
+            metrics=metrics,
+            on_contradiction=self._log.halt,
+        )
+        self._publication = Publication(
+            config=config,
+            store=self._store,
+            log=self._log,
+            tls=self._tls,
+            registry=keeper.current,
+            clock=clock,
+            metrics=metrics,
+            head=self._witnesses.head,
+        )
         self._status = StatusFollower(
             registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
         )
@@ -211,6 +223,7 @@ class GatewayProcess:
             watch=self._watchers.watch,
             on_withdrawal=self._deferral.withdrawn,
             disputes=self._disputes,
+            bring_under=self._witnesses.bring_under,
         )
         self._streams = self._add_services(methods, tickets, metrics)
         self._tasks: list[asyncio.Task[None]] = []
@@ -240,9 +253,10 @@ class GatewayProcess:
 
     async def start(self) -> Ports:
         """Serve; the bound ports."""
-        may_go_on = await self._publication.check()  # before anything is signed
+        await self._publication.check()  # before anything is signed
+        self._witnesses.load()
         self._log.start()
-        if may_go_on:
+        if not self._log.is_halted:
             await self._follow_registry()
             await self._sign_anew()
         await self._deferral.load()
@@ -250,6 +264,7 @@ class GatewayProcess:
         await self._server.start()
         probe_port = await self._probes.start()
         log_port = await self._publication.start()
+        self._witnesses.start()
         self._tasks = [
             asyncio.create_task(self._keeper.run()),
             asyncio.create_task(repeat(1.0, self._look_after, "look after keys and health")),
@@ -279,6 +294,7 @@ class GatewayProcess:
             steps.push_async_callback(self._links.close)
             steps.push_async_callback(self._flush_refusals)
             steps.push_async_callback(self._cancel_tasks)
+            steps.push_async_callback(self._witnesses.stop)
             steps.push_async_callback(self._pipeline.drain)
             steps.push_async_callback(self._server.stop, self._config.drain_seconds)
             steps.push_async_callback(self._deferral.stop)

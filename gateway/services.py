@@ -29,7 +29,7 @@ from gateway.rulebook import Rulebook
 from gateway.statistics import Statistics
 from gateway.stores.port import Store
 from gateway.verify_stream import VerifyStreams
-from heyan.v1 import gateway_service_pb2, log_service_pb2
+from heyan.v1 import gateway_service_pb2, log_service_pb2, receipt_pb2
 
 REQUESTERS = frozenset({PartyRole.REQUESTER})
 ISSUERS = frozenset({PartyRole.ISSUER})
@@ -39,6 +39,11 @@ READERS = frozenset({PartyRole.AUDITOR, PartyRole.REQUESTER, PartyRole.DEPARTMEN
 
 Watch = Callable[[gateway_service_pb2.GetVerificationRequest, Identity, float | None], Awaitable[None]]
 """Waits as a request says, within what is left of its call."""
+
+BringUnder = Callable[
+    [receipt_pb2.Receipt, gateway_service_pb2.GetVerificationRequest, Identity, float | None], Awaitable[None]
+]
+"""Proves the leaves of a receipt under a checkpoint of witnesses, waiting as a request says."""
 
 MAX_PAGE = 8 << 20
 """Bytes of leaves in one page, below what a client of ours receives."""
@@ -79,7 +84,9 @@ class GatewayMethods:
         watch: Watch,
         on_withdrawal: Callable[[bytes], None],
         disputes: Disputes,
+        bring_under: BringUnder,
     ) -> None:
+        self._bring_under = bring_under
         self._pipeline = pipeline
         self._events = events
         self._registry = registry
@@ -128,6 +135,8 @@ class GatewayMethods:
         with self._admission.take(peer):
             receipt = self._pipeline.get(request.request_id, peer)
             self._disputes.attach(receipt)
+        if request.HasField("witness_wait"):
+            await self._bring_under(receipt, request, peer, context.time_remaining())
         verdict = self._applications.verdict(receipt)
         return gateway_service_pb2.GetVerificationResponse(receipt=receipt, verdict=verdict).SerializeToString()
 

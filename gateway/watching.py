@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.admission import Admission
+from gateway.admission import Admission, Place
 from gateway.deadlines import DEADLINE_MARGIN
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity
@@ -47,6 +47,10 @@ class Watchers:
         while 0 < self._leaves_of(key) <= request.known_leaves and time() < until:
             if not await self.news(key, peer, until - time()):
                 return
+
+    def place(self, peer: Identity) -> Place:
+        """A place among those who wait, for somebody who waits for something else; raises what `news` raises."""
+        return self._places.take(peer)
 
     def close(self) -> None:
         """Let everybody go, and nobody in: the process is draining."""

@@ -6,6 +6,7 @@ whoever looks into it. It stays a complaint until the process is started anew, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -20,10 +21,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Alarms:
-    """Those of one gateway; `folder` takes the proofs."""
+    """Those of one gateway; `folder` takes the proofs, and `on_contradiction` is told of each at once."""
 
-    def __init__(self, folder: Path, traffic: WitnessTraffic) -> None:
+    def __init__(
+        self, folder: Path, traffic: WitnessTraffic, on_contradiction: Callable[[HeyanError], None] = lambda _: None
+    ) -> None:
         self._folder = folder
+        self._on_contradiction = on_contradiction
         self._traffic = traffic
         self._contradictions: dict[Reason, str] = {}
         self._is_old = False
@@ -51,6 +55,7 @@ class Alarms:
         self._contradictions[error.reason] = str(error)
         self._traffic.contradictions.inc()
         file = self._folder / f"{error.reason.value.lower()}.checkpoint"
+        self._on_contradiction(error)
         _log.error("log_contradicted", reason=error.reason.value, detail=error.detail, kept=str(file))
         try:
             write_atomic(file, error.note.encode())

@@ -34,5 +34,7 @@ class Round:
 
     def dressed(self) -> Head:
         """The head with the cosignatures so far."""
-        lines = "".join(signature.format() + "\n" for signature in self.signatures.values())
+        lines = "".join(
+            signature.format() + "\n" for signature in list(self.signatures.values())
+        )  # any thread may look
         return replace(self.head, checkpoint=self.head.checkpoint + lines)

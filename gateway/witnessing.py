@@ -75,6 +75,7 @@ class Witnessing:
         folder: Path,
         times: Times,
         traffic: WitnessTraffic,
+        on_contradiction: Callable[[HeyanError], None] = lambda _: None,
     ) -> None:
         self._tree = tree
         self._identity = log
@@ -82,7 +83,7 @@ class Witnessing:
         self._file = folder / KEPT_FILE
         self._times = times
         self._traffic = traffic
-        self._alarms = Alarms(folder, traffic)
+        self._alarms = Alarms(folder, traffic, on_contradiction)
         self._circle = Circle(tree=tree, log=log, transport=transport, clock=times.clock)
         self._generation = -1
         self._round: Round | None = None
@@ -149,8 +150,11 @@ class Witnessing:
 
     # -- running --------------------------------------------------------------------------------------------
 
-    async def load(self) -> None:
-        """Take up what was kept, if the policy still accepts it; proof against the log if the log is smaller now."""
+    def load(self, newest: Head | None) -> None:
+        """Take up what was kept, if the policy still accepts it, before anything is signed.
+
+        `newest` is the log's head. If the log is smaller than what was kept, or another, that is proof against it.
+        """
         if not self._file.exists():
             return
         try:
@@ -160,9 +164,9 @@ class Witnessing:
         except BadDataError as error:
             _log.warning("kept_witnessed_head_refused", detail=error.detail)
             return
-        size, newest = checkpoint.size, self._tree.head().size
-        if size > newest:
-            detail = f"a checkpoint of {size} leaves was witnessed, the log has {newest}"
+        size, grown = checkpoint.size, newest.size if newest is not None else 0
+        if size > grown:
+            detail = f"a checkpoint of {size} leaves was witnessed, the log has {grown}"
             self._alarms.contradicted(ContradictedError(Reason.LOG_ROLLED_BACK, note.decode(), detail))
         elif self._tree.root(size) != checkpoint.root:
             detail = f"another root of {size} leaves was witnessed"

@@ -12,6 +12,7 @@ from gateway.protocol.identities import Identity
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.services import GatewayMethods
 from gateway.verify_stream import Desk, VerifyStreams
+from gateway.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from tests.gateway.conftest import PEER, Gateway
 
@@ -68,6 +69,7 @@ class Backlogs:
             watch=gateway.watchers.watch,
             on_withdrawal=gateway.deferral.withdrawn,
             disputes=gateway.disputes,
+            bring_under=Witnesses(log=gateway.log, store=gateway.store, watchers=gateway.watchers).bring_under,
         )
 
         async def record(_peer: Identity, method: str, error: Exception, message: bytes) -> None:

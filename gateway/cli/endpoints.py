@@ -54,6 +54,13 @@ class DepartmentEndpoint(msgspec.Struct, frozen=True):
     grpc: str
 
 
+class WitnessEndpoint(msgspec.Struct, frozen=True):
+    """A witness of the log: its submission and monitoring prefix, and its verifier key."""
+
+    url: str
+    vkey: str
+
+
 class RequesterFiles(msgspec.Struct, frozen=True):
     """What a requester asks with. `signing_key` is its newest query key when this was written, `staff_key` that of a
     member of its staff, if there is one.
@@ -73,7 +80,9 @@ class AuditorFiles(msgspec.Struct, frozen=True):
 
 
 class Endpoints(msgspec.Struct, frozen=True):
-    """The whole file. `rules` is the folder of rule packs, `closed` the county outside whose window it is."""
+    """The whole file. `rules` is the folder of rule packs, `closed` the county outside whose window it is, `policy` the
+    file by which checkpoints count as witnessed, if there are witnesses.
+    """
 
     gateway: GatewayEndpoint
     ca: str
@@ -87,6 +96,8 @@ class Endpoints(msgspec.Struct, frozen=True):
     guardians: str
     rules: str
     closed: str
+    witnesses: dict[str, WitnessEndpoint] = {}
+    policy: str | None = None
 
 
 _decoder: msgspec.json.Decoder[Endpoints] = msgspec.json.Decoder(Endpoints)

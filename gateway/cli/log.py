@@ -6,14 +6,19 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
+from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.log_extract import extract_leaves
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
+from gateway.cli.witnessed import print_witnesses, witness_row
 from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
+from gateway.policy_file import read_policy
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.note import VerifierKey
@@ -35,7 +40,7 @@ app.command("gateway.cli.log_freeze:freeze", name="freeze", help="End a log for 
 
 
 @app.command(name="verify-receipt")
-def verify_receipt_file(
+def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
     file: Path,
     *,
     operator_vkey: str | None = None,
@@ -44,17 +49,22 @@ def verify_receipt_file(
     packs: Path | None = None,
     require_pq: bool = False,
     pq_vkey: str | None = None,
+    policy: Path | None = None,
+    require_witnessed: Annotated[bool, Parameter(negative="")] = False,
+    extract: Path | None = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Check a receipt offline: who asked, on whose consent, what the departments signed, and that the log has it.
 
     Needs the file and the operator's verifier key, nothing else; a newer registry judges by what is known since. Then
     computes the verdict again: from the answers, by the rules that the receipt carries.
-    Says WITNESSED if the checkpoint carries the cosignatures of a quorum, UNWITNESSED if not; and whether it carries
-    the log's post-quantum signature. Exit code 0 if everything holds, 1 if anything does not.
+    Says WITNESSED, by whom and when, if a quorum of the policy cosigned the checkpoint, UNWITNESSED if not; and whether
+    it carries the log's post-quantum signature. Exit code 0 if everything holds, 1 if anything does not, or if nobody
+    has witnessed what must be.
 
     Examples: `heyan log verify-receipt receipt.json --dir run`,
-    `heyan log verify-receipt receipt.json --operator-vkey registry.sandbox+c0ffee00+AWFi…`,
+    `heyan log verify-receipt receipt.json --operator-vkey registry.sandbox+c0ffee00+AWFi… --policy policy`,
+    `heyan log verify-receipt receipt.json --dir run --require-witnessed --extract leaves`,
     `heyan log verify-receipt receipt.json --dir run --require-pq`
 
     Parameters
@@ -74,6 +84,12 @@ def verify_receipt_file(
     pq_vkey
         The log's ML-DSA-44 key as a C2SP verifier key, pinned while Ed25519 stood: its signature is required, and no
         other will do, whatever the registry names.
+    policy
+        Whose cosignatures count (C2SP tlog-policy); with --dir the federation's, if it has witnesses.
+    require_witnessed
+        End with exit code 1 if the receipt is UNWITNESSED.
+    extract
+        Folder for every leaf and its C2SP tlog-proof, leaf-INDEX.bin and leaf-INDEX.tlog-proof, for tools of others.
     """
     if folder is not None:
         from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key needs not
@@ -81,23 +97,28 @@ def verify_receipt_file(
         endpoints = read_endpoints(folder)
         operator_vkey = operator_vkey or endpoints.operator_vkey
         registry = registry or folder / endpoints.registry
+        if policy is None and endpoints.policy is not None:
+            policy = folder / endpoints.policy
     if operator_vkey is None:
         raise MalformedError.at("--operator-vkey", "or --dir must say whom to trust", Reason.CONFIGURATION_INVALID)
     receipt = _read_receipt(file)
     if registry is not None:
         receipt.registry = read_public(registry).decode("ascii", errors="replace").strip()
+    trusted = read_policy(policy) if policy is not None else None
     operator, pinned = _operator(operator_vkey), _pinned(pq_vkey)
-    verified = verify_receipt(receipt, operator)
+    verified = verify_receipt(receipt, operator, policy=trusted)
     listed = open_registry(receipt.registry, operator)
     post_quantum = post_quantum_of(receipt, listed, verified.query.gateway, max(verified.log_times), pinned)
     if require_pq or pinned:
         post_quantum.require()
+    if extract is not None:
+        extract_leaves(receipt, extract)
     verdict = verdict_in(verified, receipt.rules, packs)
     if as_json:
         second = {"post_quantum": post_quantum.signed, "post_quantum_expected": post_quantum.expected}
         summary = {**_summary(verified), **second, "verdict": verdict_row(verdict) if verdict is not None else None}
         sys.stdout.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
-        return
+        return EXIT_REFUSED if require_witnessed and not verified.witnessed else 0
     print_answers(verified)
     print_tickets(verified.tickets)
     if verdict is not None:
@@ -108,9 +129,10 @@ def verify_receipt_file(
     sys.stdout.write(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"
         f"logged {logged} in {verified.checkpoint.origin}, tree of {verified.checkpoint.size}\n"
-        f"{'WITNESSED' if verified.witnessed else 'UNWITNESSED'}\n"
-        f"post-quantum signature: {_said(post_quantum)}\n"
     )
+    print_witnesses(verified, trusted)
+    sys.stdout.write(f"post-quantum signature: {_said(post_quantum)}\n")
+    return EXIT_REFUSED if require_witnessed and not verified.witnessed else 0
 
 
 def _pinned(vkey: str | None) -> tuple[VerifierKey, ...]:
@@ -158,4 +180,5 @@ def _summary(verified: VerifiedReceipt) -> dict[str, object]:
         },
         "registry_version": verified.registry_version,
         "witnessed": verified.witnessed,
+        "witnesses": [witness_row(each) for each in verified.cosigned],
     }

@@ -12,13 +12,17 @@ from consent.consent_file import ConsentFile, read_consent_file
 from gateway.cli.answers import answer_row, exit_code_of_outcomes, print_answers, print_tickets, ticket_row
 from gateway.cli.deferred import deferred_until, fetch, print_deferred, require_one_of
 from gateway.cli.endpoints import open_client
+from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
 from gateway.cli.receipts import write_receipt
 from gateway.cli.verdicts import print_verdict, verdict_row
 from gateway.cli.verify_batch import Paths, verify_batch
+from gateway.cli.witness_wait import fetch_witnessed, policy_of
+from gateway.cli.witnessed import print_witnesses, witness_row
 from gateway.client import Client, Verification
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.policy import Policy
 from gateway.protocol.reasons import Reason
 from sandbox_departments.people import Application
 
@@ -34,6 +38,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     defer: float | None = None,
     request_id: str | None = None,
     wait: float = 0.0,
+    witnessed: float | None = None,
     batch: Path | None = None,
     results: Path | None = None,
     as_json: JsonOption = False,
@@ -55,6 +60,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     `heyan verify --dir run --requester edu-4301 --family F000001 --consent consent.json --receipt receipt.json --json`,
     `heyan verify --dir run --requester edu-4301 --family F000001 --defer 86400`,
     `heyan verify --dir run --requester edu-4301 --request-id 00112233445566778899aabbccddeeff --wait 600`,
+    `heyan verify --dir run --requester edu-4301 --family F000001 --witnessed 30 --receipt receipt.json`,
     `heyan verify --dir run --requester edu-4301 --batch applications.csv --results results.csv`
 
     Parameters
@@ -77,13 +83,17 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         An earlier request of the requester's, in hexadecimal, as this command printed it.
     wait
         For how many seconds to wait for deferred answers of --request-id.
+    witnessed
+        For how many seconds to wait, once answered, until a quorum of witnesses has cosigned the log; exit code 3 if
+        none has by then.
     batch
         File with the families to verify, instead of --family.
     results
         File to write a batch's results to.
     """
     if batch is not None:
-        if results is None or open_group or any(each is not None for each in (family, consent, receipt, request_id)):
+        others = (family, consent, receipt, request_id, witnessed)
+        if results is None or open_group or any(each is not None for each in others):
             raise MalformedError.at(
                 "--batch", "goes with --results, and with no option of one family", Reason.CONFIGURATION_INVALID
             )
@@ -92,6 +102,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         raise MalformedError.at("--results", "goes with --batch", Reason.CONFIGURATION_INVALID)
     require_writable(receipt, "--receipt")
     require_one_of(family, request_id)
+    policy = policy_of(folder) if witnessed is not None else None
     if request_id is None and wait:
         raise MalformedError.at("--wait", "goes with --request-id", Reason.CONFIGURATION_INVALID)
     if request_id is not None:
@@ -100,6 +111,9 @@ def verify(  # noqa: PLR0913 - each is an option of the command
         application = find_family(folder, family or "").application
         held = read_consent_file(consent) if consent is not None else None
         result = asyncio.run(_ask(folder, requester, application, held, open_group=open_group, defer=defer))
+    if policy is not None and witnessed is not None:
+        request_id_of = result.verified.query.request_id
+        result = asyncio.run(fetch_witnessed(folder, requester, request_id_of, policy, witnessed))
     write_receipt(receipt, result.receipt)
     if as_json:
         row = {
@@ -109,21 +123,27 @@ def verify(  # noqa: PLR0913 - each is an option of the command
             "receipt": str(receipt) if receipt is not None else None,
             "deferred_until": deferred_until(result),
             "tickets": [ticket_row(ticket, result.verified.answers) for ticket in result.verified.tickets],
+            "witnessed": result.verified.witnessed,
+            "witnesses": [witness_row(each) for each in result.verified.cosigned],
         }
         sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
-        return _exit_code(result)
+        return _exit_code(result, policy)
     print_answers(result.verified)
     print_tickets(result.verified.tickets)
     if result.verdict is not None:
         print_verdict(result.verdict, tickets=result.verified.tickets)
     where = f", written to {receipt}" if receipt is not None else ""
     sys.stdout.write(f"receipt verified{where}; request_id {result.verified.query.request_id.hex()}\n")
+    if policy is not None:
+        print_witnesses(result.verified, policy)
     print_deferred(result, folder, requester)
-    return _exit_code(result)
+    return _exit_code(result, policy)
 
 
-def _exit_code(result: Verification) -> int:
-    return exit_code_of_outcomes(answer.outcome for answer in result.verified.answers)
+def _exit_code(result: Verification, policy: Policy | None) -> int:
+    code = exit_code_of_outcomes(answer.outcome for answer in result.verified.answers)
+    is_missed = policy is not None and not result.verified.witnessed
+    return code or (EXIT_UNREACHABLE if is_missed else 0)
 
 
 async def _ask(

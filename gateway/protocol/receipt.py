@@ -22,7 +22,7 @@ The keys are judged at the logged time: a receipt stays good when keys rotate or
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.protocol.application import Application, open_application
 from gateway.protocol.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ from gateway.protocol.keys import PublicKey
 from gateway.protocol.leaf import LEAF_KEY_BYTES, CheckStatus, Tags, log_time
 from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.outcomes import NextStep, Outcome
+from gateway.protocol.policy import Cosigned, Policy
 from gateway.protocol.presentation import read_signed_query
 from gateway.protocol.query import OpenedPart, Query, SignedQuery, read_query
 from gateway.protocol.query_rules import match_parts
@@ -72,6 +73,9 @@ class VerifiedReceipt:
     application: Application | None = None
     """What the query serves; the verdict follows from it, the answers, and rules of its digest."""
     witnessed: bool = False
+    """Whether a quorum of a policy cosigned the checkpoint; only where a policy was given."""
+    cosigned: tuple[Cosigned, ...] = ()
+    """By which witnesses of that policy the newest checkpoint was cosigned, a quorum or not."""
     tickets: tuple[Ticket, ...] = ()
     disputes: tuple[VerifiedDispute, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -79,19 +83,31 @@ class VerifiedReceipt:
 
 
 def verify_receipt(
-    receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None = None
+    receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None = None, policy: Policy | None = None
 ) -> VerifiedReceipt:
     """Check a whole receipt; any failure is a BadDataError that says which step failed.
 
     `operator` is the pinned key of the federation operator. Nothing else is trusted. `opened` is a registry that the
-    caller has verified by that key; if it is the receipt's very own, that need not be done again.
+    caller has verified by that key; if it is the receipt's very own, that need not be done again. `policy` says which
+    witnesses suffice: see `judge_witnesses`.
     """
     try:
-        return _verify(receipt, operator, opened)
+        verified = _verify(receipt, operator, opened)
+        return judge_witnesses(verified, policy) if policy is not None else verified
     except BadDataError:
         raise
     except (HeyanError, ValueError) as error:
         raise ForgedError(Reason.RECEIPT_INVALID, str(error)) from error
+
+
+def judge_witnesses(verified: VerifiedReceipt, policy: Policy) -> VerifiedReceipt:
+    """What a policy says of the checkpoints of a verified receipt: it is witnessed if the tree of each log is.
+
+    Raises ForgedError (SIGNATURE_INVALID) if a signature of a witness or log of the policy does not verify.
+    """
+    judgements = [policy.judge(note.encode()) for note in verified.notes]
+    is_witnessed = all(judgement.is_witnessed for judgement in judgements)
+    return replace(verified, witnessed=is_witnessed, cosigned=judgements[-1].cosigned)
 
 
 def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None) -> VerifiedReceipt:

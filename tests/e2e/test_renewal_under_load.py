@@ -20,7 +20,7 @@ from consent.consent_file import ConsentFile
 from gateway.cli.endpoints import open_client
 from gateway.cli.guardians import Guardians
 from gateway.protocol.note import parse_note
-from gateway.protocol.receipt_leaves import checkpoint_of
+from gateway.protocol.proof import parse_proof
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import Findings, inspect, limits_of, same_again, settled
 from tests.e2e.kills import Arena, arena
@@ -144,7 +144,7 @@ async def test_renewed_certificates_and_keys_fail_no_attempt_of_any_call(tmp_pat
     assert made.load.retries == {}
     assert len(fresh) == 6
     assert len(fresh & used) == 2  # those for answers and queries; receipts do not name the others
-    last = parse_note(checkpoint_of(receipts[-1]).encode())
+    last = parse_note(parse_proof(receipts[-1].leaves[0].proof.encode()).checkpoint.encode())
     sizes = sorted(len(signature.value) for signature in last.unverified)
     assert sizes == [64, 64, 8 + 2420]  # the old log key and the new one, and the second beside them
 

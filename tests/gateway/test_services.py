@@ -16,6 +16,7 @@ from gateway.rulebook import Rulebook
 from gateway.services import REQUESTERS, GatewayMethods, LogMethods
 from gateway.stores.port import Entry
 from gateway.vault import Vault
+from gateway.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2
 from tests import federation as fed
@@ -88,6 +89,7 @@ def test_who_may_call_what(gateway: Gateway, methods: LogMethods) -> None:
         watch=gateway.watchers.watch,
         on_withdrawal=gateway.deferral.withdrawn,
         disputes=gateway.disputes,
+        bring_under=Witnesses(log=gateway.log, store=gateway.store, watchers=gateway.watchers).bring_under,
     )
     table = {
         method.name: {role.value for role in method.roles}

@@ -16,6 +16,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.services import GatewayMethods
 from gateway.watching import Watchers
+from gateway.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
@@ -237,4 +238,5 @@ def methods_of(gateway: Gateway) -> GatewayMethods:
         watch=gateway.watchers.watch,
         on_withdrawal=gateway.deferral.withdrawn,
         disputes=gateway.disputes,
+        bring_under=Witnesses(log=gateway.log, store=gateway.store, watchers=gateway.watchers).bring_under,
     )

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from gateway.policy_file import watch_policy
 from gateway.protocol.cosignature import CosignerKey
 from gateway.protocol.errors import HeyanError, UnreachableError
+from gateway.protocol.note import VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import ADD_CHECKPOINT, SIZE_TYPE
 from gateway.witness.cosigning import OtherSizeError
@@ -89,13 +91,23 @@ class FakeTransport:
 class Asked:
     """One gateway's witnessing of `log`, over `count` witnesses."""
 
-    def __init__(self, folder: Path, count: int, log: SignedLog | None = None, quorum: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        log: Any = None,
+        quorum: str | None = None,
+        keys: Sequence[VerifierKey] = (SIGNER.verifier, NEXT.verifier),
+    ) -> None:
         self.folder = folder
         self.log = log if log is not None else SignedLog.of(3)
+        self.keys = tuple(keys)
         self.clock, self.steady = Clock(NOW), Clock(0.0)
         self.witnesses = {
             f"w{number}": FakeWitness(folder / f"w{number}.db", self.clock, number) for number in range(1, count + 1)
         }
+        for witness in self.witnesses.values():
+            witness.honest.logs[ORIGIN] = [self.keys[0]]
         self.policy_file = folder / "policy"
         self.write_policy(quorum or f"group q all {' '.join(self.witnesses)}")
         self.metrics = CollectorRegistry()
@@ -103,7 +115,7 @@ class Asked:
 
     def write_policy(self, quorum: str, names: Sequence[str] | None = None) -> None:
         """Replace the policy; `quorum` is a group q, or none."""
-        lines = [f"log {key.verifier.format()}" for key in (SIGNER, NEXT)]
+        lines = [f"log {key.format()}" for key in self.keys]
         vkeys = {name: self.witnesses[name].key.verifier.format() for name in names or self.witnesses}
         lines += [f"witness {name} {vkey} http://{name}/" for name, vkey in vkeys.items()]
         lines += [quorum, "quorum q"] if quorum != "none" else ["quorum none"]
@@ -116,7 +128,7 @@ class Asked:
         self.metrics = CollectorRegistry()
         return Witnessing(
             tree=log if log is not None else self.log,
-            log=LogIdentity(ORIGIN, lambda: [SIGNER.verifier, NEXT.verifier]),
+            log=LogIdentity(ORIGIN, lambda: self.keys),
             policy=watch_policy(self.policy_file),
             transport=FakeTransport(self.witnesses),
             folder=self.folder,
