@@ -154,8 +154,9 @@ class GatewayProcess:
         withdrawals = Allowance(WITHDRAWAL_BURST, WITHDRAWALS_PER_SECOND, Reason.OVERLOADED)
         self._events = Events(self._log, requests, self._acknowledgements, stamp, withdrawals)
         self._relay = DisputeRelay(self._store, requests, NodeCalls(keeper.current, self._tls).open_dispute)
-        unconfirmed = Gauge("heyan_disputes_unconfirmed", "Disputes that no department confirmed", registry=metrics)
-        unconfirmed.set_function(lambda: self._relay.waiting)
+        Gauge("heyan_disputes_unconfirmed", "Disputes that no department confirmed", registry=metrics).set_function(
+            lambda: self._relay.waiting
+        )
         self._disputes = Disputes(
             log=self._log,
             store=self._store,
