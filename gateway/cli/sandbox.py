@@ -6,6 +6,8 @@ consent/             settings, keys, store
 departments/<id>/    settings, keys, register, journal
 requesters/<id>/, auditors/<id>/                      what clients connect with
 guardians/           the secret from which the software authenticators derive their passkeys
+witnesses/<name>/    settings, key, store, the log's keys      only with --witnesses
+policy               whose cosignatures count                  likewise
 rules/               the rule packs, with windows open around today in all counties but one
 truth.jsonl          every simulated family with every correct answer
 sandbox.json         what the folder was made with; a different seed is refused later
@@ -40,6 +42,9 @@ DEFAULT_SEED = 1
 DEFAULT_POPULATION = 2_000
 DEFAULT_PREFECTURES = ("4301", "4303")
 MADE_FILE = "sandbox.json"
+POLICY_FILE = "policy"
+"""By which checkpoints of the log count as witnessed, if there are witnesses."""
+MAX_WITNESSES = 8
 MAKING_FILE = ".making"
 """Marks a folder whose making has begun: see gateway.cli.sandbox_begin."""
 _FIRST_PORT = 1_024
@@ -58,6 +63,7 @@ class Made(msgspec.Struct, frozen=True):
     closed: str
     standbys: bool = False
     post_quantum: bool = False
+    witnesses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Asked:
     port_base: int | None = None
     standbys: bool | None = None
     post_quantum: bool | None = None
+    witnesses: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,9 @@ class Sandbox:
         """Every party that runs, in the order to start them."""
         ports = self.ports
         yield self._process(ISSUER, ("consent", "serve"), ports)
+        for name, port in self.witness_ports.items():
+            words = ("log", "witness", "--config", str(self.witness_settings(name)))
+            yield Process(name, words, self.witness_folder(name), port, port + 1)
         for identity in self.nodes.values():
             yield self._process(identity, ("department", "serve"), ports)
         for identity in self.nodes.values() if self.made.standbys else ():
@@ -178,10 +188,25 @@ class Sandbox:
         return self.made.port_base + 2 * (len(self.ports) + len(self.standby_ports))
 
     @property
+    def witness_ports(self) -> dict[str, int]:
+        """The port of each witness by its name, after all others."""
+        first = self.made.port_base + 2 * (len(self.ports) + len(self.standby_ports) + 1)  # and one for the log
+        return {f"witness-{number + 1}": first + 2 * number for number in range(self.made.witnesses)}
+
+    def witness_folder(self, name: str) -> Path:
+        """A witness's own folder."""
+        return self.folder / "witnesses" / name
+
+    def witness_settings(self, name: str) -> Path:
+        """Its settings: not called as a party's are, since it is none."""
+        return self.witness_folder(name) / "witness.toml"
+
+    @property
     def parts(self) -> tuple[Path, ...]:
         """What making leaves in the folder, but for `sandbox.json`, which comes last."""
         tops = {self.folder_of(identity).relative_to(self.folder).parts[0] for identity in self.identities}
-        names = (*sorted(tops), "operator", "guardians", RULES_FOLDER, "truth.jsonl", ENDPOINTS_FILE, ".gitignore")
+        shared = ("witnesses", POLICY_FILE, "truth.jsonl", ENDPOINTS_FILE, ".gitignore")
+        names = (*sorted(tops), "operator", "guardians", RULES_FOLDER, *shared)
         return tuple(self.folder / name for name in names)
 
     def folder_of(self, identity: Identity) -> Path:
@@ -237,15 +262,18 @@ def settle(folder: Path, asked: Asked) -> Made:
             closed=closed_county(prefectures),
             standbys=bool(asked.standbys),
             post_quantum=bool(asked.post_quantum),
+            witnesses=asked.witnesses or 0,
         )
+        if not 0 <= made.witnesses <= MAX_WITNESSES:
+            raise MalformedError.at("--witnesses", f"must be 0 to {MAX_WITNESSES}", Reason.CONFIGURATION_INVALID)
         nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
-        last = 65_535 - 2 * (2 + nodes) - 1
+        last = 65_535 - 2 * (2 + nodes + 1 + made.witnesses)
         if not _FIRST_PORT <= made.port_base <= last:
             raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
         if not 1 <= made.population <= MAX_POPULATION:
             raise MalformedError.at("--population", f"must be 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
         return made
-    for name in ("seed", "population", "prefectures", "port_base", "standbys", "post_quantum"):
+    for name in ("seed", "population", "prefectures", "port_base", "standbys", "post_quantum", "witnesses"):
         wanted = getattr(asked, name)
         if wanted is not None and wanted != getattr(already, name):
             raise MalformedError.at(

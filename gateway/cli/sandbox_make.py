@@ -24,8 +24,19 @@ from gateway.cli.endpoints import (
     RequesterFiles,
 )
 from gateway.cli.rehearsals import RULES_FOLDER, write_rules
-from gateway.cli.sandbox import AUDITOR, GATEWAY, ISSUER, LOG_ORIGIN, MADE_FILE, Sandbox, account_id, address
+from gateway.cli.sandbox import (
+    AUDITOR,
+    GATEWAY,
+    ISSUER,
+    LOG_ORIGIN,
+    MADE_FILE,
+    POLICY_FILE,
+    Sandbox,
+    account_id,
+    address,
+)
 from gateway.cli.sandbox_rules import SandboxRules
+from gateway.cli.sandbox_witnesses import make_witnesses, tell_witnesses, witness_endpoints
 from gateway.cli.settings_files import PUBLISHED, write_settings
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import PartyFolder
@@ -79,6 +90,8 @@ def make(sandbox: Sandbox) -> None:
         desk.rotate_signing_key(GATEWAY.uri, KeyUse.LOG, place, now, delay=0, algorithm=Algorithm.ML_DSA_44)
     registry = desk.sign(now)
     _make_secrets(sandbox)
+    make_witnesses(sandbox)
+    tell_witnesses(sandbox, registry)
     write_rules(sandbox.rules_folder, sandbox.made.prefectures, sandbox.made.closed, now)
     for identity in (GATEWAY, ISSUER, *sandbox.nodes.values()):
         folder = sandbox.folder_of(identity)
@@ -89,6 +102,7 @@ def make(sandbox: Sandbox) -> None:
             registry=os.path.relpath(desk.registry_file, folder),
             operator_vkey=desk.vkey,
             log_port=sandbox.log_port if identity == GATEWAY else None,
+            witness_policy=f"../{POLICY_FILE}" if identity == GATEWAY and sandbox.made.witnesses else None,
         )
     _populate(sandbox)
     write_endpoints(sandbox, desk, registry, now)
@@ -221,6 +235,8 @@ def write_endpoints(sandbox: Sandbox, desk: Desk, registry: Registry, now: float
         guardians="guardians/secret",
         rules=RULES_FOLDER,
         closed=sandbox.made.closed,
+        witnesses=witness_endpoints(sandbox),
+        policy=POLICY_FILE if sandbox.made.witnesses else None,
     )
     write_atomic(sandbox.folder / FILE, msgspec.json.format(msgspec.json.encode(endpoints), indent=2) + b"\n")
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from gateway.cli.rehearsals import renew_rules
 from gateway.cli.sandbox import Sandbox
 from gateway.cli.sandbox_make import STAFF_MEMBER, write_endpoints
+from gateway.cli.sandbox_witnesses import tell_witnesses
 from gateway.operator.desk import START_DELAY, Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder, usual_algorithm
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
@@ -30,6 +31,7 @@ def renew(sandbox: Sandbox, now: float) -> list[str]:
         if published is None or done or published.document.expires - now < RENEW_BEFORE:
             published = desk.sign(now)
             done.append(f"registry version {published.version}")
+        done += tell_witnesses(sandbox, published)
         write_endpoints(sandbox, desk, published, now)  # also where somebody deleted it
     return done + renew_rules(sandbox.rules_folder, sandbox.made.closed, now)
 

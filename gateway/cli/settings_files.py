@@ -25,9 +25,19 @@ _OWN = {
 
 
 def write_settings(
-    path: Path, *, identity: Identity, port: int, registry: str, operator_vkey: str, log_port: int | None = None
+    path: Path,
+    *,
+    identity: Identity,
+    port: int,
+    registry: str,
+    operator_vkey: str,
+    log_port: int | None = None,
+    witness_policy: str | None = None,
 ) -> None:
-    """Write one party's settings; its probes listen on the port after its own. A `log_port` has a log published."""
+    """Write one party's settings; its probes listen on the port after its own.
+
+    A `log_port` has a log published, a `witness_policy` has it cosigned.
+    """
     values = {
         "spiffe_id": identity.uri,
         "listen": f"127.0.0.1:{port}",
@@ -36,6 +46,8 @@ def write_settings(
     }
     if log_port is not None:
         values |= {"published": PUBLISHED, "log_listen": f"127.0.0.1:{log_port}"}
+    if witness_policy is not None:
+        values["witness_policy"] = witness_policy
     tls = {"certificate": "tls/certificate.pem", "key": "tls/key.pem", "ca": "tls/ca.pem"}
     seen = {"source": registry, "operator_vkey": operator_vkey, "seen": "registry.jws"}
     text = f"{_table(values)}\n[tls]\n{_table(tls)}\n[registry]\n{_table(seen)}"

@@ -17,7 +17,11 @@ from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
+from gateway.cli.sandbox_witnesses import tell_witnesses
 from gateway.cli.supervisor import Supervisor, require_free
+from gateway.operator.desk import Desk
+from gateway.party.keyfiles import Stamp, stamp
+from gateway.party.process import repeat
 from gateway.protocol.divisions import COUNTIES
 from gateway.protocol.errors import HeyanError
 from gateway.rules.shelf import all_rules, open_shelf
@@ -35,6 +39,7 @@ def up(
     port_base: int | None = None,
     standbys: bool | None = None,
     post_quantum: bool | None = None,
+    witnesses: int | None = None,
 ) -> None:
     """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
 
@@ -59,9 +64,11 @@ def up(
         Run a second process of each department node, to which the gateway turns when the first fails or is slow.
     post_quantum
         Give the log a second key, ML-DSA-44, which signs each checkpoint too.
+    witnesses
+        How many witnesses to run, each a process of its own, which cosign the log's checkpoints (default 0).
     """
     codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
-    asked = Asked(seed, population, codes, port_base, standbys, post_quantum)
+    asked = Asked(seed, population, codes, port_base, standbys, post_quantum, witnesses)
     sandbox = open_sandbox(folder, asked, Console(stderr=True))
     asyncio.run(_run(sandbox))
 
@@ -105,6 +112,7 @@ async def _run(sandbox: Sandbox) -> None:
         loop.add_signal_handler(number, stop.set)
     console = Console(stderr=True)
     supervisor = await start(sandbox, console)
+    following = asyncio.create_task(repeat(1.0, _Follower(sandbox).look, "tell witnesses the log's keys"))
     try:
         sys.stdout.write(_summary(sandbox))
         sys.stdout.flush()
@@ -115,8 +123,26 @@ async def _run(sandbox: Sandbox) -> None:
             except TimeoutError:
                 await _renew(sandbox, console)
     finally:
+        following.cancel()
         console.print("Stopping …")
         await supervisor.stop()
+
+
+class _Follower:
+    """Has the witnesses told of keys that the registry gained or lost, before they sign: an operator's doing."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._desk = Desk.open(sandbox.desk_folder)
+        self._seen: Stamp | None = None
+
+    async def look(self) -> None:
+        """Look at the registry, once a second."""
+        seen = stamp([self._desk.registry_file])
+        published = self._desk.published() if seen != self._seen else None
+        if published is not None:
+            tell_witnesses(self._sandbox, published)
+        self._seen = seen
 
 
 async def _renew(sandbox: Sandbox, console: Console) -> None:
