@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -52,11 +53,10 @@ def heyan(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def federation(folder: Path, population: int, *, post_quantum: bool = False) -> Iterator[Running]:
-    """A federation in `folder`, made and running."""
+def federation(folder: Path, population: int, **asked: Any) -> Iterator[Running]:
+    """A federation in `folder`, made as asked and running."""
     console = Console(stderr=True)
-    asked = Asked(population=population, port_base=free_port_base(), post_quantum=post_quantum)
-    sandbox = open_sandbox(folder, asked, console)
+    sandbox = open_sandbox(folder, Asked(population=population, port_base=free_port_base(), **asked), console)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -43,7 +43,9 @@ def check(running: Running, file: Path) -> tuple[int, str]:
 
 def test_verify_prints_the_documented_json(running: Running) -> None:
     result = verify(running)
-    assert result.keys() == {"request_id", "answers", "verdict", "receipt", "deferred_until", "tickets"}
+    told = {"request_id", "answers", "verdict", "receipt", "deferred_until", "tickets", "witnessed", "witnesses"}
+    assert result.keys() == told
+    assert (result["witnessed"], result["witnesses"]) == (False, [])
     assert (result["deferred_until"], result["tickets"]) == (None, [])
     assert result["receipt"] is None
     truth = next(truth for truth in running.families if truth.application.family == FAMILY)

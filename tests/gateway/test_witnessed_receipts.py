@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import main
 from gateway.client import Client
+from gateway.party.keyfiles import write_private
 from gateway.protocol.cosignature import CosignerKey
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError, OverloadedError, UnreachableError
 from gateway.protocol.identities import parse_identity
@@ -21,6 +24,7 @@ from gateway.protocol.policy import Policy, parse_policy
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
+from gateway.protocol.receipt_file import receipt_to_json
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.services import GatewayMethods
 from gateway.witness_client import WitnessedClient
@@ -368,3 +372,47 @@ async def test_client_rides_out_a_gateway_that_is_not_there_for_a_while(served: 
 
     client, _ = witnessed_client(served, away)
     assert (await client.witnessed(verified.query.request_id, served.policy, 30.0)).verified.witnessed
+
+
+# -- on the command line ------------------------------------------------------------------------------------
+
+
+async def test_command_says_who_witnessed_and_ends_as_asked(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verified = await served.gateway.verify(served.gateway.submission())
+    bare = await served.get(verified.query.request_id)
+    await served.asked.tick()
+    witnessed = await served.get(verified.query.request_id)
+    for name, receipt in (("bare", bare), ("witnessed", witnessed)):
+        receipt.registry = served.gateway.federation.registry.token
+        write_private(tmp_path / name, receipt_to_json(receipt).encode())
+    policy = str(served.asked.policy_file)
+
+    def check(name: str, *options: str) -> tuple[object, str]:
+        vkey = served.gateway.federation.operator_vkey
+        with pytest.raises(SystemExit) as ended:
+            main(["log", "verify-receipt", str(tmp_path / name), "--operator-vkey", vkey, *options])
+        return ended.value.code, capsys.readouterr().out
+
+    code, told = check("witnessed", "--policy", policy, "--require-witnessed", "--extract", str(tmp_path / "leaves"))
+    assert code == 0
+    assert "\nWITNESSED by w1 2027-01-15T" in told
+    assert {file.name for file in (tmp_path / "leaves").iterdir()} == {"leaf-0.bin", "leaf-0.tlog-proof"}
+    for file in (tmp_path / "leaves").iterdir():
+        assert file.stat().st_mode & 0o077 == 0
+    proof = parse_proof((tmp_path / "leaves" / "leaf-0.tlog-proof").read_bytes())
+    leaf = (tmp_path / "leaves" / "leaf-0.bin").read_bytes()
+    assert proof.verify(leaf, served.asked.keys, ORIGIN).size == 1
+    code, told = check("witnessed", "--policy", policy, "--json")
+    assert (code, json.loads(told)["witnessed"]) == (0, True)
+    assert [each["name"] for each in json.loads(told)["witnesses"]] == ["w1", "w2"]
+    assert check("witnessed")[0] == 0
+    assert "UNWITNESSED: no policy" in check("witnessed")[1]
+    assert check("bare", "--policy", policy)[0] == 0
+    code, told = check("bare", "--policy", policy, "--require-witnessed")
+    assert code == 1
+    assert "UNWITNESSED: cosigned by nobody of the policy" in told
+    assert check("bare", "--policy", policy, "--require-witnessed", "--json")[0] == 1
+    (tmp_path / "wrong").write_text("quorum of nobody knows what\n")
+    assert check("witnessed", "--policy", str(tmp_path / "wrong"))[0] == 2
