@@ -16,26 +16,31 @@ from rich.console import Console
 from gateway.cli import sandbox_make
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.cli.sandbox import GATEWAY, ISSUER, LOG_ORIGIN, Asked, Sandbox, held, settle
+from gateway.cli.sandbox import GATEWAY, ISSUER, LOG_ORIGIN, POLICY_FILE, Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
 from gateway.cli.supervisor import free_port_base
-from gateway.cli.up import _renew, _summary, open_sandbox
+from gateway.cli.up import _Follower, _renew, _summary, open_sandbox
 from gateway.config import GatewayConfig
 from gateway.log_signers import LogSigners
 from gateway.operator.desk import Desk
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.policy_file import read_policy
 from gateway.protocol.claims import claim_named
 from gateway.protocol.divisions import counties_of
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.matrix import Group
 from gateway.protocol.note import ED25519, ML_DSA_44, VerifierKey
+from gateway.protocol.registry_terms import KeyUse
 from gateway.rules.layering import rules_of
 from gateway.rules.shelf import open_shelf
 from gateway.rules.windows import window_at
+from gateway.witness.config import WitnessConfig
+from gateway.witness.files import read_logs
 from sandbox_departments.truth import read_truth
 
 DAY = 86_400
@@ -275,3 +280,66 @@ def test_sandbox_left_alone_for_days_is_fresh_at_once(tmp_path: Path, days: int)
         if identity.role is PartyRole.DEPARTMENT:
             assert registry.sealing_keys(identity.uri, now)
     assert renew(sandbox, now) == []
+
+
+def with_witnesses(folder: Path, witnesses: int) -> Sandbox:
+    asked = Asked(seed=3, population=5, prefectures=("4301",), port_base=free_port_base(), witnesses=witnesses)
+    return Sandbox(folder, settle(folder, asked))
+
+
+def test_witnesses_are_made_with_keys_and_settings_of_their_own(tmp_path: Path) -> None:
+    sandbox = with_witnesses(tmp_path / "run", 3)
+    make(sandbox)
+    endpoints = read_endpoints(sandbox.folder)
+    assert endpoints.policy is not None
+    policy = read_policy(sandbox.folder / endpoints.policy)
+    assert policy.groups[0].threshold == 2
+    assert {each.name: (each.url, each.key.format()) for each in policy.witnesses} == {
+        name: (each.url, each.vkey) for name, each in endpoints.witnesses.items()
+    }
+    assert [log.key.format() for log in policy.logs] == [endpoints.gateway.log_vkey]
+    gateway = GatewayConfig.from_file(sandbox.folder_of(GATEWAY) / "settings.toml")
+    assert gateway.witness_policy is not None
+    assert read_policy(gateway.witness_policy) == policy
+    for process in (each for each in sandbox.processes() if each.name in endpoints.witnesses):
+        config = WitnessConfig.from_file(process.folder / "witness.toml")
+        assert (config.listen, config.probes) == (f"127.0.0.1:{process.port}", f"127.0.0.1:{process.probes}")
+        assert (process.folder / "key").stat().st_mode & 0o077 == 0
+        (keys,) = read_logs(config.logs).values()
+        assert [key.format() for key in keys] == [endpoints.gateway.log_vkey]
+    ports = [port for each in sandbox.processes() for port in (each.port, each.probes, each.log_port) if port]
+    assert len(set(ports)) == len(ports)
+    assert renew(sandbox, time.time()) == []
+
+
+def test_sandbox_without_witnesses_has_no_policy(folder: Path) -> None:
+    endpoints = read_endpoints(folder)
+    assert (endpoints.policy, endpoints.witnesses) == (None, {})
+    assert GatewayConfig.from_file(sandbox_of(folder).folder_of(GATEWAY) / "settings.toml").witness_policy is None
+    for count in (2, -1, 99):
+        with pytest.raises(MalformedError):
+            settle(folder, Asked(witnesses=count))
+
+
+async def test_witnesses_are_told_of_a_rotated_log_key_before_it_signs(tmp_path: Path) -> None:
+    """By an operator's hand, while everything runs: nothing is renewed meanwhile."""
+    sandbox = with_witnesses(tmp_path / "run", 1)
+    make(sandbox)
+    follower = _Follower(sandbox)
+    await follower.look()
+    logs, policy = sandbox.witness_folder("witness-1") / "logs", sandbox.folder / POLICY_FILE
+    before = logs.read_bytes(), policy.read_bytes()
+    await follower.look()
+    desk, now = Desk.open(sandbox.desk_folder), time.time()
+    desk.rotate_signing_key(GATEWAY.uri, KeyUse.LOG, PartyFolder(sandbox.folder_of(GATEWAY)), now)
+    desk.rotate_signing_key(
+        GATEWAY.uri, KeyUse.LOG, PartyFolder(sandbox.folder_of(GATEWAY)), now, algorithm=Algorithm.ML_DSA_44
+    )
+    await follower.look()
+    assert (logs.read_bytes(), policy.read_bytes()) == before  # a draft is nobody's word
+    desk.sign(now)
+    await follower.look()
+    (keys,) = read_logs(logs).values()
+    assert [key.algorithm for key in keys] == [ED25519, ED25519, ML_DSA_44]
+    assert len(read_policy(policy).logs) == 2
+    assert logs.read_bytes().startswith(before[0])  # the old key counts on

@@ -8,7 +8,7 @@ from tests.fuzz.target import Target
 
 MODULES = {
     "protocol": ("protocol_targets", "dispute_targets"),
-    "notes": ("notes_targets",),
+    "notes": ("notes_targets", "witness_targets"),
     "jose": ("jose_targets",),
     "webauthn": ("webauthn_targets",),
     "names": ("names_targets",),
