@@ -215,7 +215,7 @@ class Witnessing:
         lasted = now - current.began
         if lasted < self._times.interval:
             return False
-        if self._tree.head().size == current.head.size:
+        if self._tree.head().checkpoint == current.head.checkpoint:  # also a standing head may be signed anew
             return lasted >= RENEW_SECONDS
         others = [member for name, member in self._circle.members.items() if current.wants(name)]
         is_hopeless = not any(member.task is not None or member.breaker.would_admit(now) for member in others)

@@ -110,7 +110,7 @@ class Asked:
             witness.honest.logs[ORIGIN] = [self.keys[0]]
         self.policy_file = folder / "policy"
         self.write_policy(quorum or f"group q all {' '.join(self.witnesses)}")
-        self.metrics = CollectorRegistry()
+        self.contradictions: list[HeyanError] = []
         self.witnessing = self.opened()
 
     def write_policy(self, quorum: str, names: Sequence[str] | None = None) -> None:
@@ -134,6 +134,7 @@ class Asked:
             folder=self.folder,
             times=Times(clock=self.clock, steady=self.steady, interval=1.0, patience=30.0, alarm=300.0),
             traffic=WitnessTraffic(self.metrics),
+            on_contradiction=self.contradictions.append,
         )
 
     async def tick(self, seconds: float = 1.0) -> None:

@@ -122,6 +122,19 @@ async def test_log_key_is_rotated_under_witnesses_that_were_told(tmp_path: Path)
             assert asked.witnessing.witnessed().size == len(asked.log.leaves)  # type: ignore[union-attr]
 
 
+async def test_standing_head_that_another_key_signs_is_cosigned_anew(tmp_path: Path) -> None:
+    async with asking(tmp_path) as asked:
+        await asked.tick()
+        for witness in asked.witnesses.values():
+            witness.honest.logs[ORIGIN] = [SIGNER.verifier, NEXT.verifier]
+        asked.log.signers = (NEXT,)
+        await asked.tick()
+        head = asked.witnessing.witnessed()
+        assert head is not None
+        assert open_checkpoint(head.checkpoint.encode(), [NEXT.verifier], ORIGIN).size == 3
+        assert names(head) == ["w1", "w2"]
+
+
 # -- witnesses that lie -------------------------------------------------------------------------------------
 
 
@@ -197,6 +210,7 @@ async def test_claim_of_a_larger_tree_without_proof_is_the_witness_fault(tmp_pat
             await asked.tick(20)
             assert asked.witnessing.complaints() == []
         assert asked.failures("w1", Reason.WITNESS_REFUSED) == 4
+        assert asked.contradictions == []
         asked.witnesses["w1"].change = None
         await asked.tick(20)
         assert asked.witnessing.witnessed() is not None
@@ -213,6 +227,7 @@ async def test_rolled_back_log_is_told_by_what_a_witness_shows(tmp_path: Path) -
         asked.witnessing = asked.opened(rolled_back)
         await asked.tick()
         (complaint,) = asked.witnessing.complaints()
+        assert [error.reason for error in asked.contradictions] == [Reason.LOG_ROLLED_BACK]
         assert "LOG_ROLLED_BACK" in complaint
         assert asked.witnessing.witnessed() is None
         proof = (tmp_path / "log_rolled_back.checkpoint").read_bytes()
