@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
-import ssl
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -17,23 +15,22 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from gateway.checked_log import LogToCheck
-from gateway.cli.endpoints import read_endpoints
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
-from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
+from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
+from gateway.cli.monitor_places import mirrors, rulebook_of, webhook_of, windows_of, witnesses
 from gateway.cli.options import JsonOption, usage_error
 from gateway.monitor.alarms import line_of
 from gateway.monitor.comparing import SightingSource
 from gateway.monitor.cycle import Look, Monitor
-from gateway.monitor.delivery import Delivery, Webhook, deliver_round, read_secret, require_safe
-from gateway.monitor.rules import NO_RULES, Rules, WindowsOf
+from gateway.monitor.delivery import Delivery, Webhook, deliver_round
+from gateway.monitor.rules import NO_RULES, Rules
 from gateway.monitor.rules_file import EXAMPLE, read_rules
 from gateway.monitor.stillness import Clock, Limits
 from gateway.monitor.store import MonitorStore
-from gateway.party.keyfiles import read_public, unusable
+from gateway.party.keyfiles import read_public
 from gateway.party.process import cancel_all, run_until_signal
-from gateway.protocol.errors import HeyanError, MalformedError, UnreachableError
+from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.rulebook import Rulebook
-from gateway.rules.windows import Window
 from gateway.tile_source import FolderSource, HttpSource
 
 ONCE_ROUNDS = 3
@@ -128,10 +125,10 @@ def monitor(  # noqa: PLR0913 - each is an option of the command
         opened=opened,
         state=state,
         rules=NO_RULES if rules is None else read_rules(str(rules), read_public(rules)),
-        windows_of=_windows(packs, log),
+        rulebook=rulebook_of(packs, log),
         limits=Limits(max_lag=max_lag, max_idle=max_idle, max_age=max_age),
-        places={**_witnesses(witness, opened.origin, log), **_mirrors(mirror, log)},
-        webhook=None if webhook is None else _webhook(webhook, webhook_secret, log),
+        places={**witnesses(witness, opened.origin, log), **mirrors(mirror, log)},
+        webhook=None if webhook is None else webhook_of(webhook, webhook_secret, log),
         tell=_json_line if as_json else line_of,
     )
     if once:
@@ -145,7 +142,7 @@ class _Running:
     opened: OpenedLog
     state: Path
     rules: Rules
-    windows_of: WindowsOf | None
+    rulebook: Rulebook | None
     limits: Limits
     places: dict[str, FolderSource | HttpSource]
     webhook: Webhook | None
@@ -174,6 +171,8 @@ class _Running:
                 stack.push_async_callback(cancel_all, [task])
             while not stop.is_set():
                 try:
+                    if self.rulebook is not None:
+                        self.rulebook.refresh()
                     warnings = _warnings(await monitor.look())
                 except HeyanError as error:  # the state cannot be stored, or the registry not be read: try again
                     warnings = [error.detail or error.reason.value]
@@ -201,7 +200,7 @@ class _Running:
             store=store,
             clock=Clock(time.time, time.monotonic),
             rules=self.rules,
-            windows_of=self.windows_of,
+            windows_of=None if self.rulebook is None else windows_of(self.rulebook),
             limits=self.limits,
             sightings=places,
         )
@@ -245,55 +244,3 @@ def _warn(lines: Iterable[str]) -> None:
 
 def _json_line(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=False)
-
-
-def _windows(packs: Path | None, log: LogOptions) -> WindowsOf | None:
-    if packs is None and log.folder is not None:
-        packs = log.folder / read_endpoints(log.folder).rules
-    if packs is None:
-        return None
-    book = Rulebook(packs)
-
-    def windows_of(region: str) -> tuple[Window, ...]:
-        book.refresh()
-        try:
-            return book.rules_of(region).windows
-        except MalformedError:
-            return ()  # no such county: none of its windows is open
-
-    return windows_of
-
-
-def _witnesses(urls: tuple[str, ...], origin: str, log: LogOptions) -> dict[str, FolderSource | HttpSource]:
-    name = hashlib.sha256(origin.encode()).hexdigest()
-    return {
-        f"witness {url}": HttpSource(f"{require_safe(url, '--witness').rstrip('/')}/{name}", _context(log))
-        for url in urls
-    }
-
-
-def _mirrors(places: tuple[str, ...], log: LogOptions) -> dict[str, FolderSource | HttpSource]:
-    return {
-        f"mirror {place}": HttpSource(require_safe(place, "--mirror"), _context(log))
-        if "://" in place
-        else FolderSource(Path(place))
-        for place in places
-    }
-
-
-def _webhook(url: str, secret: Path | None, log: LogOptions) -> Webhook:
-    return Webhook(require_safe(url, "--webhook"), None if secret is None else read_secret(secret), _context(log))
-
-
-def _context(log: LogOptions) -> ssl.SSLContext:
-    """Whom to trust elsewhere: the system's authorities, that of --ca, and the federation's own."""
-    context = ssl.create_default_context()
-    files = [log.ca] if log.ca is not None else []
-    if log.folder is not None:
-        files.append(log.folder / read_endpoints(log.folder).ca)
-    for file in files:
-        try:
-            context.load_verify_locations(cadata=read_public(file).decode("ascii", errors="replace"))
-        except (ssl.SSLError, ValueError):
-            raise unusable(file, "must be PEM certificates") from None
-    return context

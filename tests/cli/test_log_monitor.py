@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -160,6 +161,14 @@ def test_what_a_monitor_saw_is_held_against_the_log_by_fsck(log, capsys):
 class _Receiver(BaseHTTPRequestHandler):
     got: list[dict]
     status: int
+    note = b""
+
+    def do_GET(self):
+        """The monitoring endpoint of a witness of this log."""
+        known = self.path == f"/{sha256(logs.fed.LOG_ORIGIN.encode()).hexdigest()}/checkpoint"
+        self.send_response(200 if known and self.note else 404)
+        self.end_headers()
+        self.wfile.write(self.note if known else b"")
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -194,6 +203,18 @@ def test_alarm_that_a_webhook_does_not_take_is_brought_by_the_next_run(log, rece
     show(log, LEAVES)
     assert watch(log, *state(log), "--webhook", receiver.url, capsys=capsys) == (0, "", "")
     assert [alarm["kind"] for alarm in receiver.got] == ["ROLLED_BACK"]
+
+
+def test_witness_is_asked_for_this_log_and_its_word_held_against_what_is_shown(log, receiver, capsys):
+    words = (*state(log), "--witness", receiver.url)
+    code, out, err = watch(log, *words, capsys=capsys)
+    assert (code, out) == (0, "")
+    assert "warning: witness" in err
+    receiver.note = note_of(LEAVES[:150])
+    assert watch(log, *words, capsys=capsys) == (0, "", "")
+    receiver.note = note_of(LEAVES[1:150])
+    code, out, _ = watch(log, *words, capsys=capsys)
+    assert (code, out.startswith("ALARM SPLIT_VIEW")) == (1, True)
 
 
 @pytest.mark.slow
