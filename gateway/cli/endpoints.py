@@ -120,7 +120,7 @@ def read_endpoints(folder: Path) -> Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """What an auditor reads with: enter `reader` to connect; `registry` is the auditor's own verified one."""
+    """What an auditor reads with: enter `reader` to connect; `registry` is the newest that the auditor verified."""
 
     reader: LogReader
     registry: Callable[[], Registry]
@@ -137,7 +137,12 @@ def open_auditor(folder: Path, auditor: str) -> Auditor:
     tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
     gateway = Identity(PartyRole.GATEWAY, endpoints.gateway.id)
     keeper = _keeper(folder, endpoints, files.cert)
-    return Auditor(LogReader(gateway, endpoints.gateway.grpc, tls), keeper.current, gateway)
+
+    def registry() -> Registry:
+        keeper.refresh()  # keys rotate while a monitor runs
+        return keeper.current()
+
+    return Auditor(LogReader(gateway, endpoints.gateway.grpc, tls), registry, gateway)
 
 
 def _keeper(folder: Path, endpoints: Endpoints, certificate: str) -> RegistryKeeper:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from gateway.checked_log import LogToCheck
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
-from gateway.cli.monitor_places import mirrors, rulebook_of, webhook_of, windows_of, witnesses
+from gateway.cli.monitor_places import ReopenedSource, mirrors, rulebook_of, webhook_of, windows_of, witnesses
 from gateway.cli.options import JsonOption, usage_error
 from gateway.monitor.alarms import line_of
 from gateway.monitor.comparing import SightingSource
@@ -35,6 +35,11 @@ from gateway.tile_source import FolderSource, HttpSource
 
 ONCE_ROUNDS = 3
 """Attempts of `--once` at a webhook, 1 s and 2 s apart; what is left is for the next run."""
+
+REOPEN_SECONDS = 3_600.0
+"""After which the log is opened anew, with certificates as they are by then."""
+REOPEN_AFTER_FAULT = 60.0
+"""And after which it is if it could not be read: a certificate that ended is one reason."""
 
 Several = Annotated[tuple[str, ...], Parameter(negative="")]
 
@@ -123,6 +128,7 @@ def monitor(  # noqa: PLR0913 - each is an option of the command
         raise usage_error("--webhook-secret", "needs --webhook")
     running = _Running(
         opened=opened,
+        source=ReopenedSource(lambda: open_log(place, log).source),
         state=state,
         rules=NO_RULES if rules is None else read_rules(str(rules), read_public(rules)),
         rulebook=rulebook_of(packs, log),
@@ -140,6 +146,7 @@ def monitor(  # noqa: PLR0913 - each is an option of the command
 @dataclass(frozen=True, kw_only=True)
 class _Running:
     opened: OpenedLog
+    source: ReopenedSource
     state: Path
     rules: Rules
     rulebook: Rulebook | None
@@ -163,6 +170,7 @@ class _Running:
     async def until(self, stop: asyncio.Event, interval: float) -> None:
         """Look again and again."""
         warned: list[str] = []
+        reopen = time.monotonic() + REOPEN_SECONDS
         async with AsyncExitStack() as stack:
             store, monitor = await self._open(stack)
             delivery = None if self.webhook is None else Delivery(store, self.webhook)
@@ -171,9 +179,15 @@ class _Running:
                 stack.push_async_callback(cancel_all, [task])
             while not stop.is_set():
                 try:
+                    if time.monotonic() > reopen:
+                        reopen = time.monotonic() + REOPEN_SECONDS
+                        await self.source.reopen()
                     if self.rulebook is not None:
                         self.rulebook.refresh()
-                    warnings = _warnings(await monitor.look())
+                    look = await monitor.look()
+                    warnings = _warnings(look)
+                    if look.fault is not None:
+                        reopen = min(reopen, time.monotonic() + REOPEN_AFTER_FAULT)
                 except HeyanError as error:  # the state cannot be stored, or the registry not be read: try again
                     warnings = [error.detail or error.reason.value]
                 self._tell_all(store)
@@ -186,7 +200,7 @@ class _Running:
                     await asyncio.wait_for(stop.wait(), interval)
 
     async def _open(self, stack: AsyncExitStack) -> tuple[MonitorStore, Monitor]:
-        source = await stack.enter_async_context(self.opened.source)
+        source = await stack.enter_async_context(self.source)
         places: dict[str, SightingSource] = {
             name: await stack.enter_async_context(place) for name, place in self.places.items()
         }

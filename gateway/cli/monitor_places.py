@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.log_sources import LogOptions
@@ -15,6 +18,44 @@ from gateway.protocol.errors import MalformedError
 from gateway.rulebook import Rulebook
 from gateway.rules.windows import Window
 from gateway.tile_source import FolderSource, HttpSource
+
+
+class ReopenedSource:
+    """A log's source that can be opened anew: certificates are renewed while a monitor runs. One task uses it."""
+
+    def __init__(self, opening: Callable[[], FolderSource | HttpSource]) -> None:
+        self._opening = opening
+        self._source = opening()
+
+    async def __aenter__(self) -> Self:
+        """Make ready."""
+        await self._source.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what is open."""
+        await self._source.__aexit__(kind, error, trace)
+
+    async def reopen(self) -> None:
+        """Open the source with the files as they are now; HeyanError if that fails, and the one before goes on."""
+        following = self._opening()
+        await following.__aenter__()
+        before, self._source = self._source, following
+        await before.__aexit__(None, None, None)
+
+    async def checkpoint(self) -> bytes:
+        """See `TileSource`."""
+        return await self._source.checkpoint()
+
+    async def tile(self, level: int, index: int, width: int) -> bytes:
+        """See `TileSource`."""
+        return await self._source.tile(level, index, width)
+
+    async def entries(self, index: int, width: int) -> list[bytes]:
+        """See `TileSource`."""
+        return await self._source.entries(index, width)
 
 
 def rulebook_of(packs: Path | None, log: LogOptions) -> Rulebook | None:

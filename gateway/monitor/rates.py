@@ -51,7 +51,7 @@ class SlidingCounts:
             self.counts = {
                 name: count
                 for name, count in self.counts.items()
-                if count.quiet_until > time or max(count.parts) > oldest
+                if count.quiet_until > time or max(count.parts, default=oldest) > oldest
             }
             if len(self.counts) >= MAX_KEYS:
                 key = OTHERS

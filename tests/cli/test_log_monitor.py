@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.monitor_places import ReopenedSource
 from gateway.monitor.rules_file import read_rules
+from gateway.protocol.errors import MalformedError
+from gateway.tile_source import FolderSource
 from tests.audit import logs
 from tests.monitor.following import note_of, verifications
 from tests.static_logs import write_log
@@ -215,6 +218,23 @@ def test_witness_is_asked_for_this_log_and_its_word_held_against_what_is_shown(l
     receiver.note = note_of(LEAVES[1:150])
     code, out, _ = watch(log, *words, capsys=capsys)
     assert (code, out.startswith("ALARM SPLIT_VIEW")) == (1, True)
+
+
+async def test_source_is_opened_anew_and_the_one_before_goes_on_if_that_fails(log, tmp_path):
+    places = [log, show_in(tmp_path / "renewed", LEAVES), tmp_path / "nowhere"]
+    async with ReopenedSource(lambda: FolderSource(places.pop(0))) as source:
+        assert await source.checkpoint() == note_of(LEAVES[:200])
+        await source.reopen()
+        assert await source.checkpoint() == note_of(LEAVES)
+        assert await source.entries(1, 44) == LEAVES[256:]
+        with pytest.raises(MalformedError):
+            await source.reopen()
+        assert len(await source.tile(0, 1, 44)) == 44 * 32
+
+
+def show_in(folder: Path, leaves: list[bytes]) -> Path:
+    folder.mkdir()
+    return show(folder, leaves)
 
 
 @pytest.mark.slow

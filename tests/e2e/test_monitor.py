@@ -73,6 +73,14 @@ def ask(running: Running, family: int) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def rotate_log_key(running: Running) -> None:
+    """While the monitor runs: a checkpoint by a key that its registry did not have yet must raise nothing."""
+    gateway = f"spiffe://heyan/gateway/{running.endpoints.gateway.id}"
+    words = ("--folder", str(running.folder / "gateway"), "--desk", str(running.sandbox.desk_folder), "--delay", "1")
+    done = running.heyan("registry", "rotate", "log", gateway, *words)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.timeout(400)
 def test_honest_federation_under_kills_raises_nothing_and_planted_lies_are_caught(watched, tmp_path):
     state = tmp_path / "monitor.db"
@@ -80,6 +88,8 @@ def test_honest_federation_under_kills_raises_nothing_and_planted_lies_are_caugh
     for number, family in enumerate(families):
         with monitor(watched, state) as process:
             ask(watched, family)
+            if number == 1:
+                rotate_log_key(watched)
             if number == 2:
                 os.kill(watched.pid("gateway"), signal.SIGKILL)
                 ask(watched, families[0])
@@ -97,7 +107,7 @@ def test_honest_federation_under_kills_raises_nothing_and_planted_lies_are_caugh
 
     # A copy of the log, to which its own key signs what it must not.
     copy = Path(shutil.copytree(watched.folder / "gateway/published/0", tmp_path / "copy"))
-    (key,) = load_signing_keys(watched.folder / "gateway/keys")
+    _, key = load_signing_keys(watched.folder / "gateway/keys")
     signer = SignerKey.from_seed(origin_of(watched), key.private.private_bytes_raw())
     size = size_seen(watched, state)
     (copy / "checkpoint").write_text(sign_checkpoint(Checkpoint(origin_of(watched), size, bytes(32)), [signer]))
