@@ -6,11 +6,11 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -32,6 +32,8 @@ from gateway.party.process import cancel_all, run_until_signal
 from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.rulebook import Rulebook
 from gateway.tile_source import FolderSource, HttpSource
+
+T = TypeVar("T")
 
 ONCE_ROUNDS = 3
 """Attempts of `--once` at a webhook, 1 s and 2 s apart; what is left is for the next run."""
@@ -184,7 +186,9 @@ class _Running:
                         await self.source.reopen()
                     if self.rulebook is not None:
                         self.rulebook.refresh()
-                    look = await monitor.look()
+                    look = await unless_stopped(stop, monitor.look())
+                    if look is None:
+                        return
                     warnings = _warnings(look)
                     if look.fault is not None:
                         reopen = min(reopen, time.monotonic() + REOPEN_AFTER_FAULT)
@@ -244,6 +248,18 @@ class _Running:
                     await asyncio.sleep(2**attempt)
             else:
                 return
+
+
+async def unless_stopped(stop: asyncio.Event, looking: Coroutine[Any, Any, T]) -> T | None:
+    """What comes of it; None if `stop` is set first: a long reading is cut short, and what is stored of it stands."""
+    tasks = asyncio.create_task(looking), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return await tasks[0] if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _warnings(look: Look) -> list[str]:

@@ -104,7 +104,7 @@ class MonitorState:
                 },
             )
             checkpoint = state.checkpoint
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise MalformedError.at("state", "must be what a monitor wrote") from None
         if checkpoint is not None and (checkpoint.origin != state.origin or checkpoint.size < state.processed):
             raise MalformedError.at("state", "must be of one log, and processed no further than was seen")

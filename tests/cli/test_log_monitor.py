@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.log_monitor import unless_stopped
 from gateway.cli.monitor_places import ReopenedSource
 from gateway.monitor.rules_file import read_rules
-from gateway.protocol.errors import MalformedError
+from gateway.protocol.errors import MalformedError, UnreachableError
+from gateway.protocol.reasons import Reason
 from gateway.tile_source import FolderSource
 from tests.audit import logs
 from tests.monitor.following import note_of, verifications
@@ -230,6 +233,22 @@ async def test_source_is_opened_anew_and_the_one_before_goes_on_if_that_fails(lo
         with pytest.raises(MalformedError):
             await source.reopen()
         assert len(await source.tile(0, 1, 44)) == 44 * 32
+
+
+async def test_long_reading_is_cut_short_by_the_end_and_a_finished_one_is_not():
+    stop = asyncio.Event()
+
+    async def done():
+        return "read"
+
+    async def failing():
+        raise UnreachableError(Reason.INTERNAL)
+
+    assert await unless_stopped(stop, done()) == "read"
+    with pytest.raises(UnreachableError):
+        await unless_stopped(stop, failing())
+    asyncio.get_running_loop().call_soon(stop.set)
+    assert await unless_stopped(stop, asyncio.sleep(3_600, "never")) is None
 
 
 def show_in(folder: Path, leaves: list[bytes]) -> Path:

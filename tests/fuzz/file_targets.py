@@ -16,6 +16,8 @@ from gateway.cli.batch_file import read_batch
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.settings_files import write_settings
 from gateway.config import GatewayConfig
+from gateway.monitor.rules_file import EXAMPLE, read_rules
+from gateway.monitor.state import MonitorState, Sighting
 from gateway.operator.authority import Authority, request_certificate
 from gateway.party.config import PartyConfig, TlsFiles
 from gateway.party.keyfiles import load_signing_key
@@ -38,6 +40,7 @@ from tests.protocol.casework import FEDERATION, NOW
 _FOLDER = tempfile.TemporaryDirectory(prefix="heyan-fuzz-")  # removed when the process ends
 _AT = Path(_FOLDER.name)
 _REQUESTER = parse_identity(REQUESTER)
+_STATE = MonitorState("log.test", conditions={"FORKED": "00"}, sightings={"witness": Sighting("a note", 1.0)})
 _BATCH = '\ufefffamily,group,consent\r\nF1,,\r\nF2,open,"a, b.json"\r\n'.encode()
 
 
@@ -119,6 +122,8 @@ def targets() -> tuple[Target, ...]:
         Target(
             "rule pack", lambda data: read_pack("x.toml", data), tuple(file.read_bytes() for file in SHIPPED.iterdir())
         ),
+        Target("monitor's rules", lambda data: read_rules("x.toml", data), (EXAMPLE.encode(),)),
+        Target("monitor's state", lambda data: MonitorState.decode(text(data)), (_STATE.encode().encode(), *DEEP)),
         Target("truth", _from_file("truth.jsonl", lambda path: list(read_truth(path))), (truth, b"{}\n", *DEEP)),
         Target("batch", _from_file("batch", lambda path: list(read_batch(path))), (_BATCH, truth, b'family\n"', *DEEP)),
         Target("fault.json", _from_file(FILE, read_fault), (slow, *DEEP), _is_settable),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -441,3 +442,19 @@ async def test_no_more_is_under_way_than_is_looked_ahead(log):
     source = Served(log)
     assert (await checked(log, source)).is_sound
     assert source.most <= AHEAD
+
+
+async def test_any_flipped_bit_of_any_file_is_found_at_its_file(tmp_path):
+    (tmp_path / "log").mkdir()
+    log = write_log(tmp_path / "log", leaves(700))
+    files = sorted(file for file in log.rglob("*") if file.is_file())
+    random = Random(20270601)
+    for file in files * 8:
+        content = file.read_bytes()
+        changed = bytearray(content)
+        changed[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        file.write_bytes(changed)
+        found = first(await checked(log))
+        assert found.place == str(file.relative_to(log)), found
+        file.write_bytes(content)
+    assert (await checked(log)).is_sound
