@@ -23,15 +23,17 @@ from gateway.log_http import LogServer
 from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock, place_of
 from gateway.party.tls import TlsMaterial
-from gateway.protocol.errors import HeyanError
+from gateway.protocol.errors import HeyanError, LogUnavailableError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.publishing import HeadReader
 from gateway.publishing_logs import LogsPublisher
-from gateway.stores.port import Store
+from gateway.stores.port import Head, Store
 
 PUBLISH_SECONDS = 1.0
 """Between looks for news: six synchronisations of the disk, beside those of the commits."""
+HAND_OVER_SECONDS = 10.0
+"""For which the event loop may take to hand over a head."""
 RETRY_SECONDS = 5.0
 """After one that failed."""
 LAST_SECONDS = 5.0
@@ -66,7 +68,6 @@ class Publication:
         registry: Callable[[], Registry],
         clock: Clock,
         metrics: CollectorRegistry,
-        head: HeadReader | None = None,
     ) -> None:
         self._store = store
         self._log = log
@@ -76,14 +77,24 @@ class Publication:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heyan-log-publisher", daemon=True)
         self._behind_since: float | None = None
+        self._handed: HeadReader | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._metrics.behind.set_function(self._behind)
         if config.published is not None:
             self._publisher = LogsPublisher(
-                store=store, published=config.published, origin=log.origin, head=head, clock=clock
+                store=store, published=config.published, origin=log.origin, head=self._head, clock=clock
             )
             self._server = LogServer(
                 published=config.published, listen=config.log_listen, tls=tls, registry=registry, clock=clock
             )
+
+    def publish_from(self, head: HeadReader) -> None:
+        """Publish what `head` hands over of the log that grows, its note verbatim, instead of the store's newest.
+
+        It is called on the event loop of `start`, and may raise LogUnavailableError while there is nothing. A head that
+        is smaller than what is published is passed over.
+        """
+        self._handed = head
 
     async def check(self) -> bool:
         """Hold the store against what was published, before anything is signed; whether the log may go on.
@@ -106,6 +117,7 @@ class Publication:
         """Serve and publish; the bound port, None if nothing is published."""
         if self._publisher is None or self._server is None:
             return None
+        self._loop = asyncio.get_running_loop()
         port = await self._server.start()
         self._thread.start()
         return port
@@ -149,6 +161,20 @@ class Publication:
             _log.error("log_not_published", kind=type(error).__name__, place=place_of(error))
         self._metrics.failing.set(not is_done)
         return is_done
+
+    def _head(self) -> Head | None:
+        """What is handed over to be published; None if nothing is."""
+        handed, loop = self._handed, self._loop
+        if handed is None or loop is None:
+            return None
+
+        async def ask() -> Head | None:
+            try:
+                return handed()
+            except LogUnavailableError:
+                return None
+
+        return asyncio.run_coroutine_threadsafe(ask(), loop).result(HAND_OVER_SECONDS)
 
     def _look(self, publisher: LogsPublisher) -> None:
         """See whether there are leaves that are not published."""

@@ -1,4 +1,4 @@
-"""Texts of the log: signed notes, checkpoints, inclusion proofs, keys, and Merkle paths."""
+"""Texts of the log: signed notes, checkpoints, inclusion proofs, keys, Merkle paths, and tiles."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ from gateway.protocol.note import (
     sign_note,
 )
 from gateway.protocol.proof import InclusionProof, parse_proof
+from gateway.protocol.tiles import Bundle, Tile, decode_entries, encode_entries, parse_path
 from tests.federation import LOG_ORIGIN
 from tests.fuzz.target import Target, text
 from tests.protocol.casework import genuine, log_signer
 
+_BUNDLE = Bundle(7, 2)
 _SIGNER = log_signer()
 _VERIFIERS = (_SIGNER.verifier,)
 _COSIGNERS = tuple(CosignerKey.from_seed("w", bytes(32), algorithm) for algorithm in (COSIGNATURE, ML_DSA_44))
@@ -123,8 +125,20 @@ def targets() -> tuple[Target, ...]:
         Target("decimal", lambda data: parse_decimal(text(data), "x"), (b"0", b"9223372036854775807"), _decimal),
         Target("base64", lambda data: decode_base64(text(data), "x"), (b"AQIDBA==",), _base64),
         Target("inclusion path", _inclusion, (sizes + bytes(160),)),
+        Target("tile path", lambda data: parse_path(text(data)), (b"tile/entries/x001/x234/067.p/8",), _path),
+        Target("entry bundle", lambda data: decode_entries(_BUNDLE, data), (encode_entries([b"one", b""]),), _entries),
         Target("consistency path", _consistency, (sizes + bytes(160),)),
     )
+
+
+def _path(data: bytes, value: object) -> bool:
+    assert isinstance(value, (Tile, Bundle))
+    return value.path.encode() == data
+
+
+def _entries(data: bytes, value: object) -> bool:
+    assert isinstance(value, list)
+    return encode_entries(value) == data and _BUNDLE.cut(data + b"more") == data
 
 
 def _decimal(data: bytes, value: object) -> bool:

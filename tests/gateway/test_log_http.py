@@ -327,6 +327,22 @@ async def test_an_expired_certificate_does_not_get_in(served):
             await source.entries(0, 256)
 
 
+async def test_a_renewed_certificate_of_the_gateway_is_shown_without_a_restart(served):
+    async def serial() -> int:
+        context = served.context(None)
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", served.port, ssl=context, server_hostname=GATEWAY.dns_name
+        )
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.transport.abort()
+        return x509.load_der_x509_certificate(shown).serial_number
+
+    before = await serial()
+    enrol_certificate(served.parties.desk.authority, GATEWAY, served.parties.folder(GATEWAY), served.parties.clock())
+    assert await serial() != before
+    assert (await served.ask("/0/tile/entries/000", AUDITOR))[0] == 200
+
+
 # -- load and faults --------------------------------------------------------------------------------------------
 
 

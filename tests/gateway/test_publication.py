@@ -266,6 +266,30 @@ async def test_an_unexpected_fault_is_told_and_publishing_goes_on(parts_on) -> N
     await until(lambda: parts.metric("published_size") == 1)
 
 
+async def test_a_head_that_is_handed_over_is_published_instead_of_the_stores_newest(parts_on) -> None:
+    parts = await parts_on(Disk())
+    parts.publication._loop = asyncio.get_running_loop()
+    loops, heads = [], []
+
+    def hand_over():
+        loops.append(asyncio.get_running_loop())
+        if not heads:
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE)
+        return heads[-1]
+
+    parts.publication.publish_from(hand_over)
+    first = (await parts.log.append(Entry(b"first"))).head
+    await parts.log.append(Entry(b"second"))
+    await until(lambda: len(loops) > 2)
+    assert not (parts.folder / "checkpoint").exists()
+    assert parts.metric("publication_failing") == 0
+    heads.append(first)
+    await until(lambda: parts.metric("published_size") == 1)
+    assert (parts.folder / "checkpoint").read_text() == first.checkpoint
+    assert parts.metric("published_behind_seconds") > 0
+    assert set(loops) == {asyncio.get_running_loop()}
+
+
 def test_the_settings_of_the_log_are_apart_from_the_others(folder: Path) -> None:
     path = folder / "gateway/settings.toml"
     config = GatewayConfig.from_file(path)
