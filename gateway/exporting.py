@@ -35,6 +35,23 @@ async def export(
     progress: Progress = lambda _done, _all: None,
 ) -> int:
     """Copy the log of a verified checkpoint, whose note is `note`; how many leaves the folder had before."""
+    with target.alone() as is_alone:
+        if not is_alone:
+            expected = "is being written by another process: wait for its end"
+            raise MalformedError.at(str(target.folder), expected, Reason.CONFIGURATION_INVALID)
+        return await _export(source, checkpoint, note, target, entries=entries, now=now, progress=progress)
+
+
+async def _export(
+    source: TileSource,
+    checkpoint: Checkpoint,
+    note: bytes,
+    target: PublishedFolder,
+    *,
+    entries: bool,
+    now: float,
+    progress: Progress,
+) -> int:
     held = _held(target, checkpoint)
     tiles = VerifiedTiles(source, checkpoint)
     await prove_consistency(tiles, held, checkpoint)

@@ -3,6 +3,7 @@
     checkpoint                  replaced by rename, after all that it stands for is durable
     tile/…                      each file under its name only once it is whole
     checkpoints/<size>          the first checkpoint of each hour, for `heyan log fsck`
+    .lock                       held by who writes
     outgrown                    a size whose partial tiles are being deleted; there only meanwhile
 
 A file is written beside its place (`.new`), synchronised, and renamed; folders are synchronised before the
@@ -11,7 +12,10 @@ checkpoint is. Whatever was left by a process that was killed is written over by
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.party.keyfiles import FOLDER_MODE, PRIVATE_MODE, sync_folder
@@ -28,6 +32,7 @@ KEPT_FOLDER = "checkpoints"
 KEPT_EVERY = 3_600
 """Seconds: of each such span the first checkpoint is kept."""
 _OUTGROWN = "outgrown"
+_LOCK = ".lock"
 _MOST_DIGITS = 20
 _NEW = ".new"
 """What is being written in a folder: one at a time, so that one that was left is written over by the next."""
@@ -81,7 +86,7 @@ class Disk:
 
 
 class PublishedFolder:
-    """One log's folder. One writer; readers need nothing of this class."""
+    """One log's folder. What writes is called `alone`; readers need nothing of this class."""
 
     def __init__(self, folder: Path, disk: Disk | None = None) -> None:
         self.folder = folder
@@ -103,6 +108,21 @@ class PublishedFolder:
         except (MalformedError, ForgedError) as error:
             file = self.folder / CHECKPOINT_PATH
             raise MalformedError.at(str(file), f"is no checkpoint: {error.detail}", Reason.LOG_FORKED) from None
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether this process alone writes here meanwhile: another replica, or another export, may be at it."""
+        self._make(self.folder)
+        descriptor = os.open(self.folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_MODE)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
 
     def put(self, resource: Resource, data: bytes) -> None:
         """Write a tile or bundle, unless it is there already, as it should be; durable after `publish`."""

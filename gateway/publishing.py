@@ -93,25 +93,26 @@ class Publisher:
         holds another log (CONFIGURATION_INVALID) or its checkpoint cannot be read (LOG_FORKED), UnreachableError if
         one of them cannot be read now.
         """
-        found = self._folder.read()
-        if found is not None:
-            checkpoint, note = found
-            if checkpoint.origin != self._origin:
-                expected = f"holds the log {checkpoint.origin}, not {self._origin}: name another folder"
-                raise MalformedError.at(f"published {self._folder.folder}", expected, Reason.CONFIGURATION_INVALID)
-            self._published, self._note = checkpoint, note
+        self._take_up()
         self._require_continued(self._store.head())
-        self._folder.clean(self.size)
 
     def publish(self, interrupted: Callable[[], bool] = lambda: False) -> bool:
         """Publish the head, if there is news; whether it was. What is interrupted is taken up by the next call.
 
-        Raises what `resume` raises of a store that does not continue what was published, ForgedError (TILE_INVALID) if
-        the store does not fit its own tree, OSError if the folder cannot be written, LogUnavailableError if the store
-        cannot be read.
+        Nothing is done while another process publishes there. Raises what `resume` raises, ForgedError (TILE_INVALID)
+        if the store does not fit its own tree, OSError if the folder cannot be written, LogUnavailableError if the
+        store cannot be read.
         """
+        if self._store.head() is None and self.size == 0:
+            return False
+        with self._folder.alone() as is_alone:
+            return is_alone and self._publish(interrupted)
+
+    def _publish(self, interrupted: Callable[[], bool]) -> bool:
+        self._take_up()  # a replica may have published meanwhile, of the same store
+        self._folder.clean(self.size)
         head = self._head()
-        stored = self._store.head()  # read later, so that it is the larger one
+        stored = self._store.head()  # read last, so that it is the largest
         self._require_continued(stored)
         if head is None or stored is None or head.size < self.size:
             return False
@@ -126,6 +127,18 @@ class Publisher:
         self._folder.keep(head.size, note, self._clock())
         self._folder.clean(self.size)
         return True
+
+    def _take_up(self) -> None:
+        """Go on from what the folder shows."""
+        found = self._folder.read()
+        if found is None:
+            self._published, self._note = Checkpoint(self._origin, 0, EMPTY_ROOT), b""
+            return
+        checkpoint, note = found
+        if checkpoint.origin != self._origin:
+            expected = f"holds the log {checkpoint.origin}, not {self._origin}: name another folder"
+            raise MalformedError.at(f"published {self._folder.folder}", expected, Reason.CONFIGURATION_INVALID)
+        self._published, self._note = checkpoint, note
 
     def _checked(self, head: Head, stored: Head) -> Checkpoint:
         """The checkpoint of a head, which must be of this log and of the store's tree."""

@@ -21,7 +21,17 @@ class Killed(BaseException):
     """The process ended here."""
 
 
-class BadDisk(Disk):
+class QuickDisk(Disk):
+    """A disk that is not waited for: what a process that ends leaves behind, not what a power cut does."""
+
+    def write(self, path, data):
+        path.write_bytes(data)
+
+    def sync(self, folder):
+        assert folder.is_dir()
+
+
+class BadDisk(QuickDisk):
     """A disk that raises `failure` before or after its step number `at`, once."""
 
     def __init__(self, at: int | None = None, *, after: bool = False, failure: BaseException | None = None) -> None:
@@ -75,7 +85,7 @@ class World:
     def start(self, disk: Disk | None = None, **changes) -> Publisher:
         values = {
             "store": self.store,
-            "folder": PublishedFolder(self.folder, disk),
+            "folder": PublishedFolder(self.folder, disk or QuickDisk()),
             "origin": ORIGIN,
             "head": self.store.head,
             "clock": lambda: self.now,
@@ -86,8 +96,8 @@ class World:
         return publisher
 
     def files(self) -> dict[str, bytes]:
-        """Every file but those that were being written when a process ended."""
-        paths = (path for path in self.folder.rglob("*") if path.is_file() and path.name != ".new")
+        """Every file but the lock, and those that were being written when a process ended."""
+        paths = (path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
 
     def folders(self) -> set[str]:

@@ -13,7 +13,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import bundles_at, tiles_at
 from gateway.published_folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
 from gateway.tile_source import FolderSource
-from tests.gateway.publications import NOW, BadDisk, Killed, published_leaves
+from tests.gateway.publications import NOW, BadDisk, Killed, QuickDisk, published_leaves
 from tests.static_logs import checkpoint_of, leaves, note_of, write_log
 
 SIZE = 1_300
@@ -39,11 +39,16 @@ def origin(tmp_path_factory):
 
 async def copy(source, target, data=DATA, *, entries=True, disk=None):
     return await export(
-        source, checkpoint_of(data), note_of(data), PublishedFolder(target, disk), entries=entries, now=NOW
+        source,
+        checkpoint_of(data),
+        note_of(data),
+        PublishedFolder(target, disk or QuickDisk()),
+        entries=entries,
+        now=NOW,
     )
 
 
-def files(folder, *, besides=("checkpoints", "outgrown")):
+def files(folder, *, besides=("checkpoints", ".lock")):
     found = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     return {name: data for name, data in found.items() if not name.startswith(besides)}
 
@@ -92,7 +97,7 @@ async def test_a_copy_that_was_cut_short_fetches_no_bundle_twice(origin, tmp_pat
     source = Counting(origin)
     await copy(source, target)
     assert source.bundles == len(list(bundles_at(SIZE))) - there
-    assert files(target, besides=("checkpoints", ".new")) == files(origin)
+    assert files(target, besides=("checkpoints", ".lock", ".new")) == files(origin)
 
 
 async def test_what_a_cut_left_spoilt_is_fetched_again(origin, tmp_path):
@@ -152,7 +157,17 @@ async def test_a_folder_of_another_log_is_refused(origin, tmp_path):
         )
 
 
+async def test_two_copies_into_one_folder_do_not_write_at_once(origin, tmp_path):
+    target = PublishedFolder(tmp_path / "copy")
+    with target.alone() as is_alone:
+        assert is_alone
+        with pytest.raises(MalformedError, match="another process"):
+            await copy(FolderSource(origin), tmp_path / "copy")
+    await copy(FolderSource(origin), tmp_path / "copy")
+
+
 async def test_a_copy_is_readable_for_the_web_server_that_is_to_serve_it(origin, tmp_path):
     await copy(FolderSource(origin), tmp_path / "copy", disk=Disk(PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE))
     for path in (tmp_path / "copy").rglob("*"):
-        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+        if path.name != ".lock":
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)

@@ -11,10 +11,11 @@ from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
+from gateway.published_folder import PublishedFolder
 from gateway.publishing import Publisher
 from gateway.stores.port import Head
 from gateway.stores.sqlite import SqliteStore
-from tests.gateway.publications import BadDisk, Killed, World, append, published_leaves, sign_as
+from tests.gateway.publications import BadDisk, Killed, QuickDisk, World, append, published_leaves, sign_as
 from tests.static_logs import ORIGIN, SIGNER, leaves, note_of, write_log
 
 DATA = leaves(70_000 // 50)
@@ -150,40 +151,43 @@ async def test_an_interrupted_catching_up_shows_the_old_checkpoint_and_is_taken_
 # -- ended and failing ------------------------------------------------------------------------------------------
 
 
-def reference(tmp_path, sizes):
-    """The files of an undisturbed publication of these sizes, and how many steps the last one took."""
-    world = World(tmp_path / "undisturbed")
+def heads_of(world, sizes):
+    """The head at each of these sizes, of one store, so that many folders can be published from it."""
+    heads = []
     for size in sizes:
         grow(world, size)
-        disk = BadDisk()
-        assert world.start(disk).publish()
-    world.store.close()
-    return world.files(), disk.steps
+        heads.append(world.store.head())
+    return heads
+
+
+def publish_all(world, folder, heads, disk=None):
+    """Publish each head by a process of its own, the last one on a disk."""
+    world.folder = folder
+    for head in heads[:-1]:
+        world.start(QuickDisk(), head=lambda head=head: head).publish()
+    return world.start(disk or QuickDisk(), head=lambda: heads[-1])
 
 
 @pytest.mark.parametrize("sizes", [(1,), (250, 600), (256, 257), (255, 256)])
 @pytest.mark.parametrize("after", [False, True])
-async def test_a_process_killed_at_any_step_leaves_a_log_that_holds_and_the_next_mends_it(tmp_path, sizes, after):
-    (tmp_path / "undisturbed").mkdir()
-    expected, steps = reference(tmp_path, sizes)
-    assert steps > 10
-    for step in range(steps):
-        place = tmp_path / f"killed-{step}"
-        place.mkdir()
-        world = World(place)
-        for size in sizes[:-1]:
-            grow(world, size)
-            world.start().publish()
-        grow(world, sizes[-1])
+async def test_a_process_killed_at_any_step_leaves_a_log_that_holds_and_the_next_mends_it(
+    world, tmp_path, sizes, after
+):
+    heads = heads_of(world, sizes)
+    disk = BadDisk()
+    assert publish_all(world, tmp_path / "undisturbed", heads, disk).publish()
+    expected = world.files()
+    assert disk.steps > 10
+    for step in range(disk.steps):
+        publisher = publish_all(world, tmp_path / f"killed-{step}", heads, BadDisk(step, after=after))
         with pytest.raises(Killed):
-            world.start(BadDisk(step, after=after)).publish()
+            publisher.publish()
         if (world.folder / "checkpoint").exists():
             assert await published_leaves(world.folder) in [DATA[:size] for size in sizes]
         else:
             assert len(sizes) == 1
-        world.start().publish()
+        world.start(QuickDisk(), head=lambda: heads[-1]).publish()
         assert {**world.files(), **kept(expected)} == expected, step
-        world.store.close()
 
 
 def kept(files):
@@ -192,27 +196,48 @@ def kept(files):
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_each_step_fails_once_and_the_same_process_goes_on(tmp_path, after):
-    (tmp_path / "undisturbed").mkdir()
-    expected, steps = reference(tmp_path, (250, 600))
-    for step in range(steps):
-        place = tmp_path / f"failed-{step}"
-        place.mkdir()
-        world = World(place)
-        grow(world, 250)
-        world.start().publish()
-        grow(world, 600)
-        publisher = world.start(BadDisk(step, after=after, failure=OSError(errno.EIO, "failed")))
+async def test_each_step_fails_once_and_the_same_process_goes_on(world, tmp_path, after):
+    heads = heads_of(world, (250, 600, 601))
+    disk = BadDisk()
+    assert publish_all(world, tmp_path / "undisturbed", heads[:2], disk).publish()
+    for step in range(disk.steps):
+        failing = BadDisk(step, after=after, failure=OSError(errno.EIO, "failed"))
+        publisher = publish_all(world, tmp_path / f"failed-{step}", heads[:2], failing)
         with pytest.raises(OSError, match="failed"):
             publisher.publish()
         assert len(await published_leaves(world.folder)) in (250, 600)
         publisher.publish()
         assert await published_leaves(world.folder) == DATA[:600]
-        grow(world, 601)
+        publisher._head = lambda: heads[2]
         assert publisher.publish()
         assert await published_leaves(world.folder) == DATA[:601]
-        world.store.close()
-    assert expected
+
+
+def test_a_power_cut_finds_all_durable_that_the_shown_checkpoint_stands_for(world):
+    class Careful(QuickDisk):
+        def __init__(self):
+            super().__init__()
+            self.unsynced, self.shown = set(), []
+
+        def make(self, folder):
+            super().make(folder)
+            self.unsynced.add(folder.parent)
+
+        def rename(self, source, target):
+            if target.name == "checkpoint":
+                self.shown.append(set(self.unsynced))
+            super().rename(source, target)
+            self.unsynced.add(target.parent)
+
+        def sync(self, folder):
+            self.unsynced.discard(folder)
+
+    disk = Careful()
+    publisher = world.start(disk)
+    for size in (5, 255, 256, 300, 1_300):
+        grow(world, size)
+        publisher.publish()
+    assert disk.shown == [set()] * 5
 
 
 async def test_a_full_disk_leaves_what_was_published_unharmed(world):
@@ -352,6 +377,62 @@ def test_nodes_that_do_not_give_the_signed_root_are_not_published(world):
     world.store._writer.execute("UPDATE nodes SET hash = zeroblob(32) WHERE level = 1")
     with pytest.raises(ForgedError) as caught:
         world.start().publish()
+    assert caught.value.reason is Reason.LOG_FORKED
+
+
+# -- replicas, and hands in the folder ---------------------------------------------------------------------------
+
+
+def test_replicas_of_a_gateway_take_turns(world):
+    first, second = world.start(), world.start()
+    grow(world, 300)
+    with PublishedFolder(world.folder).alone() as is_alone:
+        assert is_alone
+        assert first.publish() is False
+    assert first.publish() is True
+    assert second.publish() is False  # it is there already
+    grow(world, 700)
+    assert second.publish() is True
+    grow(world, 900)
+    assert first.publish() is True
+    assert first.size == 900
+    assert second.publish() is False
+    assert second.size == 900
+
+
+async def test_a_replica_that_published_more_is_not_taken_for_a_fork(world):
+    """What another replica publishes between this one's looks at the store and at the folder."""
+    first, second = world.start(), world.start()
+    grow(world, 10)
+
+    def late() -> Head | None:
+        grow(world, 20)
+        return world.store.head()
+
+    second._head = late
+    assert second.publish() is True
+    assert first.publish() is False
+    assert await published_leaves(world.folder) == DATA[:20]
+
+
+async def test_a_folder_that_was_deleted_under_a_running_gateway_is_written_whole(world):
+    publisher = world.start()
+    grow(world, 600)
+    publisher.publish()
+    shutil.rmtree(world.folder)
+    grow(world, 601)
+    assert publisher.publish() is True
+    assert await published_leaves(world.folder) == DATA[:601]
+
+
+@pytest.mark.parametrize("forged", [299, 300])
+def test_a_checkpoint_put_into_the_folder_of_a_running_gateway_is_found(world, forged):
+    publisher = world.start()
+    grow(world, 300)
+    publisher.publish()
+    (world.folder / "checkpoint").write_bytes(note_of([b"another", *DATA[1:forged]]))
+    with pytest.raises(ForgedError) as caught:
+        publisher.publish()
     assert caught.value.reason is Reason.LOG_FORKED
 
 
