@@ -94,17 +94,18 @@ def read_with_scales(
     entries: bool = True,
 ) -> int:
     """The size of the log, if all holds."""
-    backend = LocalBackend(Path(place)) if client is None else HttpBackend(place)
+    backend = HttpBackend(place) if place.startswith("http") else LocalBackend(Path(place))
+    if isinstance(backend, HttpBackend):
+        backend.session.trust_env = False
     if client is not None:
         backend.session.verify = str(client.ca)
         backend.session.cert = (str(client.cert), str(client.key)) if client.cert else None
-        backend.session.trust_env = False
     try:
         return _read_with_scales(TilesReader(backend), vkey, leaves, old, entries=entries)
     except Exception as error:
         raise DoesNotHoldError(f"{type(error).__name__}: {error}") from error
     finally:
-        if client is not None:
+        if isinstance(backend, HttpBackend):
             backend.session.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 import time
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from gateway.protocol.note import SignerKey
 from gateway.protocol.tiles import bundles_at, tiles_at
 from gateway.published_folder import PublishedFolder
 from gateway.tile_proofs import prove_consistency, read_leaves
-from gateway.tile_source import FolderSource
+from gateway.tile_source import FolderSource, HttpSource
 from tests.gateway.publications import World, append
 from tests.party.conftest import AUDITOR, GATEWAY, federation  # noqa: F401 - a fixture
 from tests.readers.foreign import Client, DoesNotHoldError, build_go_reader, read_with_go, read_with_scales
@@ -96,6 +98,31 @@ async def test_a_served_log_holds_for_every_reader(published, federation, read):
             await asyncio.to_thread(reading, client=anyone)
     finally:
         await server.stop()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A web server that knows nothing of logs."""
+
+    def log_message(self, *_):
+        pass
+
+
+async def test_an_exported_folder_holds_behind_any_web_server(published, tmp_path, read):
+    async with FolderSource(published) as source:
+        note = await source.checkpoint()
+        checkpoint = open_checkpoint(note, [SIGNER.verifier], ORIGIN)
+        await export(source, checkpoint, note, PublishedFolder(tmp_path / "0"), entries=True, now=time.time())
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/0"
+        try:
+            reading = partial(read, url, VKEY, leaves=SOME, old=older(published))
+            assert await asyncio.to_thread(reading) == SIZE
+            async with HttpSource(url) as far:
+                assert [leaf async for _, leaf in read_leaves(far, 0, SIZE, checkpoint)] == DATA
+                assert await far.entries(0, 7) == DATA[:7]  # of a partial bundle that is not there any more
+        finally:
+            await asyncio.to_thread(server.shutdown)
 
 
 @pytest.mark.parametrize("path", FILES)

@@ -244,7 +244,7 @@ func path(tile tlog.Tile) string {
 }
 
 func open(place, ca, cert, key string) (fetcher, error) {
-	if !strings.HasPrefix(place, "https://") {
+	if !strings.HasPrefix(place, "https://") && !strings.HasPrefix(place, "http://") {
 		return func(path string) ([]byte, error) {
 			data, err := os.ReadFile(filepath.Join(place, filepath.FromSlash(path)))
 			if os.IsNotExist(err) {
