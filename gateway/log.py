@@ -115,7 +115,7 @@ class Log(Proofs):
         return await done
 
     def halt(self, error: HeyanError) -> None:
-        """Record and sign nothing from now on, not even what is queued: this tree is not what somebody was shown."""
+        """Record, sign and show nothing from now on, not even what is queued: somebody was shown another tree."""
         self._halted = error
         _logger.critical("log_halted", reason=error.reason.value, detail=error.detail)
 
@@ -269,6 +269,11 @@ class Log(Proofs):
     def freeze(self, freeze: Freeze) -> tuple[Head, Head]:
         """End the store's log and begin the next, signed as the store's port says; for a log that is not started."""
         return self._store.freeze(freeze, self._sign)
+
+    def head(self) -> Head:
+        """See the base; LogUnavailableError also of a log that is halted: nobody is shown its tree."""
+        self._require_running()
+        return super().head()
 
 
 def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:

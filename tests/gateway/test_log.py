@@ -217,6 +217,10 @@ async def test_a_halted_log_signs_and_appends_nothing_not_even_what_is_queued(tm
     assert log.complaint is not None
     assert "LOG_ROLLED_BACK" in log.complaint
     assert store.head() is None
+    for attempt in (log.head, lambda: log.inclusion(0, 1), lambda: log.consistency(1, 1)):
+        with pytest.raises(LogUnavailableError) as shown:
+            attempt()
+        assert shown.value.reason is Reason.LOG_ROLLED_BACK
     await log.stop()
     store.close()
 
