@@ -57,6 +57,14 @@ def test_hanging_offers_both_kinds_in_both_phases(tmp_path: Path) -> None:
     assert "median ratio of p99" in printed
 
 
+def test_publishing_measures_each_size(tmp_path: Path) -> None:
+    words = ("--largest", "4", "--leaf-bytes", "100", "--leaves-per-second", "20", "--steps", "2")
+    printed, results = run_script("publishing", tmp_path, *words, "--folder", str(tmp_path))
+    assert [row["size"] for row in results["rows"]] == [10_000]
+    assert all(value >= 0 for row in results["rows"] for value in row.values())
+    assert "take_up_ms" in printed
+
+
 def test_quantiles_sums_and_tables() -> None:
     assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 2.0
     assert quantile([float(number) for number in range(1, 101)], 0.99) == 99.0
