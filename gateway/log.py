@@ -270,10 +270,10 @@ class Log(Proofs):
         """End the store's log and begin the next, signed as the store's port says; for a log that is not started."""
         return self._store.freeze(freeze, self._sign)
 
-    def head(self) -> Head:
+    def head(self, origin: str = "") -> Head:
         """See the base; LogUnavailableError also of a log that is halted: nobody is shown its tree."""
         self._require_running()
-        return super().head()
+        return super().head(origin)
 
 
 def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:

@@ -143,8 +143,8 @@ class GatewayProcess:
             registry=keeper.current,
             clock=clock,
             metrics=metrics,
-            head=self._witnesses.head,
         )
+        self._publication.publish_from(self._witnesses.head)
         self._status = StatusFollower(
             registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
         )
