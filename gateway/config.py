@@ -18,7 +18,7 @@ class GatewayConfig(PartyConfig):
     """Settings of `heyan gateway serve`; bounds are counts, times seconds."""
 
     store: Path = Field(description="SQLite file of log, requests and evidence")
-    log_keys: Path = Field(description="folder of the Ed25519 log keys (PKCS#8 PEM, mode 0600)")
+    log_keys: Path = Field(description="folder of the log keys, Ed25519 and perhaps ML-DSA-44 (PKCS#8 PEM, mode 0600)")
     kek: Path = Field(description="file with the 32-byte key-encryption key of the evidence, mode 0600")
     rules: Path | None = Field(
         None,

@@ -110,6 +110,9 @@ def load_public(algorithm: Algorithm, public: bytes) -> LoadedPublicKey:
         if algorithm is Algorithm.ML_DSA_44:
             return mldsa.MLDSA44PublicKey.from_public_bytes(public)
         return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), public)
+    except UnsupportedAlgorithm:
+        description = f"is {algorithm.value}, which the cryptography installed here does not have"
+        raise MalformedError.at("public", description, Reason.CONFIGURATION_INVALID) from None
     except ValueError:
         raise MalformedError.at("public", f"must be a raw {algorithm.value} public key") from None
 

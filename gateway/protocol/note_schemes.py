@@ -20,12 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 from gateway.protocol.checkpoint_text import parse_checkpoint
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.reasons import Reason
 
 ED25519 = 0x01
 """Signature type identifier byte of plain Ed25519 over the note text (RFC 8032)."""
@@ -142,8 +143,12 @@ def _ml_dsa_44_verifies(public_key: bytes, signature: bytes, message: bytes) -> 
 
 @lru_cache(maxsize=256)
 def _ml_dsa_44_public(public_key: bytes) -> MLDSA44PublicKey:
-    """A key's matrix is expanded once: that costs about as much as a verification."""
-    return MLDSA44PublicKey.from_public_bytes(public_key)
+    """The key object of raw bytes, parsed once; MalformedError where OpenSSL has no ML-DSA (3.5 has it)."""
+    try:
+        return MLDSA44PublicKey.from_public_bytes(public_key)
+    except UnsupportedAlgorithm:
+        description = "is ML-DSA-44, which the cryptography installed here does not have"
+        raise MalformedError.at("public_key", description, Reason.CONFIGURATION_INVALID) from None
 
 
 SCHEMES = {

@@ -1,6 +1,7 @@
 """Signature keys: one size, one kind, the registry's algorithm, and no signature that covers something else."""
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -17,6 +18,7 @@ from gateway.protocol.keys import (
     private_pem,
     raw_public,
 )
+from gateway.protocol.note import ML_DSA_44, VerifierKey
 from gateway.protocol.reasons import Reason
 from tests.protocol.casework import flip, refused
 
@@ -140,6 +142,19 @@ def test_ml_dsa_key_signs_and_verifies_nothing_but_checkpoints():
     for signature in (ED25519.sign(Kind.QUERY, DATA), ML_DSA.private.sign(octets(Kind.QUERY, DATA)), bytes(64)):
         with refused(ForgedError, Reason.SIGNATURE_INVALID):
             ML_DSA.public_key().verify(signature, Kind.QUERY, DATA)
+
+
+def test_machine_without_ml_dsa_says_so(monkeypatch):
+    def none(_data):
+        raise UnsupportedAlgorithm("ML-DSA-44 is not supported by this backend.")
+
+    public = raw_public(ML_DSA.private)[:-1] + b"\0"  # of no key that was parsed before
+    monkeypatch.setattr(mldsa.MLDSA44PublicKey, "from_public_bytes", none)
+    with refused(MalformedError, Reason.CONFIGURATION_INVALID):
+        load_public(Algorithm.ML_DSA_44, public)
+    verifier = VerifierKey.of("witness.example", ML_DSA_44, public)
+    with refused(MalformedError, Reason.CONFIGURATION_INVALID):
+        verifier.verify("log.example\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n", bytes(8 + 2420))
 
 
 @pytest.mark.parametrize("key", [ES256, ED25519, ML_DSA], ids=["ES256", "Ed25519", "ML-DSA-44"])
