@@ -236,6 +236,31 @@ async def test_signing_anew_that_fails_leaves_one_tree_and_is_done_the_next_time
     assert (await bench.log.append(Entry(b"next"))).leaf_index == 1
 
 
+async def test_halted_log_is_not_signed_anew(bench: Bench) -> None:
+    """Its store was rolled back or forked, as somebody knows who saw more: a fresh signature would vouch for it."""
+    await bench.log.append(Entry(b"leaf"))
+    bench.log.halt(ForgedError(Reason.LOG_FORKED, "planted"))
+    before, bench.now = bench.head(), END + 1
+    with pytest.raises(LogUnavailableError):
+        await bench.log.refresh()
+    assert bench.head() == before
+
+
+async def test_log_that_is_halted_while_it_waits_to_sign_anew_is_not_signed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "store.db")
+    waiting = asyncio.create_task(bench.log.append(Entry(b"leaf")))
+    bench.log.start()
+    await waiting
+    before, bench.now = bench.head(), END + 1
+    asked = asyncio.create_task(bench.log.refresh())
+    bench.log.halt(ForgedError(Reason.LOG_FORKED, "planted"))
+    with pytest.raises(LogUnavailableError):
+        await asked
+    assert bench.head() == before
+    await bench.log.stop()
+    bench.store.close()
+
+
 async def test_tree_that_does_not_fit_its_nodes_is_not_signed_anew(bench: Bench) -> None:
     """Somebody changed the root in the file: with the new key the log would vouch for it."""
     await bench.log.append(Entry(b"leaf"))
