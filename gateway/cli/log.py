@@ -126,9 +126,13 @@ def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
     elif verified.application is not None:
         sys.stdout.write("no verdict: the receipt carries no rules; name them with --packs FOLDER\n")
     logged = ", ".join(iso_time(at) for at in verified.log_times)
+    trees = "; ".join(f"{tree.origin}, tree of {tree.size}" for tree in verified.checkpoints)
     sys.stdout.write(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"
         f"logged {logged} in {verified.checkpoint.origin}, tree of {verified.checkpoint.size}\n"
+        f"logged {logged} in {trees}\n"
+        f"{'WITNESSED' if verified.witnessed else 'UNWITNESSED'}\n"
+        f"post-quantum signature: {_said(post_quantum)}\n"
     )
     print_witnesses(verified, trusted)
     sys.stdout.write(f"post-quantum signature: {_said(post_quantum)}\n")
@@ -176,6 +180,7 @@ def _summary(verified: VerifiedReceipt) -> dict[str, object]:
         "log": {
             "origin": verified.checkpoint.origin,
             "size": verified.checkpoint.size,
+            "earlier": [{"origin": tree.origin, "size": tree.size} for tree in verified.checkpoints[:-1]],
             "times": [datetime.fromtimestamp(at, UTC).isoformat() for at in verified.log_times],
         },
         "registry_version": verified.registry_version,
