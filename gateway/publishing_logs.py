@@ -67,6 +67,8 @@ class LogsPublisher:
             if log.ended and publisher.size == log.size:
                 continue  # it never changes again
             is_news |= publisher.publish(interrupted)
+            if log.ended and publisher.size != log.size:
+                break  # nobody is shown a log before the end of the one that it goes on from
         return is_news
 
     def _logs(self) -> Sequence[Head]:

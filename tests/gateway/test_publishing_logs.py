@@ -102,6 +102,20 @@ async def test_ended_log_is_completed_once_and_then_untouched(world: World) -> N
     world.store.close()
 
 
+async def test_next_log_is_not_shown_before_the_end_of_the_one_before_it(world: World) -> None:
+    publisher = world.start()
+    publisher.publish()
+    world.append(*(b"%d" % number for number in range(300)))
+    world.freeze()
+    publisher.publish(lambda: True)  # the process is told to stop meanwhile
+    assert not (world.published / "1" / "checkpoint").exists()
+    assert len(await world.leaves(0, FIRST)) == 302
+    world.start().publish()
+    assert (await world.leaves(0, FIRST))[-1] == b"end"
+    assert await world.leaves(1, SECOND) == [b"start after 603"]
+    world.store.close()
+
+
 async def test_log_that_ended_before_anything_was_published_is_published_whole(world: World) -> None:
     world.freeze()
     world.freeze(SECOND, THIRD)
