@@ -85,7 +85,7 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     Parameters
     ----------
     logs
-        Logs as tiles, each a URL or a folder: the present one instead of asking the gateway, and ended ones.
+        Logs as tiles, each a URL or a folder, the present one or ended ones, instead of asking the gateway.
     registry
         The federation's registry, if not that of --dir.
     operator_vkey

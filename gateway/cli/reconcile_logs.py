@@ -1,4 +1,4 @@
-"""The logs of a reconciliation: a gateway's present one over gRPC, or any of its logs as tiles, read leaf by leaf."""
+"""The logs of a reconciliation: over gRPC those that a gateway keeps, or any of them as tiles, read leaf by leaf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.cli.log_sources import LogOptions, open_log
 from gateway.cli.options import usage_error
 from gateway.log_reader import LogReader
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
-from gateway.protocol.errors import BadDataError, ForgedError
+from gateway.protocol.errors import BadDataError, ForgedError, NotFoundError
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
@@ -40,7 +40,7 @@ class LeafSource(Protocol):
 
 
 class GrpcLeaves:
-    """The present log, as its gateway answers an auditor."""
+    """A log, as its gateway answers an auditor."""
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
@@ -137,7 +137,7 @@ def known_logs(registry: Registry, gateway: str) -> tuple[LogView, ...]:
 async def open_logs(
     known: Sequence[LogView], places: Sequence[str], options: LogOptions, auditor: Auditor | None, stack: AsyncExitStack
 ) -> GatewayLogs:
-    """Connect to every place, and to the gateway itself for its present log if no place has that and `auditor` is set.
+    """Connect to every place, and to the gateway itself for those of its logs that no place has, if `auditor` is set.
 
     Raises MalformedError (CONFIGURATION_INVALID) for a place that is no log of this gateway, or two of one.
     """
@@ -151,9 +151,17 @@ async def open_logs(
         if log.view.origin in opened:
             raise usage_error("LOGS", f"{place} is {log.view.origin}, which {opened[log.view.origin].place} is too")
         opened[log.view.origin] = log
-    if known[-1].origin not in opened and auditor is not None:
+    missing = [view.origin for view in known if view.origin not in opened]
+    if missing and auditor is not None:
         reader = await stack.enter_async_context(_connected(auditor))
-        opened[known[-1].origin] = await _open(GrpcLeaves(reader), auditor.gateway.uri, by_origin, is_copy=False)
+        for origin in missing:
+            kept = GrpcLeaves(reader.of(origin))
+            try:
+                opened[origin] = await _open(kept, auditor.gateway.uri, by_origin, is_copy=False)
+            except NotFoundError:
+                if origin == known[-1].origin:
+                    raise
+                # An ended log that the gateway does not keep beside the present one: its folder or URL must be named.
     if not opened:
         raise usage_error("LOGS", "or --dir must say which log to read")
     views = tuple(opened[view.origin].view if view.origin in opened else view for view in known)

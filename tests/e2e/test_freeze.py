@@ -25,6 +25,7 @@ from gateway.protocol.statistics import DAY, beijing_day
 from sandbox_departments.journal import Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged
 from tests.e2e.conftest import Running, federation
+from tests.e2e.nodes import settled
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -128,6 +129,15 @@ async def test_auditor_reports_each_log_and_holds_one_against_the_other(apart: R
     for words in ((), ("--origin", first)):
         checked = await asyncio.to_thread(run, apart, "log", "fsck", "--dir", str(apart.folder), *words)
         assert (words[-1] if words else SECOND) in checked
+
+
+async def test_auditor_reconciles_both_logs_with_every_journal_as_one(apart: Running) -> None:
+    await settled(apart, list(apart.endpoints.departments))
+    words = "audit", "reconcile", "--dir", str(apart.folder), "--allowed", "0", "--json"
+    document = json.loads(await asyncio.to_thread(run, apart, *words))
+    assert document["findings"] == []
+    assert [(log["origin"] == SECOND, log["read"]) for log in document["logs"]] == [(False, True), (True, True)]
+    assert (document["owed"], document["in_logs_not_read"], document["without_journal"]) == (0, 0, {})
 
 
 async def test_departments_refused_no_acknowledgement_of_either_log(apart: Running) -> None:
