@@ -19,6 +19,21 @@ class Member:
     link: WitnessLink
     breaker: Breaker = field(default_factory=Breaker)
     task: asyncio.Task[None] | None = None
+    rests_until: float = 0.0
+    """Steady seconds: it asked to be left alone until then."""
+
+    def admits(self, now: float) -> bool:
+        """Whether it may be asked now; after a failure a True is the one try of its pause."""
+        return self.task is None and now >= self.rests_until and self.breaker.admits(now)
+
+    def would_admit(self, now: float) -> bool:
+        """Whether it may be asked now, or is being asked; only looks."""
+        return self.task is not None or (now >= self.rests_until and self.breaker.would_admit(now))
+
+    def failed(self, now: float, retry_after: float | None) -> None:
+        """Leave it alone for a while, and for as long as it asked for."""
+        self.breaker.trip(now)
+        self.rests_until = now + (retry_after or 0.0)
 
     @property
     def name(self) -> str:

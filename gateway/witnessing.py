@@ -27,9 +27,8 @@ import structlog
 
 from gateway.party.keyfiles import Watched, read_public, write_atomic
 from gateway.party.process import place_of
-from gateway.protocol.checkpoint import parse_checkpoint
+from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import BadDataError, HeyanError, LogUnavailableError
-from gateway.protocol.note import open_note
 from gateway.protocol.policy import Policy
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Head
@@ -159,7 +158,7 @@ class Witnessing:
             return
         try:
             note = read_public(self._file)
-            checkpoint = parse_checkpoint(open_note(note, self._identity.verifiers()).text)
+            checkpoint = open_checkpoint(note, self._identity.verifiers(), self._identity.origin)
             judgement = self._policy.value.judge(note)
         except BadDataError as error:
             _log.warning("kept_witnessed_head_refused", detail=error.detail)
@@ -201,7 +200,7 @@ class Witnessing:
             _log.debug("nothing_to_witness", detail=error.detail)
             return
         for name, member in self._circle.members.items():
-            if current.wants(name) and member.task is None and member.breaker.admits(now):
+            if current.wants(name) and member.admits(now):
                 self._circle.start(member, self._ask(member, current))
 
     def _current(self, now: float) -> Round:
@@ -218,7 +217,7 @@ class Witnessing:
         if self._tree.head().checkpoint == current.head.checkpoint:  # also a standing head may be signed anew
             return lasted >= RENEW_SECONDS
         others = [member for name, member in self._circle.members.items() if current.wants(name)]
-        is_hopeless = not any(member.task is not None or member.breaker.would_admit(now) for member in others)
+        is_hopeless = not any(member.would_admit(now) for member in others)
         return current.is_witnessed or is_hopeless or lasted >= ROUND_SECONDS
 
     def _follow_policy(self) -> None:
@@ -246,10 +245,10 @@ class Witnessing:
                 await self._count(current)
         except HeyanError as error:
             self._alarms.failed(member.name, error)
-            member.breaker.trip(self._times.steady())
+            member.failed(self._times.steady(), error.retry_after)
         except Exception as error:  # noqa: BLE001 - a fault of ours with one witness must not end the others
             _log.error("witness_failed", witness=member.name, kind=type(error).__name__, place=place_of(error))
-            member.breaker.trip(self._times.steady())
+            member.failed(self._times.steady(), None)
         finally:
             member.task = None
         self._step()  # it may join the round that runs by now

@@ -359,6 +359,20 @@ async def test_flapping_witness_is_left_alone_for_growing_pauses(tmp_path: Path)
         assert names(asked.witnessing.witnessed()) == ["w1", "w2"]
 
 
+async def test_witness_that_asks_for_a_rest_gets_it(tmp_path: Path) -> None:
+    async with asking(tmp_path, quorum="group q any w1 w2") as asked:
+        asked.witnesses["w2"].change = lambda _: Reply(429, {"Retry-After": "40"}, b"")
+        for _ in range(39):
+            asked.log.grow()
+            await asked.tick()
+        assert len(asked.witnesses["w2"].asked) == 1
+        asked.witnesses["w2"].change = None
+        for _ in range(5):
+            asked.log.grow()
+            await asked.tick()
+        assert names(asked.witnessing.witnessed()) == ["w1", "w2"]
+
+
 async def test_age_is_told_and_an_alarm_and_no_complaint(tmp_path: Path) -> None:
     async with asking(tmp_path) as asked:
         await asked.tick()
