@@ -129,10 +129,7 @@ def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
     trees = "; ".join(f"{tree.origin}, tree of {tree.size}" for tree in verified.checkpoints)
     sys.stdout.write(
         f"receipt holds: {len(verified.answers)} checks, asked by {verified.query.requester}\n"
-        f"logged {logged} in {verified.checkpoint.origin}, tree of {verified.checkpoint.size}\n"
         f"logged {logged} in {trees}\n"
-        f"{'WITNESSED' if verified.witnessed else 'UNWITNESSED'}\n"
-        f"post-quantum signature: {_said(post_quantum)}\n"
     )
     print_witnesses(verified, trusted)
     sys.stdout.write(f"post-quantum signature: {_said(post_quantum)}\n")
