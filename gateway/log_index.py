@@ -177,6 +177,10 @@ class LogIndex:
         (found,) = self._connection.execute(_COUNT, self._values(wanted)).fetchone()
         return int(found)
 
+    def newest_time(self) -> float:
+        """The latest time that a leaf bears, in seconds since the epoch; 0.0 for none."""
+        return float(self._connection.execute("SELECT coalesce(max(time), 0.0) FROM leaves").fetchone()[0])
+
     def unreadable(self) -> int:
         """How many leaves could not be read."""
         return self.count(Wanted(event=UNREADABLE))

@@ -24,7 +24,7 @@ from gateway.log_index import LogIndex, Wanted
 from gateway.log_search import ProvenHit, hit_row, hits_csv, prove, shown_time, update
 from gateway.party.keyfiles import read_public
 from gateway.protocol.beijing import BEIJING
-from gateway.protocol.checkpoint import Checkpoint
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.errors import BadDataError
 from gateway.protocol.identities import TRUST_DOMAIN, Identity, PartyRole
@@ -166,6 +166,8 @@ async def _search(opened: OpenedLog, file: Path, wanted: Wanted, limit: int) -> 
         checkpoint = opened.open(note.encode())
         with closing(LogIndex(file, checkpoint.origin)) as index:
             await _update(index, source, checkpoint, note)
+            # A key that was retired or compromised before the newest leaf proves nothing of it.
+            open_checkpoint(note.encode(), opened.verifiers(index.newest_time()), checkpoint.origin)
             hits = index.search(wanted, limit)
             matching, unreadable = index.count(wanted), index.unreadable()
         return _Found(checkpoint, note, matching, unreadable, await prove(source, checkpoint, note, hits))

@@ -29,7 +29,8 @@ def current_verifiers(registry: Registry, gateway: str, origin: str, now: float)
 def proof_verifiers(registry: Registry, gateway: str, origin: str, leaf_time: float) -> tuple[VerifierKey, ...]:
     """Verifiers of the checkpoint under which a leaf of `leaf_time` is proven: later keys count too.
 
-    With `leaf_time` 0.0: every key of the registry that was not compromised.
+    With `leaf_time` 0.0: every key that the registry names, ended and compromised ones too. That is enough to begin to
+    read a log, and never to believe it: judge the checkpoint again by the time of its newest leaf.
     """
     return verifiers_of(registry.checkpoint_keys(gateway, leaf_time), origin)
 

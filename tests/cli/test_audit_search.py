@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from gateway.cli.log_sources import OpenedLog
+from gateway.protocol.note import VerifierKey
 from gateway.protocol.proof import parse_proof
+from gateway.tile_source import FolderSource
 from heyan.v1 import log_pb2
 from tests import federation as fed
-from tests.audit.logs import DAY_1, LAND, Books, little_log, signer
+from tests.audit.logs import DAY_1, LAND, MIDNIGHT, Books, little_log, signer
 from tests.static_logs import write_log
 
 GRANT = sha256(b"grant").digest()
@@ -138,6 +141,19 @@ def test_flipped_byte_of_a_bundle_is_found_before_it_is_indexed(log: Path, capsy
     bundle.write_bytes(data)
     assert search(log) == 1
     assert "TILE_INVALID" in capsys.readouterr().err
+
+
+def test_checkpoint_of_a_key_that_ended_before_the_newest_leaf_is_refused(log: Path, monkeypatch, capsys) -> None:
+    key = signer().verifier
+    ended = MIDNIGHT + 86_400
+
+    def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
+        return (key,) if leaf_time < ended else ()
+
+    opened = OpenedLog(FolderSource(log), fed.LOG_ORIGIN, verifiers, str(log))
+    monkeypatch.setattr("gateway.cli.audit_search.open_log", lambda _where, _options: opened)
+    assert search(log) == 1
+    assert "KEY_UNKNOWN" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
