@@ -163,10 +163,10 @@ class Publication:
         return is_done
 
     def _head(self) -> Head | None:
-        """What is handed over to be published; None if nothing is."""
+        """The head to publish; None if there is none yet."""
         handed, loop = self._handed, self._loop
         if handed is None or loop is None:
-            return None
+            return self._store.head()
 
         async def ask() -> Head | None:
             try:

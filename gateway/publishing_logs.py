@@ -90,10 +90,12 @@ class LogsPublisher:
 
     def _shown_of(self, alone: LogOfStore, origin: str) -> HeadReader:
         def shown() -> Head | None:
-            chosen = self._head() if self._head is not None else None
-            if chosen is not None and origin_of(chosen.checkpoint) == origin:
+            if self._head is None:
+                return alone.head()
+            chosen = self._head()
+            if chosen is None or origin_of(chosen.checkpoint) == origin:
                 return chosen
-            return alone.head()  # nobody chooses, or of another log
+            return alone.head()  # what was chosen is of another log
 
         return shown
 
