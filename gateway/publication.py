@@ -26,8 +26,7 @@ from gateway.party.tls import TlsMaterial
 from gateway.protocol.errors import HeyanError, LogUnavailableError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.publishing import HeadReader
-from gateway.publishing_logs import LogsPublisher
+from gateway.publishing_logs import HeadChooser, LogsPublisher
 from gateway.stores.port import Head, Store
 
 PUBLISH_SECONDS = 1.0
@@ -77,7 +76,7 @@ class Publication:
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heyan-log-publisher", daemon=True)
         self._behind_since: float | None = None
-        self._handed: HeadReader | None = None
+        self._handed: HeadChooser | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._metrics.behind.set_function(self._behind)
         if config.published is not None:
@@ -88,8 +87,8 @@ class Publication:
                 published=config.published, listen=config.log_listen, tls=tls, registry=registry, clock=clock
             )
 
-    def publish_from(self, head: HeadReader) -> None:
-        """Publish what `head` hands over of the log that grows, its note verbatim, instead of the store's newest.
+    def publish_from(self, head: HeadChooser) -> None:
+        """Publish what `head` hands over of the log of an origin, its note verbatim, instead of the store's newest.
 
         It is called on the event loop of `start`, and may raise LogUnavailableError while there is nothing. A head that
         is smaller than what is published is passed over.
@@ -162,15 +161,16 @@ class Publication:
         self._metrics.failing.set(not is_done)
         return is_done
 
-    def _head(self) -> Head | None:
-        """The head to publish; None if there is none yet."""
+    def _head(self, origin: str) -> Head | None:
+        """The head of a log to publish: as it is handed over, otherwise its newest; None if there is none yet."""
         handed, loop = self._handed, self._loop
+        newest = next((log for log in self._store.shards() if log.origin == origin), None)
         if handed is None or loop is None:
-            return self._store.head()
+            return newest
 
         async def ask() -> Head | None:
             try:
-                return handed()
+                return handed(origin) or newest
             except LogUnavailableError:
                 return None
 

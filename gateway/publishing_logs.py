@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.merkle import EMPTY_ROOT
 from gateway.protocol.reasons import Reason
@@ -18,12 +17,15 @@ from gateway.published_folder import Disk, PublishedFolder
 from gateway.publishing import HeadReader, Publisher
 from gateway.stores.port import Head, Store
 
+HeadChooser = Callable[[str], Head | None]
+"""The head to publish of the log of an origin; None for its newest."""
+
 
 class LogsPublisher:
     """Publishes the logs of `store` below `published`. Call `resume` once, then `publish`, from one thread.
 
-    `origin` is that of the first log, where the store has none yet; `head` says what of the log that grows is to be
-    shown, as that of `Publisher` does.
+    `origin` is that of the first log, where the store has none yet; `head` says what of each log is to be shown, by its
+    origin, as that of `Publisher` does; None where it does not choose.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class LogsPublisher:
         store: Store,
         published: Path,
         origin: str,
-        head: HeadReader | None,
+        head: HeadChooser | None,
         clock: Callable[[], float],
         disk: Disk | None = None,
     ) -> None:
@@ -64,8 +66,8 @@ class LogsPublisher:
         self._follow(logs)
         is_news = False
         for log, publisher in zip(logs, self._publishers, strict=True):
-            if log.ended and publisher.size == log.size:
-                continue  # it never changes again
+            if log.ended and publisher.size == log.size and self._head is None:
+                continue  # it never changes again; where somebody chooses, it may yet be cosigned
             is_news |= publisher.publish(interrupted)
             if log.ended and publisher.size != log.size:
                 break  # nobody is shown a log before the end of the one that it goes on from
@@ -90,12 +92,7 @@ class LogsPublisher:
 
     def _shown_of(self, alone: LogOfStore, origin: str) -> HeadReader:
         def shown() -> Head | None:
-            if self._head is None:
-                return alone.head()
-            chosen = self._head()
-            if chosen is None or origin_of(chosen.checkpoint) == origin:
-                return chosen
-            return alone.head()  # what was chosen is of another log
+            return alone.head() if self._head is None else self._head(origin)
 
         return shown
 

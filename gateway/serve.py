@@ -56,7 +56,7 @@ from gateway.vault import Vault
 from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers
-from gateway.witnesses import Witnesses
+from gateway.witnesses import witnesses_of
 
 _logger = structlog.get_logger(__name__)
 
@@ -125,7 +125,7 @@ class GatewayProcess:
             (room.committed, lambda key, *_: self._watchers.committed(key)),
         )
         self._watchers = Watchers(config.max_watchers, requests.leaves_of)
-        self._witnesses = Witnesses.of(
+        self._witnesses = witnesses_of(
             config,
             log=self._log,
             store=self._store,

@@ -1,26 +1,30 @@
 """The witnesses of one gateway: what it publishes, and receipts under checkpoints that they cosigned.
 
-Wires `gateway.witnessing` to the gateway's settings and log; without a policy in the settings nobody is asked, what is
-published is the newest head, and whoever wants to wait for witnesses is told at once what there is.
+Wires `gateway.witnessing` to the gateway's settings and logs; without a policy in the settings nobody is asked, what is
+published is the newest head, and whoever wants to wait for witnesses is told at once what there is. Each log of the
+store is witnessed by itself: the one that grows for ever, one that ended until a quorum has cosigned its final head.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry
 
 from gateway.config import GatewayConfig
 from gateway.deadlines import DEADLINE_MARGIN
 from gateway.log import Log
+from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock, repeat
 from gateway.policy_file import watch_policy
+from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity
 from gateway.protocol.log_keys import proof_verifiers
-from gateway.protocol.proof import parse_proof
+from gateway.protocol.policy import Policy
+from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.registry import Registry
 from gateway.stores.port import Head, Store
@@ -32,6 +36,11 @@ from heyan.v1 import gateway_service_pb2, receipt_pb2
 
 STEP_SECONDS = 0.2
 """Between looks for a new head or a new policy: a few microseconds each."""
+KEPT_FILE = "witnessed-{}.checkpoint"
+"""The newest witnessed head of each log by its number, beside the store."""
+
+MakeWitnessing = Callable[[Head], Witnessing]
+"""Makes the witnessing of the log of a head."""
 
 
 class Witnesses:
@@ -43,73 +52,53 @@ class Witnesses:
         log: Log,
         store: Store,
         watchers: Watchers,
-        witnessing: Witnessing | None = None,
+        make: MakeWitnessing | None = None,
         transport: HttpTransport | None = None,
     ) -> None:
         self._log = log
         self._store = store
         self._watchers = watchers
-        self._witnessing = witnessing
+        self._make = make
         self._transport = transport
+        self._logs: Mapping[str, Witnessing] = {}
         self._task: asyncio.Task[None] | None = None
 
-    @classmethod
-    def of(
-        cls,
-        config: GatewayConfig,
-        *,
-        log: Log,
-        store: Store,
-        watchers: Watchers,
-        registry: Callable[[], Registry],
-        clock: Clock,
-        metrics: CollectorRegistry,
-        on_contradiction: Callable[[HeyanError], None],
-    ) -> Witnesses:
-        """As the settings say; MalformedError (CONFIGURATION_INVALID) for a policy that cannot be read."""
-        if config.witness_policy is None:
-            return cls(log=log, store=store, watchers=watchers)
-        transport = HttpTransport()
-        witnessing = Witnessing(
-            tree=log,
-            log=LogIdentity(log.origin, lambda: proof_verifiers(registry(), config.spiffe_id, log.origin, 0.0)),
-            policy=watch_policy(config.witness_policy),
-            transport=transport,
-            folder=config.store.parent,
-            times=Times(
-                clock=clock,
-                steady=time.monotonic,
-                interval=config.witness_interval,
-                patience=config.witness_patience,
-                alarm=config.witness_max_age,
-            ),
-            traffic=WitnessTraffic(metrics),
-            on_contradiction=on_contradiction,
-        )
-        return cls(log=log, store=store, watchers=watchers, witnessing=witnessing, transport=transport)
-
-    def head(self) -> Head | None:
-        """The head to publish (`Witnessing.served`); None in a new store."""
-        newest = self._store.head()
-        return newest if newest is None or self._witnessing is None else self._witnessing.served()
+    def head(self, origin: str) -> Head | None:
+        """The head to publish of a log (`Witnessing.served`); None for its newest."""
+        witnessing = self._logs.get(origin)
+        return witnessing.served() if witnessing is not None else None
 
     def load(self) -> None:
-        """Take up what was witnessed before, and hold the log against it: before it signs anything."""
-        if self._witnessing is not None:
-            self._witnessing.load(self._store.head())
+        """Take up what was witnessed before, and hold the logs against it: before they sign anything."""
+        if self._make is None:
+            return
+        for shard in self._store.shards() or [Head(0, b"", "", self._log.origin)]:
+            if shard.origin not in self._logs:
+                witnessing = self._make(shard)
+                witnessing.load(shard if shard.size else None)
+                self._logs = {**self._logs, shard.origin: witnessing}  # another thread may look meanwhile
 
     def start(self) -> None:
         """Have heads cosigned from now on."""
-        if self._witnessing is not None:
-            self._task = asyncio.create_task(repeat(STEP_SECONDS, self._witnessing.run_once, "have heads cosigned"))
+        if self._make is not None:
+            self._task = asyncio.create_task(repeat(STEP_SECONDS, self.run_once, "have heads cosigned"))
+
+    async def run_once(self) -> None:
+        """What an instant brings, of every log that a quorum has not cosigned to its end."""
+        newest = self._store.head()
+        if newest is not None and newest.origin not in self._logs:
+            self.load()
+        for witnessing in self._logs.values():
+            if not witnessing.is_done:
+                await witnessing.run_once()
 
     async def stop(self) -> None:
         """Ask nobody any more."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._witnessing is not None:
-            await self._witnessing.stop()
+        for witnessing in self._logs.values():
+            await witnessing.stop()
         if self._transport is not None:
             await self._transport.close()
 
@@ -120,10 +109,11 @@ class Witnesses:
         peer: Identity,
         time_left: float | None,
     ) -> None:
-        """Prove all leaves of a receipt under one checkpoint that a quorum cosigned, waiting as the request says.
+        """Prove all leaves of a receipt, those of each log under one checkpoint that a quorum cosigned.
 
-        If none covers them in time, under the newest, with what cosignatures it has. MalformedError for a time that is
-        none, OverloadedError if the peer has too many waiting, UnreachableError when draining.
+        Waits for that as the request says. If none covers them in time, the newest, with what cosignatures it has.
+        MalformedError for a time that is none, OverloadedError if the peer has too many waiting, UnreachableError when
+        draining.
         """
         wait = request.witness_wait
         seconds = wait.seconds + wait.nanos / 1e9
@@ -131,16 +121,67 @@ class Witnesses:
             raise MalformedError.at("witness_wait", "must not be negative")
         if time_left is not None:
             seconds = min(seconds, time_left - DEADLINE_MARGIN)
-        proofs = list(leaf_proofs(receipt))
-        indexes = [parse_proof(item.proof.encode()).index for item in proofs]
-        head = await self._covering(1 + max(indexes), min(seconds, LONGEST_WATCH), peer)
-        for item, index in zip(proofs, indexes, strict=True):
-            item.proof = self._log.prove(index, head)
+        items = [(item, parse_proof(item.proof.encode())) for item in leaf_proofs(receipt)]
+        sizes: dict[str, int] = {}
+        for _, proof in items:
+            origin = origin_of(proof.checkpoint)
+            sizes[origin] = max(sizes.get(origin, 0), proof.index + 1)
+        heads = await self._covering(sizes, min(seconds, LONGEST_WATCH), peer)
+        for item, proof in items:
+            origin = origin_of(proof.checkpoint)
+            head = heads[origin]
+            path = self._log.inclusion(proof.index, head.size, origin)
+            item.proof = InclusionProof(proof.index, path, head.checkpoint).format()
 
-    async def _covering(self, size: int, seconds: float, peer: Identity) -> Head:
-        """The newest witnessed head of so many leaves, or the newest head."""
-        if self._witnessing is None:
-            return self._log.head()
+    async def _covering(self, sizes: Mapping[str, int], seconds: float, peer: Identity) -> Mapping[str, Head]:
+        """Of each log the newest witnessed head of so many leaves, or the newest head."""
+        if not self._logs:
+            return {origin: self._log.head(origin) for origin in sizes}
+        until, heads = time.monotonic() + seconds, dict[str, Head]()
         with self._watchers.place(peer):
-            head = await self._witnessing.covering(size, seconds)
-        return head if head is not None else self._witnessing.dressed(self._log.head())
+            for origin, size in sizes.items():
+                witnessing = self._logs.get(origin)
+                head = await witnessing.covering(size, until - time.monotonic()) if witnessing is not None else None
+                newest = self._log.head(origin)
+                heads[origin] = head or (witnessing.dressed(newest) if witnessing is not None else newest)
+        return heads
+
+
+def witnesses_of(
+    config: GatewayConfig,
+    *,
+    log: Log,
+    store: Store,
+    watchers: Watchers,
+    registry: Callable[[], Registry],
+    clock: Clock,
+    metrics: CollectorRegistry,
+    on_contradiction: Callable[[HeyanError], None],
+) -> Witnesses:
+    """The witnesses that settings name; MalformedError (CONFIGURATION_INVALID) for a policy that cannot be read."""
+    if config.witness_policy is None:
+        return Witnesses(log=log, store=store, watchers=watchers)
+    policy: Watched[Policy] = watch_policy(config.witness_policy)
+    traffic, transport = WitnessTraffic(metrics), HttpTransport()
+    times = Times(
+        clock=clock,
+        steady=time.monotonic,
+        interval=config.witness_interval,
+        patience=config.witness_patience,
+        alarm=config.witness_max_age,
+    )
+
+    def make(shard: Head) -> Witnessing:
+        origin = shard.origin
+        return Witnessing(
+            tree=log.of(origin),
+            log=LogIdentity(origin, lambda: proof_verifiers(registry(), config.spiffe_id, origin, 0.0)),
+            policy=policy,
+            transport=transport,
+            file=config.store.with_name(KEPT_FILE.format(shard.number)),
+            times=times,
+            traffic=traffic,
+            on_contradiction=on_contradiction,
+        )
+
+    return Witnesses(log=log, store=store, watchers=watchers, make=make, transport=transport)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -42,8 +42,6 @@ ROUND_SECONDS = 10.0
 """The longest round: one request of a slow witness may begin when another has just timed out."""
 RENEW_SECONDS = 30.0
 """After which a head that is still the newest is cosigned again, so that readers see that the witnesses are there."""
-KEPT_FILE = "witnessed.checkpoint"
-"""The newest witnessed head, in the folder that is given."""
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +60,10 @@ class Times:
 
 
 class Witnessing:
-    """Follows one log's head, keeping what it must in `folder`. Everything is called on one event loop."""
+    """Follows one log's head, keeping the newest witnessed one in `file`, and proof against the log beside it.
+
+    Everything is called on one event loop.
+    """
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class Witnessing:
         log: LogIdentity,
         policy: Watched[Policy],
         transport: Transport,
-        folder: Path,
+        file: Path,
         times: Times,
         traffic: WitnessTraffic,
         on_contradiction: Callable[[HeyanError], None] = lambda _: None,
@@ -79,10 +80,10 @@ class Witnessing:
         self._tree = tree
         self._identity = log
         self._policy = policy
-        self._file = folder / KEPT_FILE
+        self._file = file
         self._times = times
         self._traffic = traffic
-        self._alarms = Alarms(folder, traffic, on_contradiction)
+        self._alarms = Alarms(file.parent, traffic, on_contradiction)
         self._circle = Circle(tree=tree, log=log, transport=transport, clock=times.clock)
         self._generation = -1
         self._round: Round | None = None
@@ -106,11 +107,14 @@ class Witnessing:
         Once an unwitnessed one was handed out, it stays until a witnessed one has come that is no smaller.
         """
         known = self._witnessed
-        if known is not None and self._times.clock() - known.time < self._times.patience:
+        newest = self._tree.head()
+        if newest.ended:
+            self._served = self.dressed(newest)  # the end of a log is shown at once: the next one waits for it
+        elif known is not None and self._times.clock() - known.time < self._times.patience:
             if self._served is None or known.head.size >= self._served.size:
                 self._served = known.head
         else:
-            self._served = self.dressed(self._tree.head())
+            self._served = self.dressed(newest)
         return self._served
 
     def dressed(self, head: Head) -> Head:
@@ -143,6 +147,13 @@ class Witnessing:
         """Seconds since the newest witnessed head became so; without one, since this began."""
         return self._times.clock() - (self._witnessed.time if self._witnessed is not None else self._since)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the log has ended and a quorum cosigned its final head, which never changes again."""
+        return (
+            self._witnessed is not None and self._witnessed.head.ended and self._generation == self._policy.generation
+        )
+
     def complaints(self) -> list[str]:
         """Proof against the log."""
         return self._alarms.complaints()
@@ -170,9 +181,11 @@ class Witnessing:
         elif self._tree.root(size) != checkpoint.root:
             detail = f"another root of {size} leaves was witnessed"
             self._alarms.contradicted(ContradictedError(Reason.LOG_FORKED, note.decode(), detail))
-        elif judgement.is_witnessed:
+        elif judgement.is_witnessed and newest is not None:
             time = min(self._times.clock(), float(max(each.time for each in judgement.cosigned)))
-            self._tell(WitnessedHead(Head(size, checkpoint.root, note.decode()), time))
+            is_final = newest.ended and size == newest.size
+            head = replace(newest, size=size, root=checkpoint.root, checkpoint=note.decode(), ended=is_final)
+            self._tell(WitnessedHead(head, time))
 
     async def run_once(self) -> None:
         """What an instant brings: another policy, another round, witnesses that are to be asked."""
@@ -276,7 +289,8 @@ class Witnessing:
 
     def _tell(self, witnessed: WitnessedHead) -> None:
         self._witnessed = witnessed
-        self._traffic.size.set(witnessed.head.size)
+        if not witnessed.head.ended:
+            self._traffic.size.set(witnessed.head.size)
         self._wake()
 
     def _wake(self) -> None:

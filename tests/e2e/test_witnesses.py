@@ -170,7 +170,7 @@ def test_planted_rollback_is_told_by_the_witnesses_though_nothing_of_it_is_left(
     for file in gateway.glob("store.db*"):
         file.unlink()
     shutil.rmtree(gateway / "published")
-    (gateway / "witnessed.checkpoint").unlink()
+    (gateway / "witnessed-0.checkpoint").unlink()
     shutil.copy(copy, gateway / "store.db")
     (gateway / "store.db").chmod(0o600)
     until(lambda: "LOG_ROLLED_BACK" in probe(running, "gateway", "/readyz")[1])

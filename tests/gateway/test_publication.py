@@ -271,7 +271,7 @@ async def test_a_head_that_is_handed_over_is_published_instead_of_the_stores_new
     parts.publication._loop = asyncio.get_running_loop()
     loops, heads = [], []
 
-    def hand_over():
+    def hand_over(_origin):
         loops.append(asyncio.get_running_loop())
         if not heads:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE)

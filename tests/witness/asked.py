@@ -26,6 +26,8 @@ from tests.fakes import Clock
 from tests.witness.conftest import NOW, Witness, open_witness
 from tests.witness.signed_log import NEXT, ORIGIN, SIGNER, SignedLog
 
+KEPT_FILE = "witnessed.checkpoint"
+
 Change = Callable[[Reply], Reply]
 
 
@@ -131,7 +133,7 @@ class Asked:
             log=LogIdentity(ORIGIN, lambda: self.keys),
             policy=watch_policy(self.policy_file),
             transport=FakeTransport(self.witnesses),
-            folder=self.folder,
+            file=self.folder / KEPT_FILE,
             times=Times(clock=self.clock, steady=self.steady, interval=1.0, patience=30.0, alarm=300.0),
             traffic=WitnessTraffic(self.metrics),
             on_contradiction=self.contradictions.append,

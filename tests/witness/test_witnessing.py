@@ -15,8 +15,8 @@ from gateway.protocol.policy import parse_policy
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Head
 from gateway.witness_link import Reply
-from gateway.witnessing import KEPT_FILE, RENEW_SECONDS, ROUND_SECONDS
-from tests.witness.asked import Asked, key_of, size_reply
+from gateway.witnessing import RENEW_SECONDS, ROUND_SECONDS
+from tests.witness.asked import KEPT_FILE, Asked, key_of, size_reply
 from tests.witness.conftest import NOW
 from tests.witness.signed_log import NEXT, ORIGIN, SIGNER, SignedLog
 
