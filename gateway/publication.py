@@ -23,7 +23,7 @@ from gateway.log_http import LogServer
 from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock, place_of
 from gateway.party.tls import TlsMaterial
-from gateway.protocol.errors import HeyanError, LogUnavailableError
+from gateway.protocol.errors import HeyanError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.publishing_logs import HeadChooser, LogsPublisher
@@ -162,17 +162,13 @@ class Publication:
         return is_done
 
     def _head(self, origin: str) -> Head | None:
-        """The head of a log to publish: as it is handed over, otherwise its newest; None if there is none yet."""
+        """What is handed over to be published of a log; None if nobody chooses."""
         handed, loop = self._handed, self._loop
-        newest = next((log for log in self._store.shards() if log.origin == origin), None)
         if handed is None or loop is None:
-            return newest
+            return None
 
         async def ask() -> Head | None:
-            try:
-                return handed(origin) or newest
-            except LogUnavailableError:
-                return None
+            return handed(origin)
 
         return asyncio.run_coroutine_threadsafe(ask(), loop).result(HAND_OVER_SECONDS)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.protocol.errors import ForgedError
+from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.merkle import EMPTY_ROOT
 from gateway.protocol.reasons import Reason
 from gateway.published_folder import Disk, PublishedFolder
@@ -18,7 +18,7 @@ from gateway.publishing import HeadReader, Publisher
 from gateway.stores.port import Head, Store
 
 HeadChooser = Callable[[str], Head | None]
-"""The head to publish of the log of an origin; None for its newest."""
+"""The head to publish of the log of an origin; None for its newest. LogUnavailableError while there is nothing."""
 
 
 class LogsPublisher:
@@ -92,7 +92,11 @@ class LogsPublisher:
 
     def _shown_of(self, alone: LogOfStore, origin: str) -> HeadReader:
         def shown() -> Head | None:
-            return alone.head() if self._head is None else self._head(origin)
+            try:
+                chosen = self._head(origin) if self._head is not None else None
+            except LogUnavailableError:
+                return None  # there is nothing to show yet
+            return chosen if chosen is not None else alone.head()
 
         return shown
 

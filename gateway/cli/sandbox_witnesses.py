@@ -63,17 +63,19 @@ def witness_endpoints(sandbox: Sandbox) -> dict[str, WitnessEndpoint]:
 
 
 def _policy(sandbox: Sandbox, keys: list[VerifierKey]) -> Policy:
-    """More than half of the witnesses, of the log's Ed25519 keys: readers elsewhere know no other type of a log."""
-    logs: dict[bytes, PolicyLog] = {}
-    for key in reversed(keys):  # one key of two logs that followed each other may stand once, for the later one
-        if key.algorithm == ED25519:
-            logs.setdefault(key.public_key, PolicyLog(key))
+    """More than half of the witnesses, of the log's Ed25519 keys: readers elsewhere know no other type of a log.
+
+    A key that signs for two logs which followed each other may not stand twice: then the logs are left to the registry.
+    """
+    logs = tuple(PolicyLog(key) for key in keys if key.algorithm == ED25519)
+    if len({log.key.public_key for log in logs}) != len(logs):
+        logs = ()
     witnesses = tuple(
         PolicyWitness(name, _verifier(sandbox, name), _url(port)) for name, port in sandbox.witness_ports.items()
     )
     members = tuple(witness.name for witness in witnesses)
     group = PolicyGroup(_GROUP, len(members) // 2 + 1, members)
-    return Policy(tuple(reversed(logs.values())), witnesses, (group,), _GROUP)
+    return Policy(logs, witnesses, (group,), _GROUP)
 
 
 def _log_keys(registry: Registry) -> Iterator[VerifierKey]:

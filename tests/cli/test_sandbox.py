@@ -20,11 +20,13 @@ from gateway.cli.sandbox import GATEWAY, ISSUER, LOG_ORIGIN, POLICY_FILE, Asked,
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
 from gateway.cli.sandbox_renew import renew
+from gateway.cli.sandbox_witnesses import tell_witnesses
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import _Follower, _renew, _summary, open_sandbox
 from gateway.config import GatewayConfig
 from gateway.log_signers import LogSigners
 from gateway.operator.desk import Desk
+from gateway.operator.document import go_on_as
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
 from gateway.policy_file import read_policy
@@ -343,3 +345,15 @@ async def test_witnesses_are_told_of_a_rotated_log_key_before_it_signs(tmp_path:
     assert [key.algorithm for key in keys] == [ED25519, ED25519, ML_DSA_44]
     assert len(read_policy(policy).logs) == 2
     assert logs.read_bytes().startswith(before[0])  # the old key counts on
+
+
+def test_policy_of_logs_that_follow_each_other_under_one_key_leaves_them_to_the_registry(tmp_path: Path) -> None:
+    sandbox = with_witnesses(tmp_path / "run", 1)
+    make(sandbox)
+    desk, now = Desk.open(sandbox.desk_folder), time.time()
+    desk.save(go_on_as(desk.draft(), GATEWAY.uri, "log.main.heyan.internal/2028"))
+    assert tell_witnesses(sandbox, desk.sign(now)) == ["log keys of witness-1", "policy of witnesses"]
+    assert list(read_logs(sandbox.witness_folder("witness-1") / "logs")) == [LOG_ORIGIN, "log.main.heyan.internal/2028"]
+    policy = read_policy(sandbox.folder / POLICY_FILE)
+    assert policy.logs == ()
+    assert len(policy.witnesses) == 1
