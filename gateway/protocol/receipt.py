@@ -75,7 +75,7 @@ class VerifiedReceipt:
     witnessed: bool = False
     """Whether a quorum of a policy cosigned the checkpoint; only where a policy was given."""
     cosigned: tuple[Cosigned, ...] = ()
-    """By which witnesses of that policy the newest checkpoint was cosigned, a quorum or not."""
+    """By which witnesses of that policy, in the trees of all logs, and when the newest; a quorum or not."""
     tickets: tuple[Ticket, ...] = ()
     disputes: tuple[VerifiedDispute, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
@@ -106,8 +106,12 @@ def judge_witnesses(verified: VerifiedReceipt, policy: Policy) -> VerifiedReceip
     Raises ForgedError (SIGNATURE_INVALID) if a signature of a witness or log of the policy does not verify.
     """
     judgements = [policy.judge(note.encode()) for note in verified.notes]
-    is_witnessed = all(judgement.is_witnessed for judgement in judgements)
-    return replace(verified, witnessed=is_witnessed, cosigned=judgements[-1].cosigned)
+    everywhere = set.intersection(*({each.witness for each in judgement.cosigned} for judgement in judgements))
+    return replace(
+        verified,
+        witnessed=all(judgement.is_witnessed for judgement in judgements),
+        cosigned=tuple(each for each in judgements[-1].cosigned if each.witness in everywhere),
+    )
 
 
 def _verify(receipt: receipt_pb2.Receipt, operator: PublicKey, opened: Registry | None) -> VerifiedReceipt:
