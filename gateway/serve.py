@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from random import SystemRandom
 
 import grpc
@@ -32,6 +33,7 @@ from gateway.fan_out import FanOut
 from gateway.freezing import require_known_log
 from gateway.leaves import LeafStamp
 from gateway.log import Log
+from gateway.log_marks import SEEN_EVERY, SeenHead
 from gateway.log_signers import LogSigners
 from gateway.offline_service import OfflineMethods
 from gateway.party.keyfiles import Watched, load_signing_keys, read_private
@@ -41,7 +43,7 @@ from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.service import SERVER_OPTIONS, Guard
 from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
 from gateway.pipeline import Pipeline
-from gateway.protocol.errors import HeyanError, MalformedError
+from gateway.protocol.errors import ForgedError, HeyanError, MalformedError
 from gateway.protocol.reasons import Reason
 from gateway.publication import Publication
 from gateway.recording import Recording
@@ -254,8 +256,7 @@ class GatewayProcess:
 
     async def start(self) -> Ports:
         """Serve; the bound ports."""
-        await self._publication.check()  # before anything is signed
-        self._witnesses.load()
+        await self._check_log()
         self._log.start()
         if not self._log.is_halted:
             await self._follow_registry()
@@ -272,12 +273,22 @@ class GatewayProcess:
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
             asyncio.create_task(repeat(1.0, self._catch_up, "log what is owed")),
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
+            asyncio.create_task(repeat(SEEN_EVERY, self._keep_seen, "remember how far the log has come")),
             asyncio.create_task(repeat(60.0, self._deferral.load, "look for deferred requests")),
             asyncio.create_task(repeat(1.0, self._deferral.run, "ask again for what was deferred")),
             asyncio.create_task(repeat(1.0, self._relay.run_once, "bring disputes to departments")),
         ]
         _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port, log=log_port)
         return Ports(port, probe_port, log_port)
+
+    async def _check_log(self) -> None:
+        """Hold the store against what was published, witnessed and seen, before anything is signed."""
+        await self._publication.check()
+        self._witnesses.load()
+        try:
+            await asyncio.to_thread(self._seen.require_reached)
+        except ForgedError as error:
+            self._log.halt(error)
 
     async def drain(self) -> None:
         """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
@@ -290,6 +301,7 @@ class GatewayProcess:
             steps.callback(self._store.close)
             steps.push_async_callback(self._publication.stop)
             steps.push_async_callback(self._publication.finish)
+            steps.push_async_callback(self._keep_seen)
             steps.push_async_callback(self._log.stop)
             steps.push_async_callback(self._status.close)
             steps.push_async_callback(self._links.close)
@@ -350,6 +362,15 @@ class GatewayProcess:
         """After the log could not record: find out whether it can, and log what is owed."""
         await self._log.probe()
         await self._events.settle_owed()
+
+    @cached_property
+    def _seen(self) -> SeenHead:
+        return SeenHead(self._store, self._config.registry.seen.parent)
+
+    async def _keep_seen(self) -> None:
+        """Keep the newest head outside the store too."""
+        if not self._log.is_halted:
+            await asyncio.to_thread(self._seen.keep)
 
     async def _follow_registry(self) -> None:
         """Log the adoption of each version, and keep the links in step."""

@@ -37,6 +37,12 @@ def note_of(data: list[bytes], signer: SignerKey = SIGNER) -> bytes:
     return sign_checkpoint(checkpoint_of(data, signer.verifier.name), [signer]).encode()
 
 
+def signing(size: int, root: bytes, origin: str | None = None) -> str:
+    """How a store has the checkpoints of this log signed, and those of any that goes on from it."""
+    signer = SIGNER if origin in (None, ORIGIN) else SignerKey.from_seed(origin, b"\x08" * 32)
+    return sign_checkpoint(Checkpoint(signer.verifier.name, size, root), [signer])
+
+
 def group_path(index: int) -> str:
     digits = str(index)
     digits = digits.zfill(-(-len(digits) // 3) * 3)

@@ -31,6 +31,7 @@ from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores import port, sqlite_deferrals, sqlite_disputes, sqlite_evidence, sqlite_shards, sqlite_tickets
 from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
 from gateway.stores.sqlite_connection import as_unavailable, connect
+from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_shards import GrowingTree
 from gateway.stores.sqlite_statistics import add_tallies, read_page
@@ -43,11 +44,17 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         with as_unavailable():
-            path.touch(mode=0o600, exist_ok=True)
-            self._writer = connect(path)
-            migrations.apply(Database(self._writer))
-            self._reader = connect(path)
-            self._reader.execute("PRAGMA query_only = ON")
+            self._lock = StoreLock(path)
+            try:
+                path.touch(mode=0o600, exist_ok=True)
+                self._writer = connect(path)
+                migrations.apply(Database(self._writer))
+                self._reader = connect(path)
+                self._reader.execute("PRAGMA query_only = ON")
+                self._files = OpenedFiles(path)
+            except BaseException:
+                self._lock.close()
+                raise
         self._reading = threading.Lock()
         self._tree = GrowingTree()
 
@@ -195,6 +202,7 @@ class SqliteStore:
         """One transaction. A failure forgets what was known of the tree, so that the next commit reads it anew."""
         try:
             with as_unavailable():
+                self._files.require_same()
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield
                 self._writer.execute("COMMIT")
@@ -317,6 +325,7 @@ class SqliteStore:
         """See the port."""
         self._reader.close()
         self._writer.close()
+        self._lock.close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._reading, as_unavailable():
