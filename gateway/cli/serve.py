@@ -7,6 +7,7 @@ from pathlib import Path
 from cyclopts import App
 
 gateway = App(name="gateway", help="Run a gateway.")
+gateway.command("gateway.cli.gateway_backup:backup", name="backup", help="Copy a gateway's store, while it serves.")
 
 
 @gateway.command(name="serve")

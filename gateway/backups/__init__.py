@@ -1,0 +1,1 @@
+"""Backups of the gateway's store, and what a restore may do to the log: docs/adr/0030."""
