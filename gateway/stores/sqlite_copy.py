@@ -40,7 +40,7 @@ def copy_store(source: Path, target: Path, progress: Progress) -> None:
     LogUnavailableError if the source cannot be read or the target not written. Raises OSError.
     """
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE))
-    with as_unavailable(), closing(_open_reading(source)) as reader, closing(sqlite3.connect(target)) as copy:
+    with as_unavailable(), closing(open_reading(source)) as reader, closing(sqlite3.connect(target)) as copy:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on it is the store of this moment
         reader.backup(copy, pages=PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
@@ -55,7 +55,7 @@ def check_copy(path: Path, progress: Progress, *, every_leaf: bool) -> list[Head
     With `every_leaf` each is hashed, and every node of the trees compared. ForgedError (BACKUP_INVALID) if anything
     does not fit, or the file is no store. Nothing is written.
     """
-    with _as_invalid(), closing(_open_reading(path, immutable=True)) as copy:
+    with _as_invalid(), closing(open_reading(path, immutable=True)) as copy:
         if every_leaf and copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise _invalid("the database is damaged")
         heads = sqlite_shards.every(copy)
@@ -99,7 +99,7 @@ def _check_leaves(copy: sqlite3.Connection, head: Head, progress: Progress, tota
 
 def migrate_copy(path: Path) -> None:
     """Bring a copy that an older Heyan made to the schema of this one; ForgedError (BACKUP_INVALID) of a newer one."""
-    with _as_invalid(), closing(_open_reading(path, immutable=True)) as copy:
+    with _as_invalid(), closing(open_reading(path, immutable=True)) as copy:
         applied = {migration.name for migration in migrations.applied(Database(copy))}
     with closing(sqlite3.connect(":memory:")) as nothing:
         known = {migration.name for migration in migrations.pending(Database(nothing))}
@@ -109,7 +109,7 @@ def migrate_copy(path: Path) -> None:
         migrations.apply(Database(copy))
 
 
-def _open_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+def open_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """A connection that changes nothing; a store in use must be opened as one that is shared."""
     mode = "mode=ro&immutable=1" if immutable else "mode=rw"
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
