@@ -128,8 +128,7 @@ class JournalAudit:
         for statement, places in self._logged.items():
             if all(place.status is None and not place.event.is_resolution for place in places):
                 self.recovered += 1
-            queries = {place.event.query_tag for place in places if place.status is not None}
-            if len(queries) > 1:
+            if self._is_reused(places):
                 yield self._finding(Disagreement.REUSED, statement, _at(places[-1]))
             stated = self._stated.get(statement)
             for place in places:
@@ -138,6 +137,16 @@ class JournalAudit:
                 elif place.event.log_time <= self._view.read_time - EARLY_TOLERANCE:
                     yield self._finding(Disagreement.UNKNOWN, statement, _at(place))
                     break
+
+    def _is_reused(self, places: Sequence[LoggedStatement]) -> bool:
+        """Whether one statement answers two queries: under two tags on the same side of every restore."""
+        told = [place.event for place in places if place.status is not None]
+        if len({event.query_tag for event in told}) <= 1:
+            return False
+        tags: dict[tuple[int, ...], set[bytes]] = {}
+        for event in told:
+            tags.setdefault(self._index.lost_by(event), set()).add(event.query_tag)
+        return any(len(some) > 1 for some in tags.values())
 
     def _of_place(self, statement: bytes, stated: _Stated, place: LoggedStatement) -> Iterator[Finding]:
         part = stated.part

@@ -99,6 +99,17 @@ class LogIndex:
     tickets: dict[bytes, bytes] = field(default_factory=dict)
     disputes: dict[tuple[str, bytes], tuple[LeafPlace, float]] = field(default_factory=dict)
     others: Counter[str] = field(default_factory=Counter)
+    restores: list[tuple[LeafPlace, range]] = field(default_factory=list)
+    """Where a restore is recorded, and which leaves before it were brought back without what stood beside them."""
+
+    def lost_by(self, event: LoggedEvent) -> tuple[int, ...]:
+        """The restores, by number, that brought a leaf back: its request was lost, and may have been logged anew since.
+
+        The grants of such a request may have met the gateway anew too, and stand under other tags then.
+        """
+        return tuple(
+            number for number, ((log, _), lost) in enumerate(self.restores) if event.log == log and event.index in lost
+        )
 
     def places_of(self, department: str, statement: bytes) -> Sequence[LoggedStatement]:
         """Where the logs name a statement of a department."""
@@ -173,9 +184,12 @@ class LogReading:
                 self._log.starts.append((position, leaf.shard_start))
             case "shard_end":
                 self._log.ends.append((position, leaf.shard_end.next_origin))
+            case "restore":
+                # It excuses nothing: what was stated must stand here. But it may stand here twice.
+                restored = range(leaf.restore.backup_size, min(leaf.restore.restored_size, position))
+                self._index.restores.append(((self._number, position), restored))
             case _:
-                # Erasures take nothing from the leaves, and a restore excuses nothing: what was stated must stand here.
-                pass
+                pass  # erasures take nothing from the leaves
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Hold the leaves against the checkpoint, whose size must be one of `sizes`; ForgedError (PROOF_INVALID)."""

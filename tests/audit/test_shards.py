@@ -267,6 +267,36 @@ def test_restored_store_excuses_no_statement_that_it_lost(books: Books) -> None:
     assert held(books).findings == (Finding(Disagreement.UNLOGGED, POLICE, named("lost")),)
 
 
+def restored(books: Books, backup_size: int) -> None:
+    event = log_pb2.RestoreEvent(backup_size=backup_size, restored_size=len(books.leaves))
+    append(books, log_pb2.LogLeaf(restore=event))
+
+
+def test_request_that_a_restore_lost_may_be_logged_anew_under_other_tags(books: Books) -> None:
+    """Its consent had met the gateway after the backup: its key is lost, and made anew when the request comes again."""
+    books.state("a", query="first")
+    books.log_other()
+    books.acknowledge(books.log("a", query="first"))
+    restored(books, backup_size=1)
+    books.log("a", query="first, under another key")
+    assert held(books).findings == ()
+    restored(books, backup_size=1)
+    books.log("a", query="and under a third one")
+    assert held(books).findings == ()
+
+
+@pytest.mark.parametrize("backup_size", [0, 1])
+def test_restore_excuses_no_second_query_before_or_after_it(books: Books, backup_size: int) -> None:
+    books.state("a", query="first")
+    books.acknowledge(books.log("a", query="first"))
+    if backup_size == 0:
+        books.log("a", query="second, brought back with it")
+    restored(books, backup_size)
+    if backup_size == 1:
+        books.log("a", query="second, of a request that was in the backup")
+    assert kinds(held(books)) == [Disagreement.REUSED]
+
+
 def test_departments_without_a_journal_are_counted(books: Books) -> None:
     books.state("a", age=1)
     books.acknowledge(books.log("a"))
