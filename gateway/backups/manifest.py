@@ -17,7 +17,7 @@ import msgspec
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
 from gateway.protocol.codec import decode_json
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError
-from gateway.protocol.keys import PublicKey
+from gateway.protocol.keys import Algorithm, PublicKey
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import ED25519, SignerKey, VerifierKey, open_note, sign_note
 from gateway.protocol.reasons import Reason
@@ -80,7 +80,7 @@ def signer_name(gateway: str) -> str:
 
 
 def write_manifest(manifest: Manifest, seed: bytes) -> bytes:
-    """The signed manifest; `seed` is that of the log key."""
+    """The signed manifest; `seed` is that of an Ed25519 log key."""
     signer = SignerKey.from_seed(signer_name(manifest.gateway), seed)
     text = f"{_FORMAT}{msgspec.json.encode(manifest).decode()}\n"
     return sign_note(text, [signer]).encode()
@@ -90,7 +90,8 @@ def read_manifest(data: bytes, gateway: str, keys: Iterable[PublicKey]) -> Manif
     """The manifest that one of a gateway's log keys signed; ForgedError or MalformedError (BACKUP_INVALID)."""
     name = signer_name(gateway)
     try:
-        text = open_note(data, [VerifierKey.of(name, ED25519, key.public) for key in keys]).text
+        plain = (key.public for key in keys if key.algorithm is Algorithm.ED25519)
+        text = open_note(data, [VerifierKey.of(name, ED25519, public) for public in plain]).text
     except BadDataError as error:
         raise ForgedError(Reason.BACKUP_INVALID, f"no manifest of {gateway}: {error.detail}") from None
     if not text.startswith(_FORMAT):

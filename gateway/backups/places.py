@@ -98,12 +98,12 @@ class StoredLog:
     async def tile(self, level: int, index: int, width: int) -> bytes:
         """See the port."""
         with as_unavailable(), closing(open_reading(self._path)) as connection:
-            rows = sqlite_shards.read_nodes(
+            nodes = sqlite_shards.read_nodes(
                 connection, self._head.number, TILE_HEIGHT * level, TILE_WIDTH * index, width
             )
-        if len(rows) != width:
+        if len(nodes) != width:
             raise NotFoundError(Reason.NOT_FOUND, f"{self._path} has lost nodes of its tree")
-        return b"".join(node for _, node in rows)
+        return b"".join(nodes)
 
     async def entries(self, index: int, width: int) -> list[bytes]:
         """See the port."""

@@ -22,6 +22,7 @@ from gateway.cli.options import JsonOption
 from gateway.config import GatewayConfig
 from gateway.party.keyfiles import load_signing_keys, newest_usable
 from gateway.party.registry_keeper import RegistryKeeper
+from gateway.protocol.keys import Algorithm
 from gateway.protocol.registry_terms import KeyUse
 
 
@@ -58,7 +59,7 @@ def backup(
     """
     settings = GatewayConfig.from_file(config)
     registry = RegistryKeeper(settings.registry, time.time).current()
-    keys = load_signing_keys(settings.log_keys)
+    keys = [key for key in load_signing_keys(settings.log_keys) if key.algorithm is Algorithm.ED25519]
     key = newest_usable(keys, registry, settings.spiffe_id, KeyUse.LOG, time.time())
     maker = Maker(
         store=settings.store,

@@ -105,12 +105,17 @@ def open_log(place: str | None, options: LogOptions) -> OpenedLog:
     if not options.vkeys:
         raise usage_error("--vkey", "or --dir must say whose signature to believe")
     keys = tuple(map(_vkey, options.vkeys))
-    source = FolderSource(Path(place)) if not _is_url(place) else HttpSource(place, _context(options))
+    source = open_source(place, options)
 
     def verifiers(leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:  # noqa: ARG001 - pinned keys count at any time
         return keys
 
     return OpenedLog(source, keys[0].name, verifiers, place)
+
+
+def open_source(place: str, options: LogOptions) -> FolderSource | HttpSource:
+    """The source in a folder or at a URL, whom to trust and what to show there by the options."""
+    return FolderSource(Path(place)) if not _is_url(place) else HttpSource(place, _context(options))
 
 
 def _of_federation(place: str | None, folder: Path, options: LogOptions) -> OpenedLog:

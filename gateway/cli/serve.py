@@ -8,6 +8,7 @@ from cyclopts import App
 
 gateway = App(name="gateway", help="Run a gateway.")
 gateway.command("gateway.cli.gateway_backup:backup", name="backup", help="Copy a gateway's store, while it serves.")
+gateway.command("gateway.cli.gateway_restore:restore", name="restore", help="Restore a stopped gateway's store.")
 
 
 @gateway.command(name="serve")

@@ -1,0 +1,183 @@
+"""`heyan gateway restore`: a gateway's store from a backup, its log brought to where it was last seen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gateway.backups.places import LogWitness, Place
+from gateway.backups.restoring import Restored, Restorer
+from gateway.cli.gateway_backup import reported
+from gateway.cli.log_sources import LogOptions, open_source
+from gateway.cli.options import JsonOption, usage_error
+from gateway.config import GatewayConfig
+from gateway.leaves import LeafStamp
+from gateway.log_marks import SEEN_FILE, Mark
+from gateway.log_signers import LogSigners
+from gateway.party.keyfiles import load_signing_keys, read_private, read_public
+from gateway.party.registry_keeper import RegistryKeeper
+from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
+from gateway.protocol.errors import NotFoundError
+from gateway.protocol.witness_wire import checkpoint_path
+from gateway.tile_source import HttpSource
+from gateway.vault import Vault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sayings:
+    """What says how far the log was seen: flattened into the command's options."""
+
+    log: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="A copy of the log, URL (https://…) or folder, beside the published one; repeat."),
+    ] = ()
+    witness: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Where a witness shows what it cosigned, its URL; repeat it.")
+    ] = ()
+    checkpoint: Annotated[
+        tuple[Path, ...],
+        Parameter(negative="", help="A checkpoint of the log, from a department or a receipt's proof; repeat it."),
+    ] = ()
+    ca: Annotated[Path | None, Parameter(help="Certificate authority (PEM) of the URLs; the system's if left out.")] = (
+        None
+    )
+    cert: Annotated[Path | None, Parameter(help="An auditor's certificate (PEM), for the entries of a URL.")] = None
+    key: Annotated[Path | None, Parameter(help="The certificate's key (PEM, mode 0600).")] = None
+
+    @property
+    def options(self) -> LogOptions:
+        """As commands that read a log have them."""
+        return LogOptions(ca=self.ca, certificate=self.cert, key=self.key)
+
+
+_NOTHING = Sayings()
+
+
+def restore(
+    folder: Path,
+    *,
+    config: Path,
+    sayings: Annotated[Sayings, Parameter(name="*")] = _NOTHING,
+    replace: Annotated[bool, Parameter(negative="")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Restore a stopped gateway's store from a backup, and bring its log to where it was last seen.
+
+    How far that is say: the published log of the settings, the gateway's own mark, stores that were moved aside, and
+    what --log, --witness and --checkpoint name. Leaves beyond the backup are brought back from the published log or a
+    copy of it, verified. If they cannot be had, nothing is restored: the log must not go on under its origin.
+
+    Lost beside the log since the backup: requests and their receipts (requesters send them again, departments repeat
+    their answers), evidence of new consents, offline tickets, disputes, statistics. Uses counted since then are refused
+    by the departments, who count them too. A leaf of the log says that it was restored.
+
+    Examples: `heyan gateway restore /backup/2027-06-01 --config run/gateway/settings.toml`,
+    `heyan gateway restore /backup/2027-06-01 --config run/gateway/settings.toml --log /mirror/log --replace`
+
+    Parameters
+    ----------
+    folder
+        The backup, as `heyan gateway backup` made it.
+    config
+        TOML file with the gateway's settings.
+    replace
+        Move a store that is there aside (to STORE.replaced-TIME), and keep it.
+    as_json
+        Print JSON for a program to read.
+    """
+    settings = GatewayConfig.from_file(config)
+    keeper = RegistryKeeper(settings.registry, time.time)
+    restored = asyncio.run(_restore(folder, settings, keeper, sayings, replace=replace))
+    sys.stdout.write(json.dumps(_summary(restored), indent=2) + "\n" if as_json else _text(restored))
+
+
+async def _restore(
+    folder: Path, settings: GatewayConfig, keeper: RegistryKeeper, sayings: Sayings, *, replace: bool
+) -> Restored:
+    keys = load_signing_keys(settings.log_keys)
+    signers = LogSigners(gateway=settings.spiffe_id, keys=lambda: keys, registry=keeper.current, clock=time.time)
+    logs = LogWitness(keeper.current(), settings.spiffe_id)
+
+    def sign(size: int, root: bytes, origin: str | None) -> str:
+        name = origin or logs.origins[-1]
+        return sign_checkpoint(Checkpoint(name, size, root), signers(name))
+
+    restorer = Restorer(
+        store=settings.store,
+        logs=logs,
+        stamp=LeafStamp(settings.identity, keeper.current, time.time),
+        sign=sign,
+        unwrap=Vault(read_private(settings.kek)).unwrap,
+        clock=time.time,
+    )
+    async with AsyncExitStack() as stack:
+        places = await _places(settings, logs, sayings, stack)
+        marks = await _marks(settings, logs, sayings, stack)
+        with reported() as report:
+            return await restorer.restore(folder, places, marks, report, replace=replace)
+
+
+async def _places(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, stack: AsyncExitStack) -> list[Place]:
+    """The published log, then the copies that the command line names."""
+    places = await logs.published(settings.published) if settings.published is not None else []
+    for place in sayings.log:
+        source = await stack.enter_async_context(open_source(place, sayings.options))
+        found = await logs.place(source, place)
+        below = await logs.published(Path(place)) if found is None and not isinstance(source, HttpSource) else []
+        if found is None and not below:
+            raise usage_error("--log", f"{place} has no checkpoint of a log")
+        places += [found] if found is not None else below
+    return places
+
+
+async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, stack: AsyncExitStack) -> list[Mark]:
+    """The gateway's own mark, checkpoints that the command line names, and what witnesses hold."""
+    own = settings.registry.seen.with_name(SEEN_FILE)
+    files = [*([own] if own.exists() else []), *sayings.checkpoint]
+    marks = [logs.mark(read_public(file), str(file)) for file in files]
+    for url in sayings.witness:
+        for origin in logs.origins:
+            place = f"{url.rstrip('/')}{checkpoint_path(origin).removesuffix('/checkpoint')}"
+            is_open = place.startswith("http://")  # what it shows is signed by the log; it could be kept back anyhow
+            source = HttpSource(place) if is_open else open_source(place, sayings.options)
+            await stack.enter_async_context(source)
+            try:
+                marks.append(logs.mark(await source.checkpoint(), url))
+            except NotFoundError:
+                continue  # it never cosigned that log
+    return marks
+
+
+def _summary(restored: Restored) -> dict[str, object]:
+    return {
+        "origin": restored.origin,
+        "backup_size": restored.backup_size,
+        "restored_size": restored.restored_size,
+        "seen_by": restored.mark.place,
+        "withdrawals": restored.withdrawals,
+        "erasures": restored.erasures,
+        "unreadable": restored.unreadable,
+        "moved_aside": str(restored.aside) if restored.aside is not None else None,
+    }
+
+
+def _text(restored: Restored) -> str:
+    brought = restored.restored_size - restored.backup_size
+    aside = f"the store that was there is kept as {restored.aside}\n" if restored.aside is not None else ""
+    return (
+        f"{restored.origin} goes on at {restored.restored_size} leaves, seen by {restored.mark.place}:\n"
+        f"  {restored.backup_size} from the backup, {brought} brought back from the log\n"
+        f"  {restored.erasures} erasures done again, {restored.withdrawals} withdrawals kept again\n"
+        f"{aside}"
+        "Requests, uses and evidence since the backup are lost here; departments refuse what is used up.\n"
+        "Start the gateway, then destroy backups that are older than evidence is kept.\n"
+        "备份之后的请求、用量和证据已不在此处；已用尽的授权由部门拒绝。\n"
+    )
