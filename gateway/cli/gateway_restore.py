@@ -6,16 +6,19 @@ import asyncio
 import json
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from gateway.audit.journal_file import read_export
+from gateway.audit.journals import AcknowledgementRefused, BatchAcknowledged
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
 from gateway.cli.gateway_backup import reported
+from gateway.cli.journal_files import SUFFIX, lines_of, named_files
 from gateway.cli.log_sources import LogOptions, open_source
 from gateway.cli.options import JsonOption, usage_error
 from gateway.config import GatewayConfig
@@ -25,7 +28,8 @@ from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys, read_private, read_public
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
-from gateway.protocol.errors import NotFoundError
+from gateway.protocol.errors import ForgedError, NotFoundError
+from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import checkpoint_path
 from gateway.tile_source import HttpSource
 from gateway.vault import Vault
@@ -44,7 +48,11 @@ class Sayings:
     ] = ()
     checkpoint: Annotated[
         tuple[Path, ...],
-        Parameter(negative="", help="A checkpoint of the log, from a department or a receipt's proof; repeat it."),
+        Parameter(negative="", help="A checkpoint of the log, from whoever was shown it; repeat it."),
+    ] = ()
+    journal: Annotated[
+        tuple[Path, ...],
+        Parameter(negative="", help="A department's journal (heyan department journal export), or a folder of them."),
     ] = ()
     ca: Annotated[Path | None, Parameter(help="Certificate authority (PEM) of the URLs; the system's if left out.")] = (
         None
@@ -72,8 +80,9 @@ def restore(
     """Restore a stopped gateway's store from a backup, and bring its log to where it was last seen.
 
     How far that is say: the published log of the settings, the gateway's own mark, stores that were moved aside, and
-    what --log, --witness and --checkpoint name. Leaves beyond the backup are brought back from the published log or a
-    copy of it, verified. If they cannot be had, nothing is restored: the log must not go on under its origin.
+    what --log, --witness, --journal and --checkpoint name. What was answered in the last second before a loss may not
+    be published: the departments' journals know of it. Leaves beyond the backup are brought back from the published log
+    or a copy of it, verified. If they cannot be had, nothing is restored: the log must not go on under its origin.
 
     Lost beside the log since the backup: requests and their receipts (requesters send them again, departments repeat
     their answers), evidence of new consents, offline tickets, disputes, statistics. Uses counted since then are refused
@@ -143,6 +152,8 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
     own = settings.registry.seen.with_name(SEEN_FILE)
     files = [*([own] if own.exists() else []), *sayings.checkpoint]
     marks = [logs.mark(read_public(file), str(file)) for file in files]
+    for file in named_files(sayings.journal, (SUFFIX,), "--journal"):
+        marks += _journal_marks(file, logs)
     for url in sayings.witness:
         for origin in logs.origins:
             place = f"{url.rstrip('/')}{checkpoint_path(origin).removesuffix('/checkpoint')}"
@@ -153,6 +164,19 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
                 marks.append(logs.mark(await source.checkpoint(), url))
             except NotFoundError:
                 continue  # it never cosigned that log
+    return marks
+
+
+def _journal_marks(file: Path, logs: LogWitness) -> list[Mark]:
+    """What a department's journal shows of the log, signed by the log's own key: the department is not believed."""
+    now = time.time()
+    export = read_export(str(file), lines_of(file), lambda signed: open_head(signed, logs.registry, now))
+    shown = (each for each in export.entries if isinstance(each, BatchAcknowledged | AcknowledgementRefused))
+    notes = dict.fromkeys(each.checkpoint for each in shown if each.gateway == logs.gateway)
+    marks = []
+    for note in notes:
+        with suppress(ForgedError):  # not the log's word
+            marks.append(logs.mark(note.encode(errors="replace"), f"{export.head.department} ({file})"))
     return marks
 
 

@@ -162,13 +162,24 @@ class Story:
         command = ("gateway", "restore", str(self.backup), *self.settings, "--json")
         refused = await asyncio.to_thread(heyan, *command)
         assert refused.returncode == 2, "it replaces no store unasked"
-        restored = await asyncio.to_thread(heyan, *command, "--replace")
+        journals = await asyncio.to_thread(self.exported)
+        restored = await asyncio.to_thread(heyan, *command, "--replace", "--journal", str(journals))
         assert restored.returncode == 0, restored.stderr
         told = json.loads(restored.stdout)
         assert (told["backup_size"], told["restored_size"]) == (self.backup_size, seen.size)
         await self.gateway.start()
         running = await asyncio.to_thread(heyan, *command, "--replace")
         assert running.returncode == 3, "not over a gateway that runs"
+
+    def exported(self) -> Path:
+        """The journals of all departments, which run on."""
+        journals = self.backup.with_name("journals")
+        journals.mkdir()
+        for node in self.where.nodes:
+            config, out = self.where.folder / "departments" / node / "settings.toml", journals / f"{node}.journal"
+            made = heyan("department", "journal", "export", "--config", str(config), "--out", str(out))
+            assert made.returncode == 0, made.stderr
+        return journals
 
     async def go_on(self) -> Call:
         """The used-up consent is refused, the request that used it up answered as before; that of a new request."""
