@@ -72,6 +72,8 @@ _SINGLE = (
     ("log", "monitor"),
     ("season", "stress"),
     ("season", "profile"),
+    ("gateway", "backup"),
+    ("gateway", "restore"),
 )
 """Commands without commands of their own whose modules are loaded only when they are run."""
 

@@ -71,6 +71,7 @@ _NOTHING = Sayings()
 
 def restore(
     folder: Path,
+    /,
     *,
     config: Path,
     sayings: Annotated[Sayings, Parameter(name="*")] = _NOTHING,
