@@ -33,6 +33,13 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPlace(Place):
+    """A log of a store."""
+
+    source: StoredLog
+
+
+@dataclass(frozen=True, slots=True)
 class LogWitness:
     """Knows which checkpoints are a gateway's own."""
 
@@ -77,11 +84,11 @@ class LogWitness:
                 places.append(place)
         return places
 
-    def stored(self, path: Path) -> list[Place]:
+    def stored(self, path: Path) -> list[StoredPlace]:
         """The logs of a store; LogUnavailableError if it cannot be read. Raises what `mark` raises."""
         with as_unavailable(), closing(open_reading(path)) as connection:
             heads = sqlite_shards.every(connection)
-        return [Place(self.mark(head.checkpoint.encode(), str(path)), StoredLog(path, head)) for head in heads]
+        return [StoredPlace(self.mark(head.checkpoint.encode(), str(path)), StoredLog(path, head)) for head in heads]
 
 
 class StoredLog:
@@ -90,6 +97,10 @@ class StoredLog:
     def __init__(self, path: Path, head: Head) -> None:
         self._path = path
         self._head = head
+
+    def newest_leaf(self) -> bytes:
+        """Its last leaf; NotFoundError if the store has lost it, LogUnavailableError if it cannot be read."""
+        return self._leaves(self._head.size - 1, 1)[0]
 
     async def checkpoint(self) -> bytes:
         """See the port."""
@@ -107,11 +118,14 @@ class StoredLog:
 
     async def entries(self, index: int, width: int) -> list[bytes]:
         """See the port."""
-        start = self._head.first + TILE_WIDTH * index
+        return self._leaves(TILE_WIDTH * index, width)
+
+    def _leaves(self, index: int, count: int) -> list[bytes]:
+        start = self._head.first + index
         query = "SELECT data FROM leaves WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index"
         with as_unavailable(), closing(open_reading(self._path)) as connection:
-            rows = connection.execute(query, (start, start + width)).fetchall()
-        if len(rows) != width:
+            rows = connection.execute(query, (start, start + count)).fetchall()
+        if len(rows) != count:
             raise NotFoundError(Reason.NOT_FOUND, f"{self._path} has lost leaves of its log")
         return [data for (data,) in rows]
 

@@ -4,7 +4,8 @@
     → erased again → every mark reached → the restore's own leaf, signed → the store before is moved aside → in place
 
 Everything happens in a folder beside the store until the last renames: a restore that is killed has changed nothing, or
-leaves a place without a store, and is begun anew. Invariants:
+leaves a place without a store, and is begun anew. What it had signed by then counts as seen: it is moved aside like a
+store that was there, and the next one goes on from it. Invariants:
 
 - the gateway's log key signs one thing, the leaf that says what was restored, and not before the tree has reached every
   mark and continues each;
@@ -20,6 +21,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from gateway.backups.bringing_back import REMEDY, BringingBack
@@ -31,7 +33,8 @@ from gateway.backups.places import LogWitness, Place
 from gateway.leaves import LeafStamp
 from gateway.log_marks import Mark, require_reached
 from gateway.party.keyfiles import FOLDER_MODE, sync_folder
-from gateway.protocol.errors import ConflictError, LogUnavailableError, MalformedError
+from gateway.protocol.errors import BadDataError, ConflictError, LogUnavailableError, MalformedError
+from gateway.protocol.leaf import read_leaf
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Entry, Head, SignCheckpoint
 from gateway.stores.sqlite_files import SUFFIXES, WAL_SUFFIX, held
@@ -83,25 +86,25 @@ class Restorer:
         with held(self.store, alone=True):
             report("look", 0, 0)
             backup = Backup.open(folder, self.logs.gateway, self.logs.registry)
+            staging = self.store.with_name(f".{self.store.name}.restoring")
+            self._clear(staging)  # of a restore that was killed
             before = self._before(replace=replace)
             places = [*places, *before]
             marks = [*marks, *(place.mark for place in places)]
             mark = self._furthest(backup, marks)
-            staging = self.store.with_name(f".{self.store.name}.restoring")
-            shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
             staging.mkdir(mode=FOLDER_MODE)
             try:
                 restored = await self._restore(backup, staging / STORE_FILE, places, marks, report)
                 report("aside", 0, 0)
-                aside = self._move_aside()
+                aside = self._move_aside(self.store)
                 report("place", 0, 0)
                 (staging / STORE_FILE).rename(self.store)
                 report("sync", 0, 0)
                 sync_folder(self.store.absolute().parent)
             except (Exception, KeyboardInterrupt):
-                shutil.rmtree(staging, ignore_errors=True)
+                self._clear(staging)
                 raise
-            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(staging)
             (origin, backup_size, restored_size), bringing, matched = restored
             return Restored(
                 origin=origin,
@@ -123,7 +126,7 @@ class Restorer:
         if not self._is_there():
             return places
         found = self._stored(self.store)
-        if found != [] and not replace:
+        if not replace and (found is None or len(found) > 0):
             description = "exists: --replace moves it aside, and keeps it"
             raise MalformedError.at(str(self.store), description, Reason.CONFIGURATION_INVALID)
         return [*places, *(found or [])]
@@ -132,7 +135,7 @@ class Restorer:
         wal = self.store.with_name(self.store.name + WAL_SUFFIX)
         return self.store.exists() and (self.store.stat().st_size > 0 or wal.exists())
 
-    def _stored(self, path: Path) -> list[Place] | None:
+    def _stored(self, path: Path) -> Sequence[Place] | None:
         """The logs of a store; None if it cannot be read."""
         try:
             return self.logs.stored(path)
@@ -192,17 +195,36 @@ class Restorer:
         store.commit([Entry(self.stamp(log_pb2.LogLeaf(restore=event)))], self.sign)
         return head.origin, size, head.size
 
-    def _move_aside(self) -> Path | None:
-        """Rename the store that is there, its database first: without it, nothing of it is taken for a store."""
-        files = [self.store.with_name(self.store.name + suffix) for suffix in SUFFIXES]
+    def _move_aside(self, store: Path) -> Path | None:
+        """Rename a store's files, its database first: without it, nothing of it is taken for a store."""
+        files = [store.with_name(store.name + suffix) for suffix in SUFFIXES]
         if not any(file.exists() for file in files):
             return None
-        at = datetime.fromtimestamp(self.clock(), UTC)
-        aside = self.store.with_name(f"{self.store.name}{_ASIDE}{at:%Y%m%dT%H%M%S.%fZ}")
+        aside = self._free_name()
         for file, suffix in zip(files, SUFFIXES, strict=True):
             if file.exists():
                 file.rename(aside.with_name(aside.name + suffix))
         return aside
+
+    def _free_name(self) -> Path:
+        at = datetime.fromtimestamp(self.clock(), UTC)
+        name = f"{self.store.name}{_ASIDE}{at:%Y%m%dT%H%M%SZ}"
+        names = (self.store.with_name(f"{name}-{number}" if number else name) for number in count())
+        return next(path for path in names if not path.exists())
+
+    def _clear(self, staging: Path) -> None:
+        """Remove what a restore left there; if it had signed already, its store is moved aside, and counts as seen."""
+        staged = staging / STORE_FILE
+        if staged.exists() and self._tells_of_restore(staged):
+            self._move_aside(staged)
+        shutil.rmtree(staging, ignore_errors=True)
+
+    def _tells_of_restore(self, staged: Path) -> bool:
+        try:
+            places = self.logs.stored(staged)
+            return bool(places) and read_leaf(places[-1].source.newest_leaf()).HasField("restore")
+        except (LogUnavailableError, BadDataError):
+            return False  # it was still being made
 
 
 def _sync(path: Path) -> None:

@@ -22,9 +22,10 @@ from gateway.protocol.leaf import Tags, derive_leaf_key, read_leaf
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Document, Party
-from gateway.stores.port import Entry, Evidence, Freeze, Head, Withdrawal
+from gateway.stores.port import Committed, Entry, Evidence, Freeze, Head, SignCheckpoint, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy
+from gateway.stores.sqlite_restored import RestoredStore
 from gateway.tile_source import FolderSource
 from gateway.vault import Vault
 from heyan.v1 import log_pb2
@@ -519,20 +520,43 @@ async def test_restore_that_ends_at_any_step_is_begun_anew_and_forks_nothing(
         await desk.restore(report=end, replace=True)
     assert seen[-1] == step
     before_moving = STEPS.index(step) <= STEPS.index("aside")
-    after_placing = step == "sync"
+    is_signed = STEPS.index(step) > STEPS.index("sign")
     if before_moving:
         kept = desk.reopened()
         assert kept.head() == head, "what was there is there"
         kept.close()
-    elif not after_placing:
+    elif step != "sync":
         assert not desk.keeper.path.exists()
     done = await desk.restore(replace=True)
-    assert done.restored_size == 400 + int(after_placing), "the restore before had come to its end"
+    assert done.restored_size == 400 + int(is_signed), "what was signed once is gone on from"
+    assert desk.signed == ([401, 402] if is_signed else [401]), "no size is signed twice"
     store = desk.reopened()
     require_reached(store, [desk.mark(head)])
+    assert [read_leaf(data).WhichOneof("event") for data in store.leaves(400, 9)] == ["restore"] * len(desk.signed)
     store.close()
     check_copy(desk.keeper.path, lambda *_: None, every_leaf=True)
     assert not (desk.keeper.folder / ".store.db.restoring").exists()
+
+
+async def test_commit_that_failed_though_it_was_durable_is_gone_on_from(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.keeper.grow(5)
+    desk.keeper.backup(desk.backup)
+    desk.publish()
+    desk.lose()
+
+    class Failing(RestoredStore):
+        def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+            super().commit(entries, sign)
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
+
+    with monkeypatch.context() as planted:
+        planted.setattr("gateway.backups.restoring.RestoredStore", Failing)
+        with pytest.raises(LogUnavailableError):
+            await desk.restore()
+    assert (await desk.restore()).restored_size == 6
+    assert desk.signed == [6, 7]
 
 
 async def test_signing_that_fails_leaves_the_place_as_it_was(desk: Desk) -> None:
