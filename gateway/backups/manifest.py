@@ -27,6 +27,8 @@ from gateway.stores.port import Head
 STORE_FILE = "store.db"
 CHECKPOINT_FILE = "checkpoint"
 MANIFEST_FILE = "manifest"
+LAST_BACKUP_FILE = "last-backup"
+"""Beside the newest registry seen: written when a backup was made, for `heyan doctor`."""
 
 _FORMAT = "heyan-backup/1\n"
 

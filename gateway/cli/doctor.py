@@ -16,6 +16,7 @@ from pathlib import Path
 from cyclopts import App
 from rich.console import Console
 
+from gateway.backups.manifest import LAST_BACKUP_FILE
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.party.config import Address, TlsFiles
@@ -38,6 +39,9 @@ from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
 from gateway.published_folder import PublishedFolder, newest_folder
 from gateway.rules.shelf import all_rules, open_shelf
+
+BACKUP_DAYS = 2.0
+"""Age of the last backup from which it is told as a warning: one night was missed."""
 
 _MARKS = {Level.OK: ("ok", "green"), Level.WARNING: ("warning", "yellow"), Level.PROBLEM: ("problem", "bold red")}
 
@@ -107,6 +111,7 @@ async def examine_party(path: Path, clock: Callable[[], float]) -> Findings:
     if us.role is PartyRole.GATEWAY:
         findings.append(_check_rules(path))
         findings += await _check_log(path, us, tls)
+        findings += _check_backup(config, now)
     if tls is not None and registry is not None:
         peers = (check_peer(target, peer, tls, clock(), registry) for target, peer in peers_of(registry, us))
         for reached in await asyncio.gather(*peers):
@@ -155,6 +160,18 @@ async def _check_log(settings: Path, us: Identity, tls: Watched[TlsMaterial] | N
         return [*found, Finding(Level.PROBLEM, "log", error.detail, remedy)]
     text = f"{shown[0].size} leaves of {shown[0].origin} are published" if shown is not None else "nothing is published"
     return [*found, Finding(Level.OK, "log", text)]
+
+
+def _check_backup(config: AnyPartyConfig, now: float) -> list[Finding]:
+    """When a gateway's store was last backed up by `heyan gateway backup`; nothing if it never was."""
+    file = config.registry.seen.with_name(LAST_BACKUP_FILE)
+    if not file.exists():
+        return []
+    days = (now - file.stat().st_mtime) / 86_400
+    if days > BACKUP_DAYS:
+        remedy = "heyan gateway backup, each night: docs/operations.md"
+        return [Finding(Level.WARNING, "backup", f"the last backup was made {days:.0f} days ago", remedy)]
+    return [Finding(Level.OK, "backup", f"the last backup was made {days:.1f} days ago")]
 
 
 def _configurations(folder: Path) -> list[Path]:

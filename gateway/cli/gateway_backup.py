@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from gateway.backups.making import Maker, Report
-from gateway.backups.manifest import Manifest
+from gateway.backups.manifest import LAST_BACKUP_FILE, Manifest
 from gateway.cli.options import JsonOption
 from gateway.config import GatewayConfig
-from gateway.party.keyfiles import load_signing_keys, newest_usable
+from gateway.party.keyfiles import load_signing_keys, newest_usable, write_private
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.keys import Algorithm
 from gateway.protocol.registry_terms import KeyUse
@@ -71,6 +71,7 @@ def backup(
     )
     with reported() as report:
         manifest = maker.make(out, report, every_leaf=verify)
+    write_private(settings.registry.seen.with_name(LAST_BACKUP_FILE), f"{out.absolute()}\n".encode())
     sys.stdout.write(json.dumps(_summary(out, manifest), ensure_ascii=False, indent=2) + "\n" if as_json else "")
     sys.stdout.write("" if as_json else _text(out, manifest))
 

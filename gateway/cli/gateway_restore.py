@@ -171,8 +171,8 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
 def _journal_marks(file: Path, logs: LogWitness) -> list[Mark]:
     """What a department's journal shows of the log, signed by the log's own key: the department is not believed."""
     now = time.time()
-    export = read_export(str(file), lines_of(file), lambda signed: open_head(signed, logs.registry, now))
-    shown = (each for each in export.entries if isinstance(each, BatchAcknowledged | AcknowledgementRefused))
+    export = read_export(str(file), lambda: lines_of(file), lambda signed: open_head(signed, logs.registry, now))
+    shown = (each for each in export.entries() if isinstance(each, BatchAcknowledged | AcknowledgementRefused))
     notes = dict.fromkeys(each.checkpoint for each in shown if each.gateway == logs.gateway)
     marks = []
     for note in notes:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.doctor import examine_party
 from gateway.cli.gateway_backup import backup
 from gateway.cli.gateway_restore import Sayings, restore
 from gateway.log_marks import SEEN_FILE
+from gateway.party.diagnosis import Level
 from gateway.party.keyfiles import save_signing_key, write_private
 from gateway.protocol.errors import ForgedError, MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
@@ -203,3 +205,14 @@ def test_restore_says_what_was_lost_and_what_to_do(desk: Desk, capsys: pytest.Ca
     assert "kept as" in told
     assert "uses and evidence since the backup are lost" in told
     assert list(desk.folder.glob("store.db.replaced-*"))
+
+
+async def test_doctor_says_when_the_last_backup_was_made(desk: Desk) -> None:
+    async def told(days: float) -> list[tuple[Level, str]]:
+        found = await examine_party(desk.config, lambda: time.time() + 86_400 * days)
+        return [(finding.level, finding.text) for _, finding in found if finding.topic == "backup"]
+
+    assert await told(0) == [(Level.OK, "the last backup was made 0.0 days ago")]
+    assert await told(9) == [(Level.WARNING, "the last backup was made 9 days ago")]
+    (desk.folder / "own" / "last-backup").unlink()
+    assert await told(9) == []
