@@ -27,12 +27,14 @@ from gateway.log_marks import SEEN_FILE, Mark
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys, read_private, read_public
 from gateway.party.registry_keeper import RegistryKeeper
+from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, NotFoundError
 from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import checkpoint_path
 from gateway.tile_source import HttpSource
 from gateway.vault import Vault
+from gateway.witnessing import KEPT_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,13 @@ class Sayings:
     witness: Annotated[
         tuple[str, ...], Parameter(negative="", help="Where a witness shows what it cosigned, its URL; repeat it.")
     ] = ()
+    policy_witnesses: Annotated[
+        bool,
+        Parameter(
+            negative="--no-policy-witnesses",
+            help="Ask the witnesses of the settings' policy too; one that does not answer stops the restore.",
+        ),
+    ] = True
     checkpoint: Annotated[
         tuple[Path, ...],
         Parameter(negative="", help="A checkpoint of the log, from whoever was shown it; repeat it."),
@@ -80,10 +89,11 @@ def restore(
 ) -> None:
     """Restore a stopped gateway's store from a backup, and bring its log to where it was last seen.
 
-    How far that is say: the published log of the settings, the gateway's own mark, stores that were moved aside, and
-    what --log, --witness, --journal and --checkpoint name. What was answered in the last second before a loss may not
-    be published: the departments' journals know of it. Leaves beyond the backup are brought back from the published log
-    or a copy of it, verified. If they cannot be had, nothing is restored: the log must not go on under its origin.
+    How far that is say: the published log and the witnesses of the settings, the gateway's own mark, stores that were
+    moved aside, and what --log, --witness, --journal and --checkpoint name. What was answered in the last second before
+    a loss may not be published: the departments' journals know of it. Leaves beyond the backup are brought back from
+    the published log or a copy of it, verified. If they cannot be had, nothing is restored: the log must not go on
+    under its origin.
 
     Lost beside the log since the backup: requests and their receipts (requesters send them again, departments repeat
     their answers), evidence of new consents, offline tickets, disputes, statistics. Uses counted since then are refused
@@ -149,13 +159,13 @@ async def _places(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, s
 
 
 async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, stack: AsyncExitStack) -> list[Mark]:
-    """The gateway's own mark, checkpoints that the command line names, and what witnesses hold."""
-    own = settings.registry.seen.with_name(SEEN_FILE)
-    files = [*([own] if own.exists() else []), *sayings.checkpoint]
+    """The gateway's own marks, checkpoints that the command line names, and what witnesses hold."""
+    own = (settings.registry.seen.with_name(SEEN_FILE), settings.store.with_name(KEPT_FILE))
+    files = [*(file for file in own if file.exists()), *sayings.checkpoint]
     marks = [logs.mark(read_public(file), str(file)) for file in files]
     for file in named_files(sayings.journal, (SUFFIX,), "--journal"):
         marks += _journal_marks(file, logs)
-    for url in sayings.witness:
+    for url in _witnesses(settings, sayings):
         for origin in logs.origins:
             place = f"{url.rstrip('/')}{checkpoint_path(origin).removesuffix('/checkpoint')}"
             is_open = place.startswith("http://")  # what it shows is signed by the log; it could be kept back anyhow
@@ -166,6 +176,13 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
             except NotFoundError:
                 continue  # it never cosigned that log
     return marks
+
+
+def _witnesses(settings: GatewayConfig, sayings: Sayings) -> list[str]:
+    """The URLs of the witnesses to ask."""
+    policy = read_policy(settings.witness_policy) if settings.witness_policy and sayings.policy_witnesses else None
+    known = [each.url for each in policy.witnesses if each.url] if policy is not None else []
+    return list(dict.fromkeys([*sayings.witness, *known]))
 
 
 def _journal_marks(file: Path, logs: LogWitness) -> list[Mark]:

@@ -18,6 +18,7 @@ from gateway.log_marks import SEEN_FILE
 from gateway.party.diagnosis import Level
 from gateway.party.keyfiles import save_signing_key, write_private
 from gateway.protocol.errors import ForgedError, MalformedError, UnreachableError
+from gateway.protocol.note import COSIGNATURE, VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import checkpoint_path
 from tests import federation as fed
@@ -179,6 +180,22 @@ def test_witness_that_saw_more_stops_a_restore_to_less(
     assert url in refused.value.detail
     witness[path] = known.encode()
     assert desk.restored(capsys, Sayings(witness=(url,)))["restored_size"] == 5
+
+
+def test_witnesses_of_the_settings_are_asked_unless_told_otherwise(
+    desk: Desk, witness: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = VerifierKey.of("witness.test", COSIGNATURE, bytes(32)).format()
+    policy = f"witness one {key} {witness['url'].decode()}\nquorum one\n"
+    (desk.folder / "policy").write_text(policy)
+    desk.config.write_text(f'witness_policy = "policy"\n{desk.config.read_text()}')
+    desk.publish()
+    witness[f"/prefix{checkpoint_path(fed.LOG_ORIGIN)}"] = desk.keeper.grow(1).checkpoint.encode()
+    desk.lose()
+    with pytest.raises(ForgedError) as refused:
+        restore(desk.backup, config=desk.config)
+    assert refused.value.reason is Reason.LOG_ROLLED_BACK
+    assert desk.restored(capsys, Sayings(policy_witnesses=False))["restored_size"] == 5
 
 
 def test_witness_that_does_not_answer_stops_the_restore(desk: Desk) -> None:
