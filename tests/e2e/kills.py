@@ -72,9 +72,15 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(folder: Path, population: int, *, standbys: bool = False) -> AsyncIterator[Arena]:
+async def arena(folder: Path, population: int, *, standbys: bool = False, witnesses: int = 0) -> AsyncIterator[Arena]:
     """A federation of one prefecture, in which a process that dies is started again at once."""
-    asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base(), standbys=standbys)
+    asked = Asked(
+        population=population,
+        prefectures=(PREFECTURE,),
+        port_base=free_port_base(),
+        standbys=standbys,
+        witnesses=witnesses,
+    )
     sandbox = await asyncio.to_thread(open_sandbox, folder, asked, Console(stderr=True))
     for node in sandbox.nodes.values():
         settings = sandbox.folder_of(node) / "settings.toml"

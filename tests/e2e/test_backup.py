@@ -23,6 +23,7 @@ from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
 from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
 from gateway.stores.sqlite import SqliteStore
+from gateway.witnessing import KEPT_FILE
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import Findings, inspect, limits_of, settled
 from tests.e2e.kills import Arena, arena
@@ -85,6 +86,12 @@ class Gateway:
         head = store.head()
         store.close()
         return head.size if head is not None else 0
+
+    async def until_witnessed(self) -> None:
+        """Wait until a witness has cosigned the log as it is."""
+        async with asyncio.timeout(30):
+            while _size(self.store.with_name(KEPT_FILE)) < self.size():  # noqa: ASYNC110 - another process cosigns
+                await asyncio.sleep(0.2)
 
     async def until_published(self) -> None:
         async with asyncio.timeout(30):
@@ -192,6 +199,7 @@ class Story:
         after = await self.load.apply(truth, self.often, "after")
         assert after.ending is Ending.ANSWERED
         await settled(self.where)  # departments accept acknowledgements
+        await self.gateway.until_witnessed()
         await self.gateway.until_published()
         return twice
 
@@ -199,7 +207,7 @@ class Story:
 async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and_forks_nothing(tmp_path: Path) -> None:
     findings = Findings()
     async with (
-        arena(tmp_path / "run", POPULATION) as where,
+        arena(tmp_path / "run", POPULATION, witnesses=1) as where,
         taken_over(where) as gateway,
         open_client(where.folder, where.requester) as client,
         Guardians(where.folder) as guardians,
@@ -225,6 +233,10 @@ async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and
     assert [call.wrong for call in load.calls if call.wrong] == []
     checked = heyan("log", "fsck", str(gateway.folder / "published" / "0"), "--dir", str(where.folder))
     assert checked.returncode == 0, checked.stderr
+
+
+def _size(checkpoint: Path) -> int:
+    return parse_checkpoint(parse_note(checkpoint.read_bytes()).text).size
 
 
 def _remove(store: Path) -> None:
