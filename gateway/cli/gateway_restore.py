@@ -34,7 +34,7 @@ from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import checkpoint_path
 from gateway.tile_source import HttpSource
 from gateway.vault import Vault
-from gateway.witnessing import KEPT_FILE
+from gateway.witnesses import KEPT_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +160,9 @@ async def _places(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, s
 
 async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, stack: AsyncExitStack) -> list[Mark]:
     """The gateway's own marks, checkpoints that the command line names, and what witnesses hold."""
-    own = (settings.registry.seen.with_name(SEEN_FILE), settings.store.with_name(KEPT_FILE))
-    files = [*(file for file in own if file.exists()), *sayings.checkpoint]
+    seen = settings.registry.seen.with_name(SEEN_FILE)
+    witnessed = sorted(settings.store.parent.glob(KEPT_FILE.format("*")))
+    files = [*([seen] if seen.exists() else []), *witnessed, *sayings.checkpoint]
     marks = [logs.mark(read_public(file), str(file)) for file in files]
     for file in named_files(sayings.journal, (SUFFIX,), "--journal"):
         marks += _journal_marks(file, logs)
