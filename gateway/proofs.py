@@ -6,6 +6,7 @@ Positions are the store's (`gateway.stores.port`); indexes, sizes and proofs are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
@@ -39,9 +40,17 @@ class Proofs:
 
     def prove(self, position: int, head: Head) -> str:
         """The C2SP tlog-proof of the leaf at a position under `head`; in an earlier log, under its final head."""
+        head = self._placed(head)
         tree = head if position >= head.first else self._ended_at(position)
         path = inclusion_proof(position - tree.first, tree.size, self._reader(tree))
         return InclusionProof(position - tree.first, path, tree.checkpoint).format()
+
+    def _placed(self, head: Head) -> Head:
+        """A head that came from a note alone, with the place of its log."""
+        if head.origin:
+            return head
+        known = self.head(origin_of(head.checkpoint))
+        return replace(head, origin=known.origin, first=known.first, number=known.number)
 
     def prove_again(self, proof: str, head: Head) -> str:
         """The proof of the same leaf under `head`, or the final head of its log."""

@@ -95,6 +95,11 @@ class Witnessing:
         self._is_stopped = False
         traffic.age.set_function(self.age)
 
+    @property
+    def origin(self) -> str:
+        """The log that it follows."""
+        return self._identity.origin
+
     # -- what it knows --------------------------------------------------------------------------------------
 
     def witnessed(self) -> Head | None:

@@ -27,14 +27,18 @@ from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_to_json
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.services import GatewayMethods
+from gateway.stores.port import Head
 from gateway.witness_client import WitnessedClient
 from gateway.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
+from tests.fakes import FakeDepartment
 from tests.gateway.conftest import PEER, Gateway
+from tests.gateway.deferrals import deferrable
 from tests.gateway.disputing import answered
 from tests.gateway.offline_desk import OfflineDesk
+from tests.gateway.shards import NEXT, goes_on
 from tests.gateway.test_client import client_of
 from tests.witness.asked import Asked
 from tests.witness.signed_log import ORIGIN
@@ -416,3 +420,38 @@ async def test_command_says_who_witnessed_and_ends_as_asked(
     assert check("bare", "--policy", policy, "--require-witnessed", "--json")[0] == 1
     (tmp_path / "wrong").write_text("quorum of nobody knows what\n")
     assert check("witnessed", "--policy", str(tmp_path / "wrong"))[0] == 2
+
+
+async def test_query_that_waited_while_the_log_ended_is_shown_in_both_logs_also_to_who_waits_for_witnesses(
+    served: Served, land: FakeDepartment, tmp_path: Path
+) -> None:
+    """Each leaf is proven where it stands, under the checkpoint of its own log."""
+    gateway = served.gateway
+    verified = await gateway.verify(deferrable(gateway))
+    await served.asked.tick()
+    goes_on(gateway, tmp_path)
+    land.failure = None
+    await gateway.tick()
+    receipt = await served.get(verified.query.request_id)
+    checked = served.check(receipt)
+    assert [checkpoint.origin for checkpoint in checked.checkpoints] == [fed.LOG_ORIGIN, NEXT]
+    assert checked.answers[2].outcome is Outcome.YES
+    after = await gateway.verify(gateway.submission())
+    again = served.check(await served.get(after.query.request_id))
+    assert (again.checkpoint.origin, again.witnessed) == (NEXT, False), "these witnesses are the ended log's"
+
+
+async def test_head_that_came_from_a_note_alone_proves_the_leaves_of_its_own_log(
+    served: Served, tmp_path: Path
+) -> None:
+    """As one that was kept over a restart does."""
+    gateway = served.gateway
+    await gateway.verify(gateway.submission())
+    goes_on(gateway, tmp_path)
+    verified = await gateway.verify(gateway.submission())
+    head = gateway.log.head()
+    bare = Head(head.size, head.root, head.checkpoint)
+    position = head.end - 1
+    assert gateway.log.prove(position, bare) == gateway.log.prove(position, head)
+    assert gateway.log.prove(0, bare) == gateway.log.prove(0, head)
+    assert verified.checkpoint.origin == NEXT
