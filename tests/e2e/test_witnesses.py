@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from gateway.log_marks import SEEN_FILE
 from gateway.party.keyfiles import load_signing_keys
 from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
@@ -171,13 +172,14 @@ def test_planted_rollback_is_told_by_the_witnesses_though_nothing_of_it_is_left(
         file.unlink()
     shutil.rmtree(gateway / "published")
     (gateway / "witnessed-0.checkpoint").unlink()
+    (gateway / SEEN_FILE).unlink()
     shutil.copy(copy, gateway / "store.db")
     (gateway / "store.db").chmod(0o600)
     until(lambda: "LOG_ROLLED_BACK" in probe(running, "gateway", "/readyz")[1])
     assert probe(running, "gateway", "/readyz")[0] == 503
     proof = (gateway / "log_rolled_back.checkpoint").read_bytes()
     with sqlite3.connect(copy) as store:
-        (size,) = store.execute("SELECT size FROM tree").fetchone()
+        (size,) = store.execute("SELECT size FROM shards").fetchone()
     store.close()
     assert parse_checkpoint(parse_note(proof).text).size > size
     words = ("--requester", running.requester, "--family", running.families[50].application.family)
