@@ -23,7 +23,7 @@ from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
 from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
 from gateway.stores.sqlite import SqliteStore
-from gateway.witnessing import KEPT_FILE
+from gateway.witnesses import KEPT_FILE
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import Findings, inspect, limits_of, settled
 from tests.e2e.kills import Arena, arena
@@ -90,7 +90,7 @@ class Gateway:
     async def until_witnessed(self) -> None:
         """Wait until a witness has cosigned the log as it is."""
         async with asyncio.timeout(30):
-            while _size(self.store.with_name(KEPT_FILE)) < self.size():  # noqa: ASYNC110 - another process cosigns
+            while _size(self.store.with_name(KEPT_FILE.format(0))) < self.size():  # noqa: ASYNC110 - another process cosigns
                 await asyncio.sleep(0.2)
 
     async def until_published(self) -> None:
