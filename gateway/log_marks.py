@@ -23,6 +23,7 @@ from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.merkle import Frontier, frontier_nodes
 from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
+from gateway.protocol.tiles import CHECKPOINT_PATH
 from gateway.stores.port import Head
 
 SEEN_FILE = "log.seen"
@@ -96,6 +97,17 @@ def read_mark(path: Path) -> Mark | None:
         return Mark(parse_checkpoint(parse_note(data).text), data.decode(), str(path))
     except BadDataError as error:
         raise unusable(path, f"must be a checkpoint: {error.detail}") from None
+
+
+def own_marks(seen: Path, published: Path | None) -> list[Mark]:
+    """What a gateway itself keeps outside its store: its own mark in the folder `seen`, and its published logs.
+
+    Raises what `read_mark` raises.
+    """
+    files = [seen / SEEN_FILE]
+    if published is not None:
+        files += sorted(published.glob(f"[0-9]*/{CHECKPOINT_PATH}"))
+    return [mark for file in files if (mark := read_mark(file)) is not None]
 
 
 class SeenHead:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from gateway.cli.doctor import examine_party
 from gateway.cli.gateway_backup import backup
 from gateway.cli.gateway_restore import Sayings, restore
+from gateway.cli.log_freeze import freeze
 from gateway.log_marks import SEEN_FILE
 from gateway.party.diagnosis import Level
 from gateway.party.keyfiles import save_signing_key, write_private
@@ -233,3 +235,14 @@ async def test_doctor_says_when_the_last_backup_was_made(desk: Desk) -> None:
     assert await told(9) == [(Level.WARNING, "the last backup was made 9 days ago")]
     (desk.folder / "own" / "last-backup").unlink()
     assert await told(9) == []
+
+
+def test_log_of_a_rolled_back_store_is_not_ended(desk: Desk) -> None:
+    """The command appends as the gateway does, so it looks as the gateway does."""
+    desk.keeper.grow(1)
+    desk.publish()
+    desk.lose()
+    shutil.copy(desk.backup / "store.db", desk.folder / "store.db")
+    with pytest.raises(ForgedError) as refused:
+        freeze(config=desk.config, next_origin="heyan.test/next")
+    assert refused.value.reason is Reason.LOG_ROLLED_BACK

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.log_marks import SEEN_FILE, Mark, SeenHead, require_reached
+from gateway.log_marks import SEEN_FILE, Mark, SeenHead, own_marks, require_reached
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
@@ -132,6 +132,25 @@ def test_mark_that_cannot_be_read_is_named_and_not_passed_over(
         SeenHead(store, tmp_path).require_reached()
     assert refused.value.reason is Reason.CONFIGURATION_INVALID
     assert SEEN_FILE in refused.value.detail
+
+
+def test_marks_of_a_gateway_are_its_own_and_those_of_every_log_that_it_published(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    assert own_marks(tmp_path, None) == own_marks(tmp_path, tmp_path / "published") == []
+    first = grow(store, b"one")
+    older = copied(store, tmp_path / "older.db")
+    final, begun = store.freeze(Freeze(ORIGIN, b"end", NEXT, lambda _: b"begin"), signing)
+    for number, head in enumerate((final, begun)):
+        (tmp_path / "published" / str(number)).mkdir(parents=True)
+        (tmp_path / "published" / str(number) / "checkpoint").write_text(head.checkpoint)
+    (tmp_path / SEEN_FILE).write_text(first.checkpoint)
+    marks = own_marks(tmp_path, tmp_path / "published")
+    assert [(mark.checkpoint.origin, mark.checkpoint.size) for mark in marks] == [(ORIGIN, 1), (ORIGIN, 2), (NEXT, 1)]
+    require_reached(store, marks)
+    with pytest.raises(ForgedError):
+        require_reached(older, marks)
+    older.close()
 
 
 @pytest.mark.parametrize("replaced", ["store.db", "store.db-wal"])
