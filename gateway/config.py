@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.admission import LEAST_PLACES
@@ -14,12 +14,36 @@ from gateway.party.config import Address, PartyConfig
 from gateway.waiting_room import Limits
 
 
+class TokenKeys(BaseModel):
+    """The key-encryption key in a PKCS#11 token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    module: Path = Field(description="the PKCS#11 module, a shared library")
+    label: str = Field(description="the token's label")
+    pin: Path = Field(description="file with the user PIN, mode 0600")
+    key: str = Field(description="label of the AES-256 key that wraps")
+    retired_keys: tuple[str, ...] = Field((), description="labels of keys that only unwrap, until rewrapped")
+
+
 class GatewayConfig(PartyConfig):
     """Settings of `heyan gateway serve`; bounds are counts, times seconds."""
 
     store: Path = Field(description="SQLite file of log, requests and evidence")
     log_keys: Path = Field(description="folder of the log keys, Ed25519 and perhaps ML-DSA-44 (PKCS#8 PEM, mode 0600)")
-    kek: Path = Field(description="file with the 32-byte key-encryption key of the evidence, mode 0600")
+    kek: Path | None = Field(
+        None,
+        description="file with the 32-byte key-encryption key of the evidence, mode 0600; with `token` it only unwraps",
+    )
+    retired_keks: tuple[Path, ...] = Field(
+        (), description="files of key-encryption keys that only unwrap, until `heyan gateway rewrap` is through"
+    )
+    token: TokenKeys | None = Field(
+        None, description="PKCS#11 token whose key wraps instead (needs the extra `pkcs11`)"
+    )
+    retention_days: int = Field(
+        1095, ge=1, description="days for which evidence is kept after its last leaf and its grants' end"
+    )
     rules: Path | None = Field(
         None,
         description="rule packs (a folder of REGION.toml), watched; those that ship with Heyan if unset",

@@ -83,11 +83,11 @@ class DisputeRelay:
             if self._time() > until:
                 return
             stored = self._store.dispute(name)
-            if stored is None or stored.disputed.corrected is not None:
+            if stored is None or stored.disputed.corrected is not None or not stored.relay:  # or it was erased
                 self.end(name)
                 continue
             try:
-                message = self._requests.decrypt(stored.grant_digest, stored.relay, bound_to(name))
+                message = self._requests.kept.decrypt(stored.grant_digest, stored.relay, bound_to(name))
             except HeyanError as error:
                 _log.error("dispute_unreadable", department=department, detail=error.detail)
                 self._pause(name, LONGEST_DELAY)

@@ -19,6 +19,7 @@ from gateway.allowance import Allowance
 from gateway.departments.port import Orphans
 from gateway.dispute_relay import DisputeRelay, bound_to
 from gateway.events import Events
+from gateway.kept_evidence import erased
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.protocol.attestation import SignedBatch, StatementProof, write_proof, write_signed_batch
@@ -109,7 +110,10 @@ class Disputes:
         resumed = self._requests.find(RequestKey(dispute.requester, dispute.request_id))
         if resumed is None:
             raise not_disputable("no such request")
-        if dispute.grant_digest is not None and self._requests.leaf_tags(dispute.opener, dispute.grant_digest) is None:
+        if (
+            dispute.grant_digest is not None
+            and self._requests.kept.leaf_tags(dispute.opener, dispute.grant_digest) is None
+        ):
             raise not_disputable("no grant of this issuer")
         for item in resumed.receipt.statements:
             if digest(Kind.STATEMENT, item.proof.statement) == dispute.statement_digest:
@@ -145,12 +149,14 @@ class Disputes:
             key=RequestKey(dispute.requester, dispute.request_id),
             grant_digest=grant_digest,
             disputed=Disputed(dispute.department, dispute.requester, question_of(answer.asked.check), None, None),
-            relay=self._requests.encrypt(grant_digest, relay, bound_to(name)),
+            relay=self._requests.kept.encrypt(grant_digest, relay, bound_to(name)),
         )
         try:
-            committed = await self._log.append(Entry(leaf, dispute=stored))
+            committed = await self._log.append(Entry(leaf, dispute=stored, kept_from=log_time(read_leaf(leaf))))
         finally:
             self._relay.add(name, dispute.department)  # a commit that failed may be durable; the relay looks
+        if committed.erased:
+            raise erased()
         if committed.overtaken:  # by another process on the same store
             return await self._open(dispute, proof, resumed, statement)
         return log_time(read_leaf(leaf))

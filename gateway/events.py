@@ -145,7 +145,7 @@ class Events:
             now = self._stamp.clock()
             self._withdrawals.require(issuer, now)
             self._withdrawals.spend(issuer, now)  # before anything is awaited: many may come at once
-            tags = self._requests.leaf_tags(issuer, grant_digest)
+            tags = self._requests.kept.leaf_tags(issuer, grant_digest)
             tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
             leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))
             await self._log.append(Entry(leaf, withdrawal=withdrawal))

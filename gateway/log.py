@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -58,13 +58,9 @@ class _Append:
 
 
 @dataclass(frozen=True, slots=True)
-class _Probe:
-    done: asyncio.Future[None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Refresh:
-    done: asyncio.Future[Head | None]
+class _Work:
+    run: Callable[[], Any]
+    done: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class Log(Proofs):
         super().__init__(store)
         self._origin = origin
         self._signers_of: SignersOf = lambda _origin: signers
-        self._queue: queue.Queue[_Append | _Probe | _Refresh | _Stop] = queue.Queue(QUEUE_LIMIT)
+        self._queue: queue.Queue[_Append | _Work | _Stop] = queue.Queue(QUEUE_LIMIT)
         self._thread = threading.Thread(target=self._write, name="heyan-log-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
@@ -110,9 +106,7 @@ class Log(Proofs):
         head = self._store.head()
         if head is None or self._bears(head, self._current_signers(head.origin)):
             return None
-        done: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Refresh(done))
-        return await done
+        return await self.run(self._sign_again)
 
     def halt(self, error: HeyanError) -> None:
         """Record, sign and show nothing from now on, not even what is queued: somebody was shown another tree."""
@@ -143,11 +137,15 @@ class Log(Proofs):
     async def probe(self) -> None:
         """After a failure: find out whether the store can be written again. LogUnavailableError if it cannot."""
         if self._halted is None and self._failing is not None:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._enqueue(_Probe(done))
-            await done
+            await self.run(self._store.probe)
 
-    def _enqueue(self, item: _Append | _Probe | _Refresh) -> None:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Have the store do something between two commits, in the thread that commits. LogUnavailableError."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._enqueue(_Work(work, done))
+        return await done
+
+    def _enqueue(self, item: _Append | _Work) -> None:
         self._require_running()
         try:
             self._queue.put_nowait(item)
@@ -165,14 +163,12 @@ class Log(Proofs):
             group, other = self._gather(busy=not self._queue.empty())  # busy: something waited for the last commit
             if group:
                 self._commit(group)
-            if isinstance(other, _Probe):
-                self._look(other)
-            if isinstance(other, _Refresh):
-                self._sign_again(other)
+            if isinstance(other, _Work):
+                self._do(other)
             if isinstance(other, _Stop):
                 return
 
-    def _gather(self, *, busy: bool) -> tuple[list[_Append], _Probe | _Refresh | _Stop | None]:
+    def _gather(self, *, busy: bool) -> tuple[list[_Append], _Work | _Stop | None]:
         """The next group, waited for as long as there is none, and what else came behind it, if that ended it."""
         group: list[_Append] = []
         until = None
@@ -189,7 +185,7 @@ class Log(Proofs):
                 until = time.monotonic() + patience
         return group, None
 
-    def _next(self, until: float | None) -> _Append | _Probe | _Refresh | _Stop:
+    def _next(self, until: float | None) -> _Append | _Work | _Stop:
         """What is queued; waits for it until a time, or for ever. Raises queue.Empty."""
         if until is None:
             return self._queue.get()
@@ -205,21 +201,14 @@ class Log(Proofs):
             self._usual_commit = smooth(self._usual_commit, time.monotonic() - began)
         self._release([item.done for item in group], outcome)
 
-    def _look(self, probe: _Probe) -> None:
-        def look() -> Sequence[None]:
-            self._store.probe()
-            return (None,)
+    def _do(self, item: _Work) -> None:
+        self._release([item.done], self._attempt(lambda: (item.run(),)))
 
-        self._release([probe.done], self._attempt(look))
-
-    def _sign_again(self, refresh: _Refresh) -> None:
-        def sign() -> Sequence[Head | None]:
-            head = self._store.head()  # perhaps signed by a group since it was asked for
-            if head is None or self._bears(head, self._current_signers(head.origin)):
-                return (None,)
-            return (self._store.resign(self._sign),)
-
-        self._release([refresh.done], self._attempt(sign))
+    def _sign_again(self) -> Head | None:
+        head = self._store.head()  # perhaps signed by a group since it was asked for
+        if head is None or self._bears(head, self._current_signers(head.origin)):
+            return None
+        return self._store.resign(self._sign)
 
     def _attempt(self, work: Callable[[], T]) -> T | HeyanError:
         """What the store did, or why it could not."""

@@ -87,6 +87,11 @@ class LogReader:
         page = StatisticsPage(read_rows(response.rows), response.tree_size, response.changed_size)
         return page, len(page.rows) < MAX_STATISTICS_PER_PAGE
 
+    async def evidence(self, requester: str, request_id: bytes, case_reference: str) -> pb.GetEvidenceResponse:
+        """What is kept of a query; the gateway logs the access first. NotFoundError if nothing is (any more)."""
+        request = pb.GetEvidenceRequest(requester=requester, request_id=request_id, case_reference=case_reference)
+        return parse(pb.GetEvidenceResponse, await self._call("GetEvidence", request), MAX_RESPONSE)
+
     async def _call(self, method: str, request: Message) -> bytes:
         if self._connection is None:
             raise UnreachableError(Reason.INTERNAL, "the reader is not open")

@@ -226,6 +226,7 @@ class Pipeline:
     def _check_rules(self, granted: Granted) -> None:
         registry, query = self._registry(), granted.work.query
         application = granted.work.application
+        self._requests.kept.require_kept(granted.grants)
         if granted.work.resumed is None:  # what was accepted in time is carried on
             self._applications.require_allowed(application, query, granted.checks, granted.grants)
             self._applications.require_open(application, granted.checks, self._clock())

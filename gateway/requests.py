@@ -7,19 +7,21 @@ the first time at once; the store keeps one key, and the other request is built 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from consent.grant import peek
+from gateway.kept_evidence import KeptEvidence, erased
 from gateway.log import Log
-from gateway.protocol.codec import encode, parse
-from gateway.protocol.errors import LogUnavailableError
+from gateway.packing import Kind
+from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError
 from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
-from gateway.protocol.presentation import Presentation, write_presentation
+from gateway.protocol.presentation import Presentation
 from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.statistics import Tallies
+from gateway.state_text import MAX_STATE, least_length, read_state, write_state
 from gateway.stores.port import (
     KEPT_BACK,
     Committed,
@@ -35,10 +37,8 @@ from gateway.stores.port import (
 )
 from gateway.ticket_records import TicketRecords
 from gateway.vault import Vault
-from heyan.v1 import query_pb2, receipt_pb2
+from heyan.v1 import receipt_pb2
 
-MAX_STATE = 4 << 20
-"""Bytes of a stored request: 32 checks with their proofs take about 60,000."""
 _ATTEMPTS = 3
 
 
@@ -75,6 +75,8 @@ class Record:
     withheld: Reason | None
     standing: tuple[Withdrawal, ...]
     tallies: Tallies
+    kept_from: float
+    """From when retention counts: the leaf's time or the end of the grants, whichever is later."""
     deferral: Deferral | None = None
     """What the request waits for from now on, its message still in the clear."""
     ended: Reason | None = None
@@ -103,20 +105,25 @@ class Requests:
         self._vault = vault
         self._registry = registry
         self._on_commit = on_commit
-        self.tickets = TicketRecords(store, log, vault)
+        self.kept = KeptEvidence(store, vault)
+        self.tickets = TicketRecords(store, log, self.kept)
 
     def find(self, key: RequestKey) -> Resumed | None:
-        """What is stored under a request_id; LogUnavailableError if the store cannot say."""
+        """What is stored under a request_id; LogUnavailableError if the store cannot say.
+
+        NotFoundError (EVIDENCE_ERASED) for a request of which nothing is left but that it was.
+        """
         stored = self._store.request(key)
         if stored is None:
             return None
-        evidence_key = self._held_key(stored.grant_digest)
-        if evidence_key is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request without its evidence key")
-        state = self._vault.decrypt(evidence_key, stored.state, _bound_to(key))
+        if not stored.state:
+            self.kept.require_kept([stored.grant_digest])
+            raise erased()  # by way of another grant that it rests on
+        evidence_key = self.kept.key(stored.grant_digest)
+        state = self._vault.decrypt(evidence_key, stored.state, _bound_to(key), MAX_STATE, Kind.STATE)
         return _resumed(
             stored.query_digest,
-            parse(receipt_pb2.Receipt, state, MAX_STATE),
+            self._read_state(state, stored),
             stored.leaf_indexes,
             derive_leaf_key(evidence_key),
         )
@@ -161,12 +168,13 @@ class Requests:
 
     def deferred_message(self, waiting: Waiting) -> bytes | None:
         """The message of a request that waits, as its requester sent it; None if it waits for nothing any more."""
-        kept, key = self._store.deferred_message(waiting.key), self._held_key(waiting.grants[0])
+        kept = self._store.deferred_message(waiting.key)
         if kept is None:
             return None
-        if key is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a deferred request without its evidence key")
-        return self._vault.decrypt(key, kept, _deferral_bound(waiting.key))
+        try:
+            return self.kept.decrypt(waiting.grants[0], kept, _deferral_bound(waiting.key))
+        except NotFoundError:  # erased between the two looks: it waits for nothing any more
+            return None
 
     def logged_statements(self, digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """Which statements are logged, and at which leaf."""
@@ -176,37 +184,30 @@ class Requests:
         """The newest registry version whose adoption is logged."""
         return self._store.registry_version()
 
-    def leaf_tags(self, issuer: str, grant_digest: bytes) -> Tags | None:
-        """The tags of a grant's leaves, if a grant of this issuer's was ever used here under that digest."""
-        held, key = self._store.evidence(grant_digest), self._held_key(grant_digest)
-        if held is None or key is None:
-            return None
-        data = self._vault.decrypt(key, held.ciphertext, _grant_bound(grant_digest))
-        presented = parse(query_pb2.GrantPresentation, data, MAX_STATE)
-        return Tags(derive_leaf_key(key)) if peek(presented.grant).iss == issuer else None
-
-    def encrypt(self, grant_digest: bytes, data: bytes, bound_to: bytes) -> bytes:
-        """`data` under the evidence key of a grant that was used here; LogUnavailableError if there is none."""
-        return self._vault.encrypt(self._key_of(grant_digest), data, bound_to)
-
-    def decrypt(self, grant_digest: bytes, ciphertext: bytes, bound_to: bytes) -> bytes:
-        """What `encrypt` made; LogUnavailableError if it was changed or moved, or its key is gone."""
-        return self._vault.decrypt(self._key_of(grant_digest), ciphertext, bound_to)
-
     async def commit(self, record: Record) -> tuple[Committed, Resumed]:
-        """Log one settlement: leaf, uses, evidence and request in one transaction."""
+        """Log one settlement: leaf, uses, evidence and request in one transaction.
+
+        NotFoundError (EVIDENCE_ERASED), and nothing of it is logged, if what it rests on was erased meanwhile.
+        """
         receipt = record.receipt
         for _ in range(_ATTEMPTS):
             # One look for both: a newer registry is adopted beside the event loop, at any moment, and nobody would
             # believe a receipt that has the digest of another version than its leaf names.
             registry = self._registry()
             receipt.registry_digest = registry.digest
-            evidence = tuple(self._evidence_of(grant) for grant in record.grants)
+            evidence = await self._evidence_of(record)
             first = evidence[0]
-            evidence_key = self._vault.unwrap(first.wrapped_key, first.grant_digest)
+            evidence_key = self.kept.key_of(first)
             leaf_key = derive_leaf_key(evidence_key)
             tags = Tags(leaf_key)
-            state = self._vault.encrypt(evidence_key, encode(receipt), _bound_to(record.key))
+            known = _known(record.key, record.query_digest, first.grant_digest)
+            state = self._vault.encrypt(
+                evidence_key,
+                write_state(receipt, known),
+                _bound_to(record.key),
+                Kind.STATE,
+                least_length(receipt, known),
+            )
             leaf = record.leaf(tags, registry, record.withheld)
             tallies = record.tallies if record.withheld is None else record.tallies.kept_back(record.withheld)
             entry = Entry(leaf, record.statement_digests, evidence=evidence, tallies=tallies)
@@ -223,6 +224,8 @@ class Requests:
                     reverifies=record.reverifies,
                 )
             committed = await self._log.append(entry)
+            if committed.erased:
+                raise erased()
             if committed.overtaken:
                 raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request carried on elsewhere", retry_after=0.1)
             if not committed.foreign_keys:
@@ -256,23 +259,18 @@ class Requests:
         receipt.leaf_key = resumed.leaf_key
         return receipt
 
-    def _evidence_of(self, grant: Presentation) -> Evidence:
-        held = self._store.evidence(grant.digest)
-        if held is not None:
-            return held
-        key = self._vault.new_key()
-        ciphertext = self._vault.encrypt(key, encode(write_presentation(grant)), _grant_bound(grant.digest))
-        return Evidence(grant.digest, self._vault.wrap(key, grant.digest), ciphertext)
+    @staticmethod
+    def _read_state(state: bytes, stored: StoredRequest) -> receipt_pb2.Receipt:
+        try:
+            return read_state(state, _known(stored.key, stored.query_digest, stored.grant_digest))
+        except MalformedError as error:  # it was encrypted so: no fault of whoever asks
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, error.detail) from None
 
-    def _key_of(self, grant_digest: bytes) -> bytes:
-        key = self._held_key(grant_digest)
-        if key is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "no evidence key of that grant")
-        return key
+    async def _evidence_of(self, record: Record) -> tuple[Evidence, ...]:
+        def make() -> tuple[Evidence, ...]:
+            return tuple(self.kept.of(grant, record.kept_from) for grant in record.grants)
 
-    def _held_key(self, grant_digest: bytes) -> bytes | None:
-        held = self._store.evidence(grant_digest)
-        return self._vault.unwrap(held.wrapped_key, grant_digest) if held is not None else None
+        return await asyncio.to_thread(make) if self.kept.waits else make()
 
 
 def _resumed(
@@ -283,8 +281,9 @@ def _resumed(
     return Resumed(query_digest, receipt, frozenset(asked - gaps), not gaps, leaf_indexes, leaf_key)
 
 
-def _grant_bound(grant_digest: bytes) -> bytes:
-    return b"grant\x00" + grant_digest
+def _known(key: RequestKey, query_digest: bytes, grant_digest: bytes) -> tuple[bytes, ...]:
+    """What the row of a request says, which its state need not."""
+    return query_digest, grant_digest, key.request_id
 
 
 def _deferral_bound(key: RequestKey) -> bytes:

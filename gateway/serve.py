@@ -29,14 +29,16 @@ from gateway.departments.traffic import Traffic, Unanswered
 from gateway.dispute_relay import DisputeRelay
 from gateway.disputes import Disputes, dispute_allowance
 from gateway.events import Events
+from gateway.evidence_keeping import EvidenceKeeping
 from gateway.fan_out import FanOut
 from gateway.freezing import require_known_log
+from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_marks import SEEN_EVERY, SeenHead
 from gateway.log_signers import LogSigners
 from gateway.offline_service import OfflineMethods
-from gateway.party.keyfiles import Watched, load_signing_keys, read_private
+from gateway.party.keyfiles import Watched, load_signing_keys
 from gateway.party.probes import Probes
 from gateway.party.process import Clock, repeat
 from gateway.party.registry_keeper import RegistryKeeper
@@ -119,10 +121,11 @@ class GatewayProcess:
         deferrals = DeferralTraffic(metrics)
         room = WaitingRoom(config.deferral_limits, time.monotonic, SystemRandom().random, deferrals.gone)
         deferrals.waiting.set_function(lambda: len(room))
+        vault = Vault(open_keks(config))
         requests = Requests(
             self._store,
             self._log,
-            Vault(read_private(config.kek)),
+            vault,
             keeper.current,
             (room.committed, lambda key, *_: self._watchers.committed(key)),
         )
@@ -211,6 +214,18 @@ class GatewayProcess:
             stamp=stamp,
             patience=config.offline_after_seconds,
         )
+        self._evidence = EvidenceKeeping(
+            config=config,
+            clock=clock,
+            store=self._store,
+            log=self._log,
+            requests=requests,
+            disputes=self._disputes,
+            stamp=stamp,
+            vault=vault,
+            clock_complaint=lambda: self._status.clock_complaint,
+            metrics=metrics,
+        )
         self._refusals = Refusals(self._log, stamp, clock)
         self._probes = Probes(config.probes, self.complaints, metrics)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -241,7 +256,7 @@ class GatewayProcess:
             gateway_handlers(
                 {
                     "heyan.v1.GatewayService": methods.methods(),
-                    "heyan.v1.LogService": LogMethods(self._log, self._store).methods(),
+                    "heyan.v1.LogService": (*LogMethods(self._log, self._store).methods(), *self._evidence.methods()),
                     "heyan.v1.OfflineService": OfflineMethods(tickets, self._admission).methods(),
                 },
                 streams,
@@ -268,6 +283,7 @@ class GatewayProcess:
         log_port = await self._publication.start()
         self._witnesses.start()
         self._tasks = [
+            *self._evidence.start(),
             asyncio.create_task(self._keeper.run()),
             asyncio.create_task(repeat(1.0, self._look_after, "look after keys and health")),
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
@@ -336,6 +352,7 @@ class GatewayProcess:
                 check()
             except HeyanError as error:
                 found.append(str(error))
+        found += self._evidence.complaints
         if self._status.clock_complaint:
             found.append(self._status.clock_complaint)
         if self._links.untried():

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from gateway.kept_evidence import KeptEvidence, erased
 from gateway.log import Log
 from gateway.protocol.codec import encode, parse
-from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.offline import SignedResult, Subject, read_signed_result, read_subject, write_signed_result
 from gateway.protocol.offline import write_subject as subject_message
 from gateway.protocol.offline_rules import OpenTicket
-from gateway.protocol.reasons import Reason
 from gateway.stores.port import Entry, Head, Store, StoredTicket, TicketKey, TicketWrite
-from gateway.vault import Vault
 from heyan.v1 import log_pb2, receipt_pb2
 
 _MAX_STATE = 4_096
@@ -42,12 +40,12 @@ class TicketRecord:
 
 
 class TicketRecords:
-    """The gateway's memory of tickets, over a store, a log and a vault."""
+    """The gateway's memory of tickets, over a store, a log and what is kept under the keys of grants."""
 
-    def __init__(self, store: Store, log: Log, vault: Vault) -> None:
+    def __init__(self, store: Store, log: Log, kept: KeptEvidence) -> None:
         self._store = store
         self._log = log
-        self._vault = vault
+        self._kept = kept
 
     def find(self, key: TicketKey) -> TicketRecord | None:
         """What is stored of a ticket; LogUnavailableError if the store cannot say."""
@@ -68,15 +66,13 @@ class TicketRecords:
         """
         state = receipt_pb2.ReceiptTicket(subject=subject_message(subject))
         written = replace(stored, state=self._sealed(stored, state))
-        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, judged_by, rests_on)))
-        return not committed.overtaken
+        return await self._write(leaf, TicketWrite(written, judged_by, rests_on))
 
     async def resolve(self, record: TicketRecord, signed: SignedResult, leaf: bytes) -> bool:
         """Log the result of an open ticket; False if it has one meanwhile."""
         state = receipt_pb2.ReceiptTicket(subject=subject_message(record.subject), result=write_signed_result(signed))
         written = replace(record.stored, state=self._sealed(record.stored, state))
-        committed = await self._log.append(Entry(leaf, ticket=TicketWrite(written, None)))
-        return not committed.overtaken
+        return await self._write(leaf, TicketWrite(written, None))
 
     def of_query(self, query_digest: bytes) -> Sequence[TicketRecord]:
         """Every ticket of a query, in the order of their opening."""
@@ -96,7 +92,7 @@ class TicketRecords:
         return receipt_pb2.LeafProof(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
 
     def _record(self, stored: StoredTicket) -> TicketRecord:
-        data = self._vault.decrypt(self._key(stored), stored.state, _bound_to(stored.key))
+        data = self._kept.decrypt(stored.grant_digest, stored.state, _bound_to(stored.key), _MAX_STATE)
         state = parse(receipt_pb2.ReceiptTicket, data, _MAX_STATE)
         result = read_signed_result(state.result) if state.HasField("result") else None
         return TicketRecord(
@@ -104,13 +100,13 @@ class TicketRecords:
         )
 
     def _sealed(self, stored: StoredTicket, state: receipt_pb2.ReceiptTicket) -> bytes:
-        return self._vault.encrypt(self._key(stored), encode(state), _bound_to(stored.key))
+        return self._kept.encrypt(stored.grant_digest, encode(state), _bound_to(stored.key))
 
-    def _key(self, stored: StoredTicket) -> bytes:
-        held = self._store.evidence(stored.grant_digest)
-        if held is None:
-            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a ticket without its evidence key")
-        return self._vault.unwrap(held.wrapped_key, stored.grant_digest)
+    async def _write(self, leaf: bytes, write: TicketWrite) -> bool:
+        committed = await self._log.append(Entry(leaf, ticket=write, kept_from=log_time(read_leaf(leaf))))
+        if committed.erased:
+            raise erased()
+        return not committed.overtaken
 
 
 def _bound_to(key: TicketKey) -> bytes:

@@ -124,12 +124,19 @@ class Tickets:
         known = known_of(resumed.receipt, subject.check_id)
         while known.statement_digest:
             request = self._requests.asked_again(requester, known.statement_digest)
-            later = self._requests.find(request) if request is not None else None
+            later = self._found(request) if request is not None else None
             newer = asked_again(later.receipt, known.statement_digest) if later is not None else None
             if newer is None:
                 break
             known = replace(newer, check=known.check, part=known.part)
         return known
+
+    def _found(self, request: RequestKey) -> Resumed | None:
+        """A request that asked once more; None also of one that was erased: what it said is known no more."""
+        try:
+            return self._requests.find(request)
+        except NotFoundError:
+            return None
 
     def _event(
         self, key: TicketKey, resumed: Resumed, subject: Subject, known: Known | None

@@ -133,3 +133,11 @@ def use_free_pages(connection: sqlite3.Connection) -> None:
     (size,) = connection.execute("PRAGMA page_size").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     connection.execute("INSERT INTO ballast VALUES (zeroblob(?))", ((free + 4) * size,))
+
+
+def grow_with(connection: sqlite3.Connection, table: str) -> None:
+    """From now on a row in `table` needs a new page, also where there is room for it in the last one."""
+    use_free_pages(connection)
+    connection.execute(
+        f"CREATE TEMP TRIGGER grow AFTER INSERT ON {table} BEGIN INSERT INTO ballast VALUES (zeroblob(9000)); END"  # noqa: S608 - a name of the schema
+    )

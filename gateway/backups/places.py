@@ -21,6 +21,7 @@ from gateway.stores import sqlite_shards
 from gateway.stores.port import Head
 from gateway.stores.sqlite_connection import as_unavailable
 from gateway.stores.sqlite_copy import open_reading
+from gateway.stores.sqlite_leaves import from_row
 from gateway.tile_source import FolderSource, TileSource
 
 
@@ -127,7 +128,7 @@ class StoredLog:
             rows = connection.execute(query, (start, start + count)).fetchall()
         if len(rows) != count:
             raise NotFoundError(Reason.NOT_FOUND, f"{self._path} has lost leaves of its log")
-        return [data for (data,) in rows]
+        return [from_row(data) for (data,) in rows]
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -22,10 +22,11 @@ from gateway.cli.journal_files import SUFFIX, lines_of, named_files
 from gateway.cli.log_sources import LogOptions, open_source
 from gateway.cli.options import JsonOption, usage_error
 from gateway.config import GatewayConfig
+from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log_marks import SEEN_FILE, Mark
 from gateway.log_signers import LogSigners
-from gateway.party.keyfiles import load_signing_keys, read_private, read_public
+from gateway.party.keyfiles import load_signing_keys, read_public
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
@@ -135,7 +136,7 @@ async def _restore(
         logs=logs,
         stamp=LeafStamp(settings.identity, keeper.current, time.time),
         sign=sign,
-        unwrap=Vault(read_private(settings.kek)).unwrap,
+        unwrap=Vault(open_keks(settings)).unwrap,
         clock=time.time,
     )
     async with AsyncExitStack() as stack:

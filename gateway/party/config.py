@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -162,6 +162,14 @@ def _resolve_paths(values: dict[str, Any], folder: Path, model: type[BaseModel])
         kind, value = field.annotation, values.get(name)
         if isinstance(value, str) and kind in (Path, Path | None):
             resolved[name] = folder / value
-        elif isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, BaseModel):
-            resolved[name] = _resolve_paths(value, folder, kind)
+        elif isinstance(value, list) and kind == tuple[Path, ...]:
+            resolved[name] = [folder / item if isinstance(item, str) else item for item in value]
+        elif isinstance(value, dict) and (nested := _model_in(kind)) is not None:
+            resolved[name] = _resolve_paths(value, folder, nested)
     return resolved
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that a field holds, if it holds one, or may."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

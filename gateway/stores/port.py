@@ -11,6 +11,7 @@ Durability contract, held by every adapter and by one contract suite:
   one of these is recorded with its `withheld` leaf instead, and stores no request.
 - A request's leaves follow one another: an entry that was made without knowing the newest is not committed.
 - What a request waits for changes in the transaction of its leaf, and in no other.
+- What was erased is not resurrected: an entry that rests on it is not committed. See `gateway.stores.keeping`.
 - An offline ticket is opened once, by the request's newest leaf, and resolved once. An entry that comes too late is not
   committed at all.
 - Reads see only what is durable.
@@ -122,11 +123,32 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A grant kept as evidence, encrypted under its own key, which is kept wrapped."""
+    """A grant kept as evidence, encrypted under its own key, which is kept wrapped; both are empty once erased.
+
+    Retention counts from `kept_from`, seconds since the epoch: the newest leaf that rests on the grant, or the grant's
+    own end, whichever is later. The store keeps the day, and the latest that it was told.
+    """
 
     grant_digest: bytes
     wrapped_key: bytes
     ciphertext: bytes
+    kept_from: float = 0.0
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether there was evidence, and nothing is left but that."""
+        return not self.wrapped_key
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Grants whose keys are destroyed, with all that stands under them and of the requests that rest on them.
+
+    By digest: until when (seconds since the epoch) it is remembered that the grant was erased, so that it is never
+    usable afresh.
+    """
+
+    grants: Mapping[bytes, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +243,9 @@ class Entry:
     """How many leaves `request` had when its state was made; with another number there it is not committed."""
     deferral: Deferral | None = None
     """What `request` waits for from now on. Without one it waits for nothing: what was kept for it is deleted."""
+    kept_from: float = 0.0
+    """From when the retention counts of the grant that `ticket` or `dispute` rests on, at least."""
+    erasure: Erasure | None = None
     uses: tuple[Use, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     standing: tuple[Withdrawal, ...] = ()
@@ -253,7 +278,9 @@ class Committed:
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
     overtaken: bool = False
-    """Another commit had carried the request on, or opened or resolved the ticket or dispute: NOT committed."""
+    """Another commit had carried the request on, opened or resolved the ticket or dispute, or erased: NOT committed."""
+    erased: bool = False
+    """Something that the entry rests on was erased: NOT committed."""
 
 
 class Store(Protocol):

@@ -20,6 +20,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +29,17 @@ from sqlite_utils import Database
 from gateway.protocol.errors import NotFoundError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
-from gateway.stores import port, sqlite_deferrals, sqlite_disputes, sqlite_evidence, sqlite_shards, sqlite_tickets
+from gateway.stores import (
+    port,
+    sqlite_deferrals,
+    sqlite_disputes,
+    sqlite_evidence,
+    sqlite_keeping,
+    sqlite_leaves,
+    sqlite_requests,
+    sqlite_shards,
+    sqlite_tickets,
+)
 from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
 from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
@@ -37,6 +48,8 @@ from gateway.stores.sqlite_shards import GrowingTree
 from gateway.stores.sqlite_statistics import add_tallies, read_page
 
 T = TypeVar("T")
+
+_NO_HEAD = Head(0, b"", "")
 
 
 class SqliteStore:
@@ -85,13 +98,16 @@ class SqliteStore:
         old, frontier = self._tree.look(self._writer)
         accepted: list[Entry] = []
         reasons: list[Reason | None] = []
-        left_out: dict[int, tuple[Evidence, ...]] = {}  # by position: evidence that was there; none if overtaken
+        left_out: dict[int, Committed] = {}  # by position; the head comes last
         for position, entry in enumerate(entries):
+            if sqlite_evidence.is_erased(self._writer, entry):
+                left_out[position] = Committed(-1, _NO_HEAD, erased=True)
+                continue
             if self._is_overtaken(entry):
-                left_out[position] = ()
+                left_out[position] = Committed(-1, _NO_HEAD, overtaken=True)
                 continue
             if clash := sqlite_evidence.keep(self._writer, entry):
-                left_out[position] = clash
+                left_out[position] = Committed(-1, _NO_HEAD, foreign_keys=clash)
                 continue
             reason = self._kept_back(entry)
             kept = entry if reason is None else entry.kept_back(reason)
@@ -99,12 +115,12 @@ class SqliteStore:
             accepted.append(kept)
             reasons.append(reason)
         if not accepted:
-            return [_left_out(old, left_out[position]) for position in range(len(entries))]
+            return [replace(left_out[position], head=old) for position in range(len(entries))]
         head = self._tree.grow(self._writer, old, frontier, [entry.leaf for entry in accepted], sign)
         add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), head)
         results = (Committed(position, head, reason) for position, reason in enumerate(reasons, start=old.end))
         return [
-            _left_out(head, left_out[position]) if position in left_out else next(results)
+            replace(left_out[position], head=head) if position in left_out else next(results)
             for position in range(len(entries))
         ]
 
@@ -112,61 +128,22 @@ class SqliteStore:
         """Whether another entry came first: for the same request, ticket or dispute."""
         if entry.ticket is not None and sqlite_tickets.is_stale(self._writer, entry.ticket):
             return True
-        if sqlite_disputes.is_late(self._writer, entry):
+        if sqlite_disputes.is_late(self._writer, entry) or sqlite_keeping.is_late(self._writer, entry.erasure):
             return True
-        if entry.request is None or entry.earlier_leaves is None:
-            return False
-        (count,) = self._writer.execute(
-            "SELECT count(*) FROM request_leaves WHERE requester = ? AND request_id = ?",
-            (entry.request.key.requester, entry.request.key.request_id),
-        ).fetchone()
-        return bool(count != entry.earlier_leaves)
+        return sqlite_requests.is_overtaken(self._writer, entry)
 
     def _kept_back(self, entry: Entry) -> Reason | None:
         """Why the entry is withheld, if it is; otherwise its uses are spent."""
         if any(self._withdrawn_at(self._writer, grant) is not None for grant in entry.standing):
             return Reason.GRANT_REVOKED
-        request = entry.request
-        if request is not None:
-            row = self._writer.execute(
-                "SELECT query_digest FROM requests WHERE requester = ? AND request_id = ?",
-                (request.key.requester, request.key.request_id),
-            ).fetchone()
-            if row is not None and row[0] != request.query_digest:
-                return Reason.REQUEST_ID_CONFLICT
+        if entry.request is not None and sqlite_requests.conflicts(self._writer, entry.request):
+            return Reason.REQUEST_ID_CONFLICT
         if not sqlite_disputes.may_reverify(self._writer, entry):
             return Reason.DISPUTE_SPENT
-        if not self._spend(entry):
+        if not sqlite_requests.spend(self._writer, entry):
             return Reason.GRANT_USED_UP
         sqlite_disputes.reverify(self._writer, entry)
         return None
-
-    def _spend(self, entry: Entry) -> bool:
-        """Count the entry's uses that its request has not spent before; False, and none counted, if one is short."""
-        if entry.request is None:
-            return True
-        key = (entry.request.key.requester, entry.request.key.request_id)
-        fresh = [
-            use
-            for use in entry.uses
-            if self._writer.execute(
-                "SELECT 1 FROM request_uses WHERE requester = ? AND request_id = ? AND grant_digest = ?"
-                " AND authorization = ?",
-                (*key, use.grant_digest, use.authorization),
-            ).fetchone()
-            is None
-        ]
-        if any(_spent(self._writer, use.grant_digest, use.authorization) >= use.max_uses for use in fresh):
-            return False
-        for use in fresh:
-            self._writer.execute(
-                "INSERT INTO uses VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE SET spent = spent + 1",
-                (use.grant_digest, use.authorization, use.expire_time),
-            )
-            self._writer.execute(
-                "INSERT INTO request_uses VALUES (?, ?, ?, ?)", (*key, use.grant_digest, use.authorization)
-            )
-        return True
 
     def _insert(self, entry: Entry, index: int) -> None:
         sqlite_shards.insert_leaf(self._writer, index, entry.leaf)
@@ -187,15 +164,11 @@ class SqliteStore:
             )
         if entry.ticket is not None:
             sqlite_tickets.put(self._writer, entry.ticket, index)
-        request = entry.request
-        if request is not None:
-            key = (request.key.requester, request.key.request_id)
-            self._writer.execute(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
-                (*key, request.query_digest, request.answer_until, request.grant_digest, request.state),
-            )
-            self._writer.execute("INSERT INTO request_leaves VALUES (?, ?, ?)", (*key, index))
-            sqlite_deferrals.keep(self._writer, request.key, entry.deferral)
+        if entry.erasure is not None:
+            sqlite_keeping.erase(self._writer, entry.erasure)
+        if entry.request is not None:
+            sqlite_requests.put(self._writer, entry, index)
+            sqlite_deferrals.keep(self._writer, entry.request.key, entry.deferral)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -217,60 +190,47 @@ class SqliteStore:
 
     def head(self) -> Head | None:
         """See the port."""
-        return self._read(sqlite_shards.growing)
+        return self.read(sqlite_shards.growing)
 
     def shards(self) -> Sequence[Head]:
         """See the port."""
-        return self._read(sqlite_shards.every)
+        return self.read(sqlite_shards.every)
 
     def request(self, key: RequestKey) -> StoredRequest | None:
         """See the port."""
-        names = (key.requester, key.request_id)
-        row = self._one(
-            "SELECT query_digest, answer_until, grant_digest, state FROM requests"
-            " WHERE requester = ? AND request_id = ?",
-            names,
-        )
-        if row is None:
-            return None
-        indexes = self._all(
-            "SELECT leaf_index FROM request_leaves WHERE requester = ? AND request_id = ? ORDER BY leaf_index", names
-        )
-        query_digest, answer_until, grant_digest, state = row
-        leaf_indexes = tuple(index for (index,) in indexes)
-        return StoredRequest(key, query_digest, answer_until, grant_digest, state, leaf_indexes)
+        return self.read(lambda reader: sqlite_requests.find(reader, key))
 
     def uses(self, grant_digest: bytes, authorization: int) -> int:
         """See the port."""
-        return self._read(lambda reader: _spent(reader, grant_digest, authorization))
+        return self.read(lambda reader: sqlite_requests.spent(reader, grant_digest, authorization))
 
     def evidence(self, grant_digest: bytes) -> Evidence | None:
         """See the port."""
-        return self._read(lambda reader: sqlite_evidence.find(reader, grant_digest))
+        return self.read(lambda reader: sqlite_evidence.find(reader, grant_digest))
 
     def ticket(self, key: port.TicketKey) -> port.StoredTicket | None:
         """See the port."""
-        return self._read(lambda reader: sqlite_tickets.find(reader, key))
+        return self.read(lambda reader: sqlite_tickets.find(reader, key))
 
     def tickets_of(self, query_digest: bytes) -> Sequence[port.StoredTicket]:
         """See the port."""
-        return self._read(lambda reader: sqlite_tickets.of_query(reader, query_digest))
+        return self.read(lambda reader: sqlite_tickets.of_query(reader, query_digest))
 
     def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[port.StoredTicket]:
         """See the port."""
-        return self._read(lambda reader: sqlite_tickets.open_ones(reader, requester, after_leaf, count))
+        return self.read(lambda reader: sqlite_tickets.open_ones(reader, requester, after_leaf, count))
 
     def withdrawn_at(self, withdrawal: Withdrawal) -> int | None:
         """See the port."""
-        return self._read(lambda reader: self._withdrawn_at(reader, withdrawal))
+        return self.read(lambda reader: self._withdrawn_at(reader, withdrawal))
 
     def dispute(self, dispute_id: bytes) -> port.StoredDispute | None:
         """See the port."""
-        return self._read(lambda reader: sqlite_disputes.find_dispute(reader, dispute_id))
+        return self.read(lambda reader: sqlite_disputes.find_dispute(reader, dispute_id))
 
     def open_disputes(self) -> Mapping[bytes, str]:
         """See the port."""
-        return self._read(sqlite_disputes.find_open)
+        return self.read(sqlite_disputes.find_open)
 
     def registry_version(self) -> int:
         """See the port."""
@@ -282,25 +242,24 @@ class SqliteStore:
         row = self._one("SELECT data FROM leaves WHERE leaf_index = ?", (index,))
         if row is None:
             raise NotFoundError(Reason.NOT_FOUND, "no such leaf")
-        data: bytes = row[0]
-        return data
+        return sqlite_leaves.from_row(row[0])
 
     def leaves(self, start: int, count: int) -> Sequence[bytes]:
         """See the port."""
         query = "SELECT data FROM leaves WHERE leaf_index >= ? ORDER BY leaf_index LIMIT ?"
-        return [data for (data,) in self._all(query, (start, count))]
+        return [sqlite_leaves.from_row(data) for (data,) in self._all(query, (start, count))]
 
     def statistics(self, day: str, after: StatisticKey | None, count: int, shard: int | None = None) -> StatisticsPage:
         """See the port."""
-        return self._read(lambda reader: read_page(reader, day, after, count, shard))
+        return self.read(lambda reader: read_page(reader, day, after, count, shard))
 
     def node(self, level: int, index: int, shard: int = 0) -> bytes:
         """See the port."""
-        return self._read(lambda reader: sqlite_shards.read_node(reader, shard, level, index))
+        return self.read(lambda reader: sqlite_shards.read_node(reader, shard, level, index))
 
     def nodes(self, level: int, start: int, count: int, shard: int = 0) -> Sequence[bytes]:
         """See the port."""
-        return self._read(lambda reader: sqlite_shards.read_nodes(reader, shard, level, start, count))
+        return self.read(lambda reader: sqlite_shards.read_nodes(reader, shard, level, start, count))
 
     def leaf_indexes(self, statement_digests: Sequence[bytes]) -> Mapping[bytes, int]:
         """See the port."""
@@ -313,13 +272,11 @@ class SqliteStore:
 
     def waiting(self, after: RequestKey | None, count: int) -> Sequence[port.Waiting]:
         """See the port."""
-        with self._reading, as_unavailable():
-            return sqlite_deferrals.waiting_after(self._reader, after, count)
+        return self.read(lambda reader: sqlite_deferrals.waiting_after(reader, after, count))
 
     def deferred_message(self, key: RequestKey) -> bytes | None:
         """See the port."""
-        with self._reading, as_unavailable():
-            return sqlite_deferrals.message_of(self._reader, key)
+        return self.read(lambda reader: sqlite_deferrals.message_of(reader, key))
 
     def close(self) -> None:
         """See the port."""
@@ -327,16 +284,30 @@ class SqliteStore:
         self._writer.close()
         self._lock.close()
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    # -- for the modules beside this one ------------------------------------------------------------------------
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Work on the connection for reads."""
         with self._reading, as_unavailable():
             return work(self._reader)
 
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Work in one durable transaction; called from the thread that commits, or where none does."""
+        with self._writing():
+            return work(self._writer)
+
+    def checkpoint(self) -> bool:
+        """Empty the write-ahead log; False if somebody reads from it just now. From the thread that commits."""
+        with as_unavailable(), self._reading:
+            (is_busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not is_busy
+
     def _one(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._read(lambda reader: reader.execute(query, values).fetchone())
+        row: tuple[Any, ...] | None = self.read(lambda reader: reader.execute(query, values).fetchone())
         return row
 
     def _all(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        return self._read(lambda reader: reader.execute(query, values).fetchall())
+        return self.read(lambda reader: reader.execute(query, values).fetchall())
 
     @staticmethod
     def _withdrawn_at(connection: sqlite3.Connection, withdrawal: Withdrawal) -> int | None:
@@ -345,14 +316,3 @@ class SqliteStore:
             (withdrawal.issuer, withdrawal.grant_digest),
         ).fetchone()
         return int(row[0]) if row else None
-
-
-def _left_out(head: Head, foreign: tuple[Evidence, ...]) -> Committed:
-    return Committed(-1, head, foreign_keys=foreign, overtaken=not foreign)
-
-
-def _spent(connection: sqlite3.Connection, grant_digest: bytes, authorization: int) -> int:
-    row = connection.execute(
-        "SELECT spent FROM uses WHERE grant_digest = ? AND authorization = ?", (grant_digest, authorization)
-    ).fetchone()
-    return int(row[0]) if row else 0

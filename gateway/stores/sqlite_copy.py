@@ -24,6 +24,7 @@ from gateway.protocol.reasons import Reason
 from gateway.stores import sqlite_shards
 from gateway.stores.port import Head
 from gateway.stores.sqlite_connection import BUSY_TIMEOUT_MS, as_unavailable, connect
+from gateway.stores.sqlite_leaves import from_row
 from gateway.stores.sqlite_schema import migrations
 
 PAGES_AT_ONCE = 2_048
@@ -86,7 +87,7 @@ def _check_leaves(copy: sqlite3.Connection, head: Head, progress: Progress, tota
         ),
     )
     while chunk := rows.fetchmany(LEAVES_AT_ONCE):
-        frontier, added = frontier.append([leaf_hash(leaf) for (leaf,) in chunk])
+        frontier, added = frontier.append([leaf_hash(from_row(leaf)) for (leaf,) in chunk])
         for level, nodes in groupby(added, key=itemgetter(0)):
             indexes, computed = zip(*((index, node) for _, index, node in nodes), strict=True)
             held = sqlite_shards.read_nodes(copy, head.number, level, indexes[0], len(computed))

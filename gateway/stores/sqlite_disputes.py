@@ -43,7 +43,9 @@ def keep_disputes(writer: sqlite3.Connection, entry: Entry, index: int) -> None:
     if entry.resolution is not None:
         resolved = entry.resolution
         writer.execute(
-            "UPDATE disputes SET corrected = ?, resolution = ?, resolution_index = ? WHERE dispute = ?",
+            # What was erased stays so: nothing is kept of a resolution but that it was logged, and which way it went.
+            "UPDATE disputes SET corrected = ?, resolution = CASE length(relay) WHEN 0 THEN NULL ELSE ? END,"
+            " resolution_index = ? WHERE dispute = ?",
             (int(resolved.corrected), resolved.statement, index, resolved.dispute_id),
         )
 

@@ -1,10 +1,55 @@
-"""Evidence in the SQLite store: functions on its connections, within its transactions."""
+"""Grants and their evidence in the SQLite store: functions on its connections, within its transactions.
+
+A grant has one row, which says one of three things: that its uses are counted and nothing else is kept (no key), what
+is kept of it (a wrapped key), or that this was erased (an empty key, `erased_until`). Days are those of UTC since 1970.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 
 from gateway.stores.port import Entry, Evidence
+
+DAY = 86_400
+"""Seconds: retention is counted in days, which makes its index small."""
+ERASED = b""
+"""A wrapped key that is none any more."""
+
+
+def day_of(seconds: float) -> int:
+    """The day of a time, in seconds since the epoch."""
+    return int(seconds // DAY)
+
+
+def number_of(writer: sqlite3.Connection, grant_digest: bytes) -> int:
+    """The number of a grant, which gets one if it has none."""
+    row = writer.execute("SELECT id FROM grants WHERE digest = ?", (grant_digest,)).fetchone()
+    if row is not None:
+        return int(row[0])
+    return int(writer.execute("INSERT INTO grants (digest, kept_day) VALUES (?, 0)", (grant_digest,)).lastrowid or 0)
+
+
+def is_erased(connection: sqlite3.Connection, entry: Entry) -> bool:
+    """Whether anything that the entry rests on was erased."""
+    digests = {item.grant_digest for item in entry.evidence}
+    keys = set()
+    if entry.request is not None:
+        digests.add(entry.request.grant_digest)
+        keys.add((entry.request.key.requester, entry.request.key.request_id))
+    if entry.ticket is not None:
+        digests.add(entry.ticket.ticket.grant_digest)
+        keys.add((entry.ticket.ticket.key.requester, entry.ticket.ticket.request_id))
+    if entry.dispute is not None:
+        digests.add(entry.dispute.grant_digest)
+        keys.add((entry.dispute.key.requester, entry.dispute.key.request_id))
+    erased = "SELECT 1 FROM grants WHERE digest = ? AND erased_until IS NOT NULL"
+    emptied = (
+        "SELECT 1 FROM request_rows WHERE peer = (SELECT id FROM peers WHERE uri = ?) AND request_id = ?"
+        " AND state = x''"
+    )
+    return any(connection.execute(erased, (digest,)).fetchone() for digest in digests) or any(
+        connection.execute(emptied, key).fetchone() for key in keys
+    )
 
 
 def keep(writer: sqlite3.Connection, entry: Entry) -> tuple[Evidence, ...]:
@@ -15,19 +60,34 @@ def keep(writer: sqlite3.Connection, entry: Entry) -> tuple[Evidence, ...]:
         for item, other in zip(entry.evidence, held, strict=True)
         if other is not None and other.wrapped_key != item.wrapped_key
     )
-    if not clash:
-        rows = [
-            (item.grant_digest, item.wrapped_key, item.ciphertext)
-            for item, other in zip(entry.evidence, held, strict=True)
-            if other is None
-        ]
-        writer.executemany("INSERT INTO evidence VALUES (?, ?, ?)", rows)
-    return clash
+    if clash:
+        return clash
+    for item, other in zip(entry.evidence, held, strict=True):
+        if other is None:
+            writer.execute(
+                "INSERT INTO grants (digest, kept_day, wrapped_key, ciphertext) VALUES (?, ?, ?, ?) ON CONFLICT"
+                " DO UPDATE SET kept_day = max(kept_day, excluded.kept_day), wrapped_key = excluded.wrapped_key,"
+                " ciphertext = excluded.ciphertext",
+                (item.grant_digest, day_of(item.kept_from), item.wrapped_key, item.ciphertext),
+            )
+        elif day_of(item.kept_from) > day_of(other.kept_from):
+            keep_longer(writer, item.grant_digest, item.kept_from)
+    for resting in (entry.dispute, entry.ticket.ticket if entry.ticket is not None else None):
+        if resting is not None:
+            keep_longer(writer, resting.grant_digest, entry.kept_from)
+    return ()
+
+
+def keep_longer(writer: sqlite3.Connection, grant_digest: bytes, kept_from: float) -> None:
+    """Count retention from no earlier than a time."""
+    day = day_of(kept_from)
+    writer.execute("UPDATE grants SET kept_day = ? WHERE digest = ? AND kept_day < ?", (day, grant_digest, day))
 
 
 def find(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:
-    """A grant's evidence."""
+    """A grant's evidence, or that it was erased."""
     row = connection.execute(
-        "SELECT grant_digest, wrapped_key, ciphertext FROM evidence WHERE grant_digest = ?", (grant_digest,)
+        "SELECT wrapped_key, ciphertext, kept_day FROM grants WHERE digest = ? AND wrapped_key IS NOT NULL",
+        (grant_digest,),
     ).fetchone()
-    return Evidence(*row) if row else None
+    return Evidence(grant_digest, row[0], row[1], float(row[2] * DAY)) if row else None

@@ -14,8 +14,8 @@ from pathlib import Path
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier
 from gateway.protocol.reasons import Reason
-from gateway.stores import sqlite_shards
-from gateway.stores.port import Entry, Head, Withdrawal
+from gateway.stores import sqlite_keeping, sqlite_shards
+from gateway.stores.port import Entry, Erasure, Head, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_connection import as_unavailable
 
@@ -58,13 +58,19 @@ class RestoredStore(SqliteStore):
 
     def held_keys(self, after: bytes, count: int) -> Sequence[HeldKey]:
         """Up to `count` evidence keys, by grant digest, from the one after `after`."""
-        query = "SELECT grant_digest, wrapped_key FROM evidence WHERE grant_digest > ? ORDER BY grant_digest LIMIT ?"
-        return self._read(lambda reader: [HeldKey(*row) for row in reader.execute(query, (after, count))])
+        query = (
+            "SELECT digest, wrapped_key FROM grants WHERE digest > ? AND wrapped_key IS NOT NULL"
+            " AND erased_until IS NULL ORDER BY digest LIMIT ?"
+        )
+        return self.read(lambda reader: [HeldKey(*row) for row in reader.execute(query, (after, count))])
 
     def erase(self, grants: Mapping[bytes, float]) -> None:
         """Destroy the evidence keys of grants; with each stands until when it is remembered that it was erased."""
         with self._writing():
-            self._writer.executemany("DELETE FROM evidence WHERE grant_digest = ?", [(item,) for item in grants])
+            for digest, until in grants.items():
+                erasure = Erasure({digest: until})
+                if not sqlite_keeping.is_late(self._writer, erasure):
+                    sqlite_keeping.erase(self._writer, erasure)
 
     def _next(self, connection: sqlite3.Connection) -> tuple[Head, Frontier]:
         """The log to append to: the one that grows, else a new one after the last."""

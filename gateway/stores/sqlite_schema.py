@@ -145,6 +145,68 @@ def create_shards(db: Database) -> None:
         db.execute(trigger)
 
 
+_COMPACT = """
+CREATE TABLE peers (id INTEGER PRIMARY KEY, uri TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE grants (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, kept_day INTEGER NOT NULL, wrapped_key BLOB,
+    ciphertext BLOB, erased_until REAL) STRICT;
+CREATE TABLE request_rows (id INTEGER PRIMARY KEY, peer INTEGER NOT NULL, request_id BLOB NOT NULL,
+    query_digest BLOB NOT NULL, answer_until REAL NOT NULL, grant_id INTEGER NOT NULL, state BLOB NOT NULL,
+    UNIQUE (request_id, peer)) STRICT;
+CREATE TABLE request_leaf_rows (request INTEGER NOT NULL, leaf_index INTEGER NOT NULL,
+    PRIMARY KEY (request, leaf_index)) STRICT, WITHOUT ROWID;
+CREATE TABLE further_grants (grant_id INTEGER NOT NULL, request INTEGER NOT NULL,
+    PRIMARY KEY (grant_id, request)) STRICT, WITHOUT ROWID;
+CREATE TABLE use_counts (grant_id INTEGER NOT NULL, authorization INTEGER NOT NULL, spent INTEGER NOT NULL,
+    expire_time REAL NOT NULL, PRIMARY KEY (grant_id, authorization)) STRICT, WITHOUT ROWID;
+CREATE TABLE request_use_rows (request INTEGER NOT NULL, grant_id INTEGER NOT NULL, authorization INTEGER NOT NULL,
+    PRIMARY KEY (request, grant_id, authorization)) STRICT, WITHOUT ROWID;
+CREATE TABLE marks (name TEXT PRIMARY KEY, value REAL NOT NULL) STRICT, WITHOUT ROWID;
+
+INSERT INTO peers (uri) SELECT DISTINCT requester FROM requests;
+INSERT INTO grants (digest, kept_day, wrapped_key, ciphertext)
+    SELECT digest, max(CAST(strftime('%s', 'now') AS INTEGER) / 86400, coalesce((SELECT CAST(max(expire_time) / 86400
+    AS INTEGER) FROM uses WHERE grant_digest = digest), 0)), wrapped_key, ciphertext
+    FROM (SELECT grant_digest AS digest, wrapped_key, ciphertext, rowid AS at FROM evidence UNION ALL
+    SELECT DISTINCT grant_digest, NULL, NULL, 1 << 62 FROM (SELECT grant_digest FROM uses UNION
+    SELECT grant_digest FROM requests) WHERE grant_digest NOT IN (SELECT grant_digest FROM evidence)) ORDER BY at;
+INSERT INTO request_rows SELECT r.rowid, p.id, r.request_id, r.query_digest, r.answer_until, g.id, r.state
+    FROM requests r JOIN peers p ON p.uri = r.requester JOIN grants g ON g.digest = r.grant_digest ORDER BY r.rowid;
+INSERT INTO request_leaf_rows SELECT r.id, l.leaf_index FROM request_leaves l JOIN peers p ON p.uri = l.requester
+    JOIN request_rows r ON r.peer = p.id AND r.request_id = l.request_id;
+INSERT INTO request_use_rows SELECT r.id, g.id, u.authorization FROM request_uses u JOIN peers p ON p.uri = u.requester
+    JOIN request_rows r ON r.peer = p.id AND r.request_id = u.request_id JOIN grants g ON g.digest = u.grant_digest;
+INSERT INTO further_grants SELECT DISTINCT u.grant_id, u.request FROM request_use_rows u
+    JOIN request_rows r ON r.id = u.request WHERE u.grant_id <> r.grant_id;
+INSERT INTO use_counts SELECT g.id, u.authorization, u.spent, u.expire_time
+    FROM uses u JOIN grants g ON g.digest = u.grant_digest;
+DROP TABLE request_uses;
+DROP TABLE uses;
+DROP TABLE request_leaves;
+DROP TABLE requests;
+DROP TABLE evidence;
+CREATE INDEX grants_kept ON grants (kept_day);
+CREATE INDEX grants_erased ON grants (erased_until) WHERE erased_until IS NOT NULL;
+CREATE INDEX request_rows_by_grant ON request_rows (grant_id);
+CREATE INDEX disputes_by_request ON disputes (request_id);
+CREATE VIEW requests AS SELECT uri AS requester, request_id, query_digest, answer_until, digest AS grant_digest, state
+    FROM request_rows r JOIN peers p ON p.id = r.peer JOIN grants g ON g.id = r.grant_id;
+CREATE VIEW uses AS SELECT digest AS grant_digest, authorization, spent, expire_time
+    FROM use_counts u JOIN grants g ON g.id = u.grant_id;
+CREATE VIEW request_uses AS SELECT uri AS requester, request_id, digest AS grant_digest, authorization
+    FROM request_use_rows u JOIN request_rows r ON r.id = u.request JOIN peers p ON p.id = r.peer
+    JOIN grants g ON g.id = u.grant_id;
+"""
+
+
+@migrations()
+def compact_requests(db: Database) -> None:
+    """Requesters and grants by number, and the days from which retention counts: for what was there, from now on.
+
+    The views show what is kept under the names of whom it is about, for people; nothing here reads them.
+    """
+    _execute(db, _COMPACT)
+
+
 def _execute(db: Database, schema: str) -> None:
     for statement in schema.split(";"):
         if statement.strip():

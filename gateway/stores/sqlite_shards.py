@@ -14,6 +14,7 @@ from gateway.protocol.errors import ConflictError, LogUnavailableError, NotFound
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Freeze, Head, SignCheckpoint
+from gateway.stores.sqlite_leaves import to_row
 
 _COLUMNS = "size, root, checkpoint, origin, first_position, number, ended"
 _LEVELS = 64
@@ -130,7 +131,7 @@ class GrowingTree:
 
 def insert_leaf(connection: sqlite3.Connection, position: int, leaf: bytes) -> None:
     """Store a leaf at its position."""
-    connection.execute("INSERT INTO leaves VALUES (?, ?)", (position, leaf))
+    connection.execute("INSERT INTO leaves VALUES (?, ?)", (position, to_row(leaf)))
 
 
 def _swap(connection: sqlite3.Connection, old: Head, new: Head) -> None:

@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.stores.port import StoredTicket, TicketKey, TicketWrite
+from gateway.stores.port import RequestKey, StoredTicket, TicketKey, TicketWrite
+from gateway.stores.sqlite_requests import newest_leaf
 
 _COLUMNS = "requester, ticket_id, request_id, query_digest, grant_digest, state, opened_leaf, resolved_leaf"
 
@@ -21,14 +22,11 @@ def is_stale(connection: sqlite3.Connection, write: TicketWrite) -> bool:
     held = find(connection, ticket.key)
     if write.judged_by is None:
         return held is None or held.resolved_leaf is not None
-    newest = connection.execute(
-        "SELECT max(leaf_index) FROM request_leaves WHERE requester = ? AND request_id = ?",
-        (ticket.key.requester, ticket.request_id),
-    ).fetchone()
+    newest = newest_leaf(connection, RequestKey(ticket.key.requester, ticket.request_id))
     asked_again = connection.execute(
         "SELECT 1 FROM disputes WHERE dispute = ? AND reverified IS NOT NULL", (write.rests_on,)
     ).fetchone()
-    return held is not None or newest != (write.judged_by,) or asked_again is not None
+    return held is not None or newest != write.judged_by or asked_again is not None
 
 
 def put(connection: sqlite3.Connection, write: TicketWrite, leaf_index: int) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import hpke
 
+from gateway.keks import FileKek, Keks
+from gateway.packing import Kind as Packing
+from gateway.packing import pack, unpack
 from gateway.party.keyfiles import load_sealing_key, save_sealing_key
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.digests import Kind, octets
@@ -39,7 +42,7 @@ _QUERY = _ADMITTED.query_digest
 _FOLDER = tempfile.TemporaryDirectory(prefix="heyan-fuzz-")  # removed when the process ends
 _SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_128_GCM)
 _PUBLIC = _KEY.private.public_key()  # type: ignore[union-attr]
-_VAULT = Vault(bytes(32), bytes)
+_VAULT = Vault(Keks([FileKek(bytes(32), bytes)]), bytes)
 _EVIDENCE_KEY = bytes(range(32))
 _BOUND = b"what it belongs to"
 
@@ -116,7 +119,12 @@ def targets() -> tuple[Target, ...]:
         Target("wrapped key", lambda data: _VAULT.unwrap(data, _QUERY), (wrapped,), lambda data, _: data == wrapped),
         Target(
             "evidence at rest",
-            lambda data: _VAULT.decrypt(_EVIDENCE_KEY, data, _BOUND),
+            lambda data: _VAULT.decrypt(_EVIDENCE_KEY, data, _BOUND, MAX_MESSAGE),
             (_VAULT.encrypt(_EVIDENCE_KEY, b"grant", _BOUND),),
+        ),
+        Target(
+            "packed evidence",
+            lambda data: unpack(Packing.GRANT, data, MAX_MESSAGE),
+            (pack(Packing.GRANT, encode(presented)),),
         ),
     )

@@ -25,6 +25,7 @@ from gateway.dispute_relay import DisputeRelay
 from gateway.disputes import Disputes
 from gateway.events import Events
 from gateway.fan_out import FanOut
+from gateway.keks import FileKek, Keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
@@ -102,6 +103,8 @@ class Gateway:
     room: WaitingRoom
     deferral: DeferralWorker
     watchers: Watchers
+    vault: Vault
+    stamp: LeafStamp
     steady: Clock
     """What the rests of deferred requests are counted by."""
     gone: list[Reason | None]
@@ -197,9 +200,8 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
 
     steady, gone, away = Clock(0.0), list[Reason | None](), set[str]()
     room = WaitingRoom(ROOM, steady, lambda: 1.0, gone.append)
-    requests = Requests(
-        store, log, Vault(bytes(32)), registry, (room.committed, lambda key, *_: watchers.committed(key))
-    )
+    vault = Vault(Keks([FileKek(bytes(32))]))
+    requests = Requests(store, log, vault, registry, (room.committed, lambda key, *_: watchers.committed(key)))
     watchers = Watchers(8, requests.leaves_of)
     standings = FakeStandings()
     departments = {
@@ -272,6 +274,8 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         room=room,
         deferral=deferral,
         watchers=watchers,
+        vault=vault,
+        stamp=stamp,
         steady=steady,
         gone=gone,
         away=away,

@@ -109,8 +109,8 @@ def each_step(tmp_path: Path) -> Iterator[tuple[int, bool, Restarted]]:
     assert steps[0].startswith("BEGIN")
     assert steps[-1] == "COMMIT"
     assert {step.split()[2] for step in steps if step.startswith("INSERT INTO")} >= {
-        *("evidence", "uses", "request_uses", "leaves", "statements", "requests", "request_leaves", "nodes"),
-        *("withdrawals", "registries", "deferrals", "statistics", "statistics_days"),
+        *("grants", "use_counts", "request_use_rows", "leaves", "statements", "request_rows", "request_leaf_rows"),
+        *("nodes", "withdrawals", "registries", "deferrals", "statistics", "statistics_days"),
     }
     dry.close()
 

@@ -8,7 +8,7 @@ from gateway.protocol.errors import LogUnavailableError, NotCurrentError, Unreac
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from tests.fakes_sqlite import TROUBLES, Trouble, use_free_pages
+from tests.fakes_sqlite import TROUBLES, Trouble, grow_with, use_free_pages
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
 
 DAY = 86_400
@@ -24,7 +24,7 @@ async def test_nothing_is_answered_while_the_store_cannot_record_and_everything_
 ) -> None:
     earlier = gateway.submission()
     await gateway.verify(earlier)
-    use_free_pages(gateway.store._writer)
+    grow_with(gateway.store._writer, "leaves")
     consents = [gateway.federation.issue(max_uses=1) for _ in range(3)]
     submissions = [gateway.submission(consent) for consent in consents]
     size = gateway.log.head().size

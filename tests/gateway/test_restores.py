@@ -13,6 +13,7 @@ from msgspec import structs
 from gateway.backups.manifest import CHECKPOINT_FILE, MANIFEST_FILE, STORE_FILE
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
+from gateway.keks import FileKek, Keks
 from gateway.leaves import LeafStamp
 from gateway.log_marks import Mark, require_reached
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
@@ -35,7 +36,7 @@ from tests.gateway.keepers import Keeper, digest, leaf, quiet
 from tests.static_logs import write_log
 
 NEXT = "heyan.test/next"
-VAULT = Vault(bytes(32))
+VAULT = Vault(Keks([FileKek(bytes(32))]))
 
 
 class Desk:
@@ -602,7 +603,8 @@ async def test_what_was_erased_after_the_backup_is_erased_again(desk: Desk, monk
     store = desk.reopened()
     for number, (item, _) in enumerate(grants):
         held = store.evidence(item.grant_digest)
-        assert (held is None) == (number in erased)
+        assert held is not None
+        assert held.is_erased == (number in erased), "and that it was is remembered"
     data = desk.keeper.path.read_bytes()
     for number, (item, _) in enumerate(grants):
         assert (item.wrapped_key in data) == (number not in erased), "also in no free page"

@@ -9,13 +9,12 @@ from gateway.applications import Applications
 from gateway.log import Log
 from gateway.plans import make_plan
 from gateway.protocol.claims import DepartmentKind
-from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError, NotGrantedError
+from gateway.protocol.errors import MalformedError, NotFoundError, NotGrantedError
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.reasons import Reason
 from gateway.rulebook import Rulebook
 from gateway.services import REQUESTERS, GatewayMethods, LogMethods
 from gateway.stores.port import Entry
-from gateway.vault import Vault
 from gateway.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2
@@ -167,30 +166,3 @@ def test_region_without_a_node_is_refused(gateway: Gateway) -> None:
     with pytest.raises(NotGrantedError) as caught:
         make_plan(request, RULEBOOK, bare.registry, gateway.clock.now)
     assert caught.value.reason is Reason.REGION_NOT_SERVED
-
-
-# -- the vault ----------------------------------------------------------------------------------------------
-
-
-def test_evidence_opens_only_where_it_belongs() -> None:
-    vault = Vault(bytes(32))
-    key = vault.new_key()
-    wrapped = vault.wrap(key, b"grant one")
-    assert vault.unwrap(wrapped, b"grant one") == key
-    sealed = vault.encrypt(key, b"text", b"row one")
-    assert vault.decrypt(key, sealed, b"row one") == b"text"
-    for attempt in (
-        lambda: vault.unwrap(wrapped, b"grant two"),
-        lambda: vault.unwrap(wrapped[:-1], b"grant one"),
-        lambda: Vault(bytes([1]) * 32).unwrap(wrapped, b"grant one"),
-        lambda: vault.decrypt(key, sealed, b"row two"),
-        lambda: vault.decrypt(vault.new_key(), sealed, b"row one"),
-        lambda: vault.decrypt(key, b"", b"row one"),
-    ):
-        with pytest.raises(LogUnavailableError):
-            attempt()
-
-
-def test_key_of_the_wrong_length_is_refused() -> None:
-    with pytest.raises(MalformedError):
-        Vault(bytes(16))
