@@ -55,7 +55,7 @@ for _name, _target, _help in (
     ("season", "gateway.cli.season:app", "Plan the enrolment season, and rehearse its opening morning."),
     ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
-    ("gateway", "gateway.cli.serve:gateway", "Serve a gateway."),
+    ("gateway", "gateway.cli.serve:gateway", "Serve a gateway; erase evidence, rotate its key."),
     ("department", "gateway.cli.department:app", "Serve a department node; work off its disputes; break a sandbox's."),
 ):
     app.command(_target, name=_name, help=_help)

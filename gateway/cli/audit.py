@@ -21,6 +21,7 @@ from gateway.audit.assessment_document import Document, Frame, document_of
 from gateway.audit.assessment_page import render_assessment
 from gateway.audit.figures import DEFINITIONS
 from gateway.auditing import AuditedLog, LogAudit, log_that_grows, window_of
+from gateway.cli.audit_evidence import evidence
 from gateway.cli.audit_reconcile import reconcile
 from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
@@ -40,6 +41,7 @@ _ROWS = 20
 app = App(name="audit")
 app.command(search)
 app.command(reconcile)
+app.command(evidence)
 
 
 @app.command

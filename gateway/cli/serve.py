@@ -6,9 +6,13 @@ from pathlib import Path
 
 from cyclopts import App
 
-gateway = App(name="gateway", help="Run a gateway.")
+gateway = App(name="gateway", help="Run a gateway; copy and restore its store; erase its evidence, rotate its key.")
 gateway.command("gateway.cli.gateway_backup:backup", name="backup", help="Copy a gateway's store, while it serves.")
 gateway.command("gateway.cli.gateway_restore:restore", name="restore", help="Restore a stopped gateway's store.")
+gateway.command(
+    "gateway.cli.gateway_evidence:erase", name="erase", help="Destroy evidence, because the law asks for it."
+)
+gateway.command("gateway.cli.gateway_evidence:rewrap_keys", name="rewrap", help="Rotate the key-encryption key.")
 
 
 @gateway.command(name="serve")
