@@ -19,6 +19,7 @@ from pathlib import Path
 import zstandard
 from rich.console import Console
 
+from benchmarks.bounds import count
 from benchmarks.disk import all_checks, apply, whole_five
 from benchmarks.load import families_of
 from gateway.cli.sandbox import Asked
@@ -83,8 +84,8 @@ def kept(folder: Path) -> dict[str, list[bytes]]:
 def main() -> None:
     """Train, and write the dictionaries."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", type=int, default=150, help="applications of each kind, from each sandbox")
-    parser.add_argument("--version", type=int, required=True, help="in the names of the files")
+    parser.add_argument("--families", type=count, default=150, help="applications of each kind, from each sandbox")
+    parser.add_argument("--version", type=count, required=True, help="in the names of the files")
     parser.add_argument("--folder", type=Path, default=FOLDER)
     arguments = parser.parse_args()
     samples: dict[str, list[bytes]] = {name: [] for name in SIZES}

@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bounds import count
 from benchmarks.load import Applicant, Tally, applicants, families_of, generator
 from benchmarks.setting import federation, table, write_results
 from consent.disclosures import group_details
@@ -46,12 +47,12 @@ def published(store: Path) -> tuple[int, int]:
     """Bytes of the static log's entry bundles, and of its hash tiles, partial ones not counted twice."""
     with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
         sizes = [len(from_row(data)) for (data,) in connection.execute("SELECT data FROM leaves")]
-    count, size = len(sizes), sum(sizes)
-    tiles, nodes = 0, count
+    leaves, size = len(sizes), sum(sizes)
+    tiles, nodes = 0, leaves
     while nodes:
         tiles += nodes * HASH_BYTES
         nodes //= TILE_WIDTH
-    return size + LENGTH_BYTES * count, tiles
+    return size + LENGTH_BYTES * leaves, tiles
 
 
 def checks_of(store: Path) -> tuple[int, int]:
@@ -139,7 +140,7 @@ async def apply(folder: Path, requester: str, held: list[Applicant]) -> None:
 def main() -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--families", type=int, default=200, help="applications of each kind")
+    parser.add_argument("--families", type=count, default=200, help="applications of each kind")
     parser.add_argument("--results", type=Path, default=None, help="folder to write disk.json to")
     arguments = parser.parse_args()
     results = asyncio.run(measure(arguments.families))
