@@ -6,6 +6,7 @@ import ast
 import contextlib
 import importlib
 import io
+import json
 import os
 import random
 import re
@@ -24,6 +25,10 @@ from consent.issuer.config import IssuerConfig
 from gateway.cli import app, main
 from gateway.config import GatewayConfig
 from gateway.party.config import PartyConfig
+from gateway.protocol.presentation import read_signed_query
+from gateway.protocol.query import read_query
+from gateway.protocol.receipt_file import receipt_from_json
+from gateway.witness.config import WitnessConfig
 from sandbox_departments.config import NodeConfig
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +137,7 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
         ("Gateway", GatewayConfig),
         ("Consent issuer", IssuerConfig),
         ("Department node", NodeConfig),
+        ("Witness", WitnessConfig),
     ],
 )
 def test_tables_of_settings_are_the_settings(heading: str, model: type[BaseModel]) -> None:
@@ -216,12 +222,15 @@ def test_snippets_import_what_exists(page: Path) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_readme_runs_as_written(tmp_path: Path) -> None:
-    readme = ROOT / "README.md"
-    for snippet in blocks(readme, "python"):
-        name = re.search(r"python (\w+\.py)", snippet)
-        assert name is not None
-        (tmp_path / name[1]).write_text(snippet, encoding="utf-8")
+    """And the auditors' guide after it: the log that it leads through is the one that the README made."""
+    readme, guide = ROOT / "README.md", ROOT / "docs/auditing.md"
+    for page in (readme, guide):
+        for snippet in blocks(page, "python"):
+            name = re.search(r"python (\w+\.py)", snippet)
+            assert name is not None
+            (tmp_path / name[1]).write_text(snippet, encoding="utf-8")
     (tmp_path / "protos").symlink_to(ROOT / "protos")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     base = free_ports(40)
@@ -235,25 +244,36 @@ def test_readme_runs_as_written(tmp_path: Path) -> None:
         wait_for(log, "Ctrl-C stops everything", federation)
         broken = False
         for line in lines[lines.index(up) + 1 :]:
-            if not can_run(line):
-                continue
-            command = line.replace("https://127.0.0.1:30000/", f"https://127.0.0.1:{base}/")
-            done = subprocess.run(
-                ["/bin/sh", "-c", command],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
             broken = line.endswith(" hangs") or (broken and not line.endswith(" off"))
             unavailable = broken and line.startswith("heyan verify")
             expected = 1 if "forged.json --dir" in line else 3 if unavailable else 0
-            assert done.returncode == expected, (line, done.stdout, done.stderr)
+            type_line(
+                line.replace("https://127.0.0.1:30000/", f"https://127.0.0.1:{base}/"), tmp_path, environment, expected
+            )
+        environment |= pinned(tmp_path)
+        for line in shell_lines(guide):
+            type_line(line, tmp_path, environment)
     finally:
         federation.terminate()
         federation.wait(60)
+
+
+def type_line(line: str, folder: Path, environment: dict[str, str], expected: int = 0) -> None:
+    """Run a line of a page in its reader's folder."""
+    if not can_run(line):
+        return
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == expected, (line, done.stdout, done.stderr)
+
+
+def pinned(folder: Path) -> dict[str, str]:
+    """What the auditors' guide takes from the paper on which it was noted, and from the receipt of the case."""
+    endpoints = json.loads((folder / "run/endpoints.json").read_text(encoding="utf-8"))
+    receipt = receipt_from_json((folder / "receipt.json").read_text(encoding="utf-8"))
+    query = read_query(read_signed_query(receipt.query).query)
+    return {"LOG_VKEY": endpoints["gateway"]["log_vkey"], "REQUEST_ID": query.request_id.hex()}
 
 
 def can_run(line: str) -> bool:
