@@ -20,8 +20,12 @@ ROOT = root_of([leaf_hash(leaf) for leaf in LEAVES])
 
 
 def signed(key: str) -> Callable[..., str]:
-    """Signs with a key: what it says is of this size and root."""
-    return lambda size, root, *_origin: f"{size} {root.hex()} by {key}"
+    """Signs with a key: what it says is of this log, size and root."""
+    return lambda size, root, *_origin: note_of(size, root, key)
+
+
+def note_of(size: int, root: bytes, key: str) -> str:
+    return f"log.test/gateway\n{size}\n{root.hex()} by {key}\n"
 
 
 def filled(store: Store) -> Store:
@@ -38,7 +42,7 @@ def head_of(store: Store) -> Head:
 def test_same_tree_is_signed_again_and_kept(open_store: OpenStore) -> None:
     store = filled(open_store())
     head = store.resign(signed("new"))
-    assert (head.size, head.root, head.checkpoint) == (3, ROOT, f"3 {ROOT.hex()} by new")
+    assert (head.size, head.root, head.checkpoint) == (3, ROOT, note_of(3, ROOT, "new"))
     assert head_of(store) == head_of(open_store()) == head
     assert store.leaves(0, 10) == list(LEAVES)
     store.commit([Entry(b"four")], signed("new"))
@@ -99,7 +103,7 @@ class Restarted:
 
     def require_tree(self, key: str) -> None:
         head = head_of(self.store)
-        assert (head.size, head.root, head.checkpoint) == (3, ROOT, f"3 {ROOT.hex()} by {key}")
+        assert (head.size, head.root, head.checkpoint) == (3, ROOT, note_of(3, ROOT, key))
         assert self.store.leaves(0, 10) == list(LEAVES)
 
 
@@ -128,5 +132,11 @@ def steps(path: Path) -> list[str]:
     restarted.store.resign(signed("new"))
     found = list(restarted.writer.steps)
     restarted.close()
-    assert [step.split()[0] for step in found] == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]
+    assert [step.split()[0] for step in found] == [
+        "BEGIN",
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "COMMIT",
+    ]  # no nodes to insert
     return found
