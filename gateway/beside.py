@@ -1,7 +1,7 @@
 """At the store of a gateway that serves: what its operator does beside it, as a second writer of the same log.
 
-Both commit under the same compare-and-swap. The gateway finds what was done when it next asks the store, which it does
-before it uses a key.
+A store that was rolled back is refused, as the gateway refuses it. Both commit under the same compare-and-swap. The
+gateway finds what was done when it next asks the store, which it does before it uses a key.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.freezing import require_known_log
 from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
+from gateway.log_marks import own_marks, require_reached
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys
 from gateway.party.process import Clock
@@ -59,6 +60,7 @@ async def beside(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
     vault = Vault(open_keks(config))
     store = open_store(config)
     try:
+        require_reached(store, own_marks(config.registry.seen.parent, config.published))
         require_known_log(store, terms)
         log = Log(store, terms.log_origin)
         log.use_signers(signers)

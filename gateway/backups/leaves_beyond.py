@@ -19,8 +19,9 @@ from typing import Protocol
 
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
+from gateway.stores.keeping import HeldKey
 from gateway.stores.port import Entry, Withdrawal
-from gateway.stores.sqlite_restored import HeldKey, Unwrap
+from gateway.stores.sqlite_restored import Unwrap
 from heyan.v1 import log_pb2
 
 KEYS_AT_ONCE = 1_000
@@ -32,8 +33,8 @@ REMEMBERED = 400 * 86_400.0
 class EvidenceKeys(Protocol):
     """What is asked of the store that is being restored."""
 
-    def held_keys(self, after: bytes, count: int) -> Sequence[HeldKey]:
-        """Up to `count` evidence keys, in an order of grant digests, from the one after `after`."""
+    def held_keys(self, after: int, count: int) -> Sequence[HeldKey]:
+        """Up to `count` wrapped evidence keys at positions after `after`, in their order."""
         ...
 
 
@@ -66,7 +67,7 @@ class Beyond:
         found = Matched()
         if not self.withdrawn and not self.erased:
             return found
-        after = b""
+        after = 0
         while held := keys.held_keys(after, KEYS_AT_ONCE):
             for item in held:
                 digest = item.grant_digest
@@ -76,7 +77,7 @@ class Beyond:
                     found.withdrawals[Withdrawal(issuer, digest)] = position
                 if tag in self.erased:
                     found.erasures[digest] = self.erased[tag] + REMEMBERED
-            after = held[-1].grant_digest
+            after = held[-1].position
         return found
 
 

@@ -8,33 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier
 from gateway.protocol.reasons import Reason
 from gateway.stores import sqlite_keeping, sqlite_shards
+from gateway.stores.keeping import HeldKey
 from gateway.stores.port import Entry, Erasure, Head, Withdrawal
 from gateway.stores.sqlite import SqliteStore
-from gateway.stores.sqlite_connection import as_unavailable
-
-
-@dataclass(frozen=True, slots=True)
-class HeldKey:
-    """The wrapped evidence key of a grant."""
-
-    grant_digest: bytes
-    wrapped_key: bytes
+from gateway.stores.sqlite_keeping import SqliteKeeping
 
 
 class RestoredStore(SqliteStore):
     """See the module. Not for serving."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        with as_unavailable():
-            self._writer.execute("PRAGMA secure_delete = ON")  # what is erased again is overwritten
 
     def bring_back(self, entries: Sequence[Entry], note: str, *, ended: bool = False) -> Head:
         """Append the next leaves of the log that `note` names in its first line, and keep `note` as its checkpoint.
@@ -56,21 +42,14 @@ class RestoredStore(SqliteStore):
                 [(item.issuer, item.grant_digest, position) for item, position in withdrawals.items()],
             )
 
-    def held_keys(self, after: bytes, count: int) -> Sequence[HeldKey]:
-        """Up to `count` evidence keys, by grant digest, from the one after `after`."""
-        query = (
-            "SELECT digest, wrapped_key FROM grants WHERE digest > ? AND wrapped_key IS NOT NULL"
-            " AND erased_until IS NULL ORDER BY digest LIMIT ?"
-        )
-        return self.read(lambda reader: [HeldKey(*row) for row in reader.execute(query, (after, count))])
+    def held_keys(self, after: int, count: int) -> Sequence[HeldKey]:
+        """Up to `count` wrapped evidence keys at positions after `after`, in their order."""
+        return SqliteKeeping(self).held_keys(after, count)
 
     def erase(self, grants: Mapping[bytes, float]) -> None:
-        """Destroy the evidence keys of grants; with each stands until when it is remembered that it was erased."""
+        """Destroy the evidence keys of held grants; with each stands until when it is remembered that it was erased."""
         with self._writing():
-            for digest, until in grants.items():
-                erasure = Erasure({digest: until})
-                if not sqlite_keeping.is_late(self._writer, erasure):
-                    sqlite_keeping.erase(self._writer, erasure)
+            sqlite_keeping.erase(self._writer, Erasure(grants))
 
     def _next(self, connection: sqlite3.Connection) -> tuple[Head, Frontier]:
         """The log to append to: the one that grows, else a new one after the last."""

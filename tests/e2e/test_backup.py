@@ -124,7 +124,11 @@ class Story:
     backup: Path
     often: ConsentFile
     once: ConsentFile
+    gone: ConsentFile
+    erased: Call
+    """On what is erased after the backup."""
     spent: Call | None = None
+    erasures: int = 0
     backup_size: int = 0
 
     @property
@@ -147,6 +151,10 @@ class Story:
         self.backup_size = json.loads(made.stdout)["size"]
         self.spent = await self.load.apply(other, self.once, "once")
         assert self.spent.ending is Ending.ANSWERED
+        request = ("--request", self.where.requester, self.erased.request_id.hex())
+        erased = await asyncio.to_thread(heyan, "gateway", "erase", *self.settings, *request, "--yes", "--json")
+        assert erased.returncode == 0, erased.stderr
+        self.erasures = len(self.gone.grants)
         await asyncio.sleep(SEEN_EVERY + 1)
         over.set()
         await asyncio.gather(*loads)
@@ -174,6 +182,7 @@ class Story:
         assert restored.returncode == 0, restored.stderr
         told = json.loads(restored.stdout)
         assert (told["backup_size"], told["restored_size"]) == (self.backup_size, seen.size)
+        assert told["erasures"] == self.erasures, "what was erased since is erased again"
         await self.gateway.start()
         running = await asyncio.to_thread(heyan, *command, "--replace")
         assert running.returncode == 3, "not over a gateway that runs"
@@ -188,7 +197,7 @@ class Story:
             assert made.returncode == 0, made.stderr
         return journals
 
-    async def go_on(self) -> Call:
+    async def go_on(self) -> tuple[Call, Call]:
         """The used-up consent is refused, the request that used it up answered as before; that of a new request."""
         truth, other, *_ = self.where.families
         assert self.spent is not None
@@ -196,12 +205,14 @@ class Story:
         assert again.ending is Ending.ANSWERED
         twice = await self.load.apply(other, self.once, "twice")
         assert (twice.ending, twice.reason) == (Ending.REFUSED, Reason.GRANT_USED_UP)
+        erased = await self.load.apply(self.where.families[2], self.gone, "erased")
+        assert (erased.ending, erased.reason) == (Ending.REFUSED, Reason.EVIDENCE_ERASED)
         after = await self.load.apply(truth, self.often, "after")
         assert after.ending is Ending.ANSWERED
         await settled(self.where)  # departments accept acknowledgements
         await self.gateway.until_witnessed()
         await self.gateway.until_published()
-        return twice
+        return twice, erased
 
 
 async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and_forks_nothing(tmp_path: Path) -> None:
@@ -213,10 +224,11 @@ async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and
         Guardians(where.folder) as guardians,
     ):
         load = Load(client, guardians, where.requester)
-        truth, other, *_ = where.families
-        often, once = await load.consent(truth, 1_000), await load.consent(other, 1)
+        truth, other, third, *_ = where.families
+        often, once, gone = [await load.consent(*each) for each in ((truth, 1_000), (other, 1), (third, 5))]
         await load.apply(truth, often, "before")
-        story = Story(where, gateway, load, tmp_path / "backup", often, once)
+        erased = await load.apply(third, gone, "before")
+        story = Story(where, gateway, load, tmp_path / "backup", often, once, gone, erased)
         await story.back_up_under_load()
         await gateway.until_published()
         await gateway.end(kill=True)
@@ -225,10 +237,10 @@ async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and
         await story.try_rolled_back()
         assert gateway.published() == seen
         await story.restore(seen)
-        twice = await story.go_on()
+        refused = await story.go_on()
         await gateway.end()
-    calls = [call for call in load.calls if call is not twice]
-    await asyncio.to_thread(inspect, where, calls, limits_of([often, once]), findings)
+    calls = [call for call in load.calls if call not in refused]
+    await asyncio.to_thread(inspect, where, calls, limits_of([often, once, gone]), findings)
     assert findings.violations == []
     assert [call.wrong for call in load.calls if call.wrong] == []
     checked = heyan("log", "fsck", str(gateway.folder / "published" / "0"), "--dir", str(where.folder))
