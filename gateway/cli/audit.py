@@ -12,7 +12,6 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gateway.audit.assessment import Assessment, Grouping
@@ -27,6 +26,7 @@ from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
+from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.errors import BadDataError, MalformedError
@@ -113,14 +113,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
 
 
 async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None, origin: str | None) -> AuditedLog:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("leaves 日志", total=None)
-
-        def tell(done: int, whole: int) -> None:
-            bar.update(task, completed=done, total=whole)
-
+    with counting("leaves 日志") as tell:
         async with auditor.reader as reader:
             registry = auditor.registry()
             terms = registry.party_in_role(auditor.gateway.uri, PartyRole.GATEWAY).gateway

@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gateway.audit.leaf_rows import Mark
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, require_writable, usage_error
+from gateway.cli.progress import counting
 from gateway.log_index import LogIndex, Wanted
 from gateway.log_search import ProvenHit, hit_row, hits_csv, prove, shown_time, update
 from gateway.party.keyfiles import read_public
@@ -174,12 +174,10 @@ async def _search(opened: OpenedLog, file: Path, wanted: Wanted, limit: int) -> 
 
 
 async def _update(index: LogIndex, source: TileSource, checkpoint: Checkpoint, note: str) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("leaves 日志", total=checkpoint.size, completed=index.size)
+    with counting("leaves 日志") as tell:
+        tell(index.size, checkpoint.size)
         async for size in update(index, source, checkpoint, note):
-            bar.update(task, completed=size)
+            tell(size, checkpoint.size)
 
 
 def _moment(text: str | None, option: str) -> float | None:

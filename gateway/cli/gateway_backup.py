@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from gateway.backups.making import Maker, Report
+from gateway.backups.making import Maker
 from gateway.backups.manifest import LAST_BACKUP_FILE, Manifest
+from gateway.cli.answers import iso_time
 from gateway.cli.options import JsonOption
+from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
 from gateway.party.keyfiles import load_signing_keys, newest_usable, write_private
 from gateway.party.registry_keeper import RegistryKeeper
@@ -54,8 +51,6 @@ def backup(
         The folder to make. It must not exist.
     verify
         Hash every leaf of the copy, and compare every node of its trees: about a minute for ten million.
-    as_json
-        Print JSON for a program to read.
     """
     settings = GatewayConfig.from_file(config)
     registry = RegistryKeeper(settings.registry, time.time).current()
@@ -69,32 +64,18 @@ def backup(
         clock=time.time,
         version=version("heyan"),
     )
-    with reported() as report:
+    with stepping() as report:
         manifest = maker.make(out, report, every_leaf=verify)
     write_private(settings.registry.seen.with_name(LAST_BACKUP_FILE), f"{out.absolute()}\n".encode())
-    sys.stdout.write(json.dumps(_summary(out, manifest), ensure_ascii=False, indent=2) + "\n" if as_json else "")
-    sys.stdout.write("" if as_json else _text(out, manifest))
-
-
-@contextmanager
-def reported() -> Iterator[Report]:
-    """A bar for the step that runs, on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
-
-        def report(step: str, done: int, total: int) -> None:
-            bar.update(task, description=step, completed=done, total=total or None)
-
-        yield report
+    summary = json.dumps(_summary(out, manifest), ensure_ascii=False, indent=2) + "\n"
+    sys.stdout.write(summary if as_json else _text(out, manifest))
 
 
 def _summary(out: Path, manifest: Manifest) -> dict[str, object]:
     growing = manifest.growing
     return {
         "backup": str(out),
-        "time": datetime.fromtimestamp(manifest.time, UTC).isoformat(timespec="seconds"),
+        "time": iso_time(manifest.time),
         "origin": growing.origin,
         "size": growing.size,
         "root": growing.root,

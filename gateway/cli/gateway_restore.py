@@ -17,10 +17,10 @@ from gateway.audit.journal_file import read_export
 from gateway.audit.journals import AcknowledgementRefused, BatchAcknowledged
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
-from gateway.cli.gateway_backup import reported
 from gateway.cli.journal_files import SUFFIX, lines_of, named_files
 from gateway.cli.log_sources import LogOptions, open_source
 from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
 from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
@@ -111,8 +111,6 @@ def restore(
         TOML file with the gateway's settings.
     replace
         Move a store that is there aside (to STORE.replaced-TIME), and keep it.
-    as_json
-        Print JSON for a program to read.
     """
     settings = GatewayConfig.from_file(config)
     keeper = RegistryKeeper(settings.registry, time.time)
@@ -142,7 +140,7 @@ async def _restore(
     async with AsyncExitStack() as stack:
         places = await _places(settings, logs, sayings, stack)
         marks = await _marks(settings, logs, sayings, stack)
-        with reported() as report:
+        with stepping() as report:
             return await restorer.restore(folder, places, marks, report, replace=replace)
 
 

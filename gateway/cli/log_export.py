@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.cli.log_sources import NO_OPTIONS, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
 from gateway.exporting import export
 from gateway.party.registry_keeper import RegistryKeeper
@@ -76,23 +75,12 @@ def export_log(
 
 
 async def _export(log: OpenedLog, target: Path, *, entries: bool) -> tuple[Checkpoint, int]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
     folder = PublishedFolder(target, Disk(PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("leaves 日志", total=None)
+    with counting("leaves 日志") as tell:
         async with log.source as source:
             note = await source.checkpoint()
             checkpoint = log.open(note)
-            before = await export(
-                source,
-                checkpoint,
-                note,
-                folder,
-                entries=entries,
-                now=time.time(),
-                progress=lambda done, whole: bar.update(task, completed=done, total=whole),
-            )
+            before = await export(source, checkpoint, note, folder, entries=entries, now=time.time(), progress=tell)
     return checkpoint, before
 
 

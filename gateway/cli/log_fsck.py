@@ -10,13 +10,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.audit.bad_places import BadPlace
 from gateway.checked_log import LogToCheck
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption
+from gateway.cli.progress import counting
 from gateway.fsck import Checked, Wanted, check_log
 from gateway.kept_checkpoints import KeptCheckpoints, ShownLeaf, Sighted, shown_in_receipt, sighted_in_file
 from gateway.monitor.store import read_seen
@@ -90,14 +90,7 @@ def _kept(
 
 
 async def _check(opened: OpenedLog, wanted: Wanted) -> Checked:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("entries 条目", total=None)
-
-        def tell(done: int, whole: int) -> None:
-            bar.update(task, completed=done, total=whole)
-
+    with counting("entries 条目") as tell:
         async with opened.source as source:
             log = LogToCheck(source, opened.origin, opened.verifiers, opened.gateways)
             return await check_log(log, wanted, tell)
