@@ -7,12 +7,12 @@ compromised, so that neither a rotation nor an old receipt finds a key missing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.cli.endpoints import WitnessEndpoint
 from gateway.cli.sandbox import GATEWAY, POLICY_FILE, Sandbox, address
+from gateway.cli.settings_files import toml_table
 from gateway.party.keyfiles import FOLDER_MODE, write_atomic
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import ED25519, VerifierKey
@@ -37,8 +37,7 @@ def make_witnesses(sandbox: Sandbox) -> None:
             "key": "key",
             "logs": "logs",
         }
-        text = "".join(f"{setting} = {json.dumps(value)}\n" for setting, value in values.items())
-        write_atomic(sandbox.witness_settings(name), text.encode())
+        write_atomic(sandbox.witness_settings(name), toml_table(values).encode())
 
 
 def tell_witnesses(sandbox: Sandbox, registry: Registry) -> list[str]:

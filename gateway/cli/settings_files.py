@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.party.keyfiles import write_atomic
@@ -50,10 +51,10 @@ def write_settings(
         values["witness_policy"] = witness_policy
     tls = {"certificate": "tls/certificate.pem", "key": "tls/key.pem", "ca": "tls/ca.pem"}
     seen = {"source": registry, "operator_vkey": operator_vkey, "seen": "registry.jws"}
-    text = f"{_table(values)}\n[tls]\n{_table(tls)}\n[registry]\n{_table(seen)}"
+    text = f"{toml_table(values)}\n[tls]\n{toml_table(tls)}\n[registry]\n{toml_table(seen)}"
     write_atomic(path, text.encode())
 
 
-def _table(values: dict[str, str]) -> str:
-    """TOML lines; a JSON string is a TOML basic string."""
+def toml_table(values: Mapping[str, str]) -> str:
+    """The lines of a TOML table; a JSON string is a TOML basic string."""
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
