@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from gateway.cli.audit_reconcile import reconcile
 from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public, write_atomic
@@ -106,7 +105,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
     if html is not None:
         html.write_text(render_assessment(document), encoding="utf-8")
     if as_json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        print_json(document)
     else:
         _print(document, assessment)
     return EXIT_REFUSED if assessment.differences or audited.unreadable_count else 0

@@ -18,13 +18,14 @@ from cyclopts import Parameter
 from gateway.audit.reconciliation import ALLOWED, Reconciling
 from gateway.cli.endpoints import Auditor, open_auditor, read_endpoints
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, Options
 from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import Tell, counting
 from gateway.cli.reconcile_evidence import keeping, write_evidence
 from gateway.cli.reconcile_inputs import Journals, Shown, read_checkpoints, read_journals, read_receipts
 from gateway.cli.reconcile_logs import GatewayLogs, known_logs, open_logs, require_current_signature
-from gateway.cli.reconcile_print import Told, document_of, print_json, print_told
+from gateway.cli.reconcile_print import Told, document_of, print_told
 from gateway.cli.sandbox_journals import export_all
 from gateway.cli.trusted_registry import operator_of, trusted_registry
 from gateway.protocol.identities import Identity, PartyRole

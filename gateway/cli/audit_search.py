@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +15,7 @@ from rich.table import Table
 
 from gateway.audit.leaf_rows import Mark
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, require_writable, usage_error
 from gateway.cli.progress import counting
@@ -147,7 +146,7 @@ def search(  # noqa: PLR0913 - each is an option of the command
     if out is not None:
         _write(out, found.hits)
     if as_json:
-        sys.stdout.write(json.dumps(_document(found), ensure_ascii=False, indent=2) + "\n")
+        print_json(_document(found))
     else:
         _print(found)
     return EXIT_REFUSED if found.unreadable else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from cyclopts import App
 
 from consent.consent_file import ConsentFile, GrantConsent, read_consent_file, write_consent_file
 from consent.disclosures import Authorization
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable
 
 app = App(name="consent")
@@ -85,7 +85,7 @@ def inspect(file: Path, *, as_json: JsonOption = False) -> None:
     """
     rows = [_describe(grant) for grant in read_consent_file(file).grants]
     if as_json:
-        sys.stdout.write(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=2) + "\n")
+        print_json([asdict(row) for row in rows])
         return
     for row in rows:
         sys.stdout.write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from cyclopts import App
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder
 from gateway.cli.sandbox import STANDBYS, Asked, Process, Sandbox, held, settle
 from gateway.protocol.errors import MalformedError
@@ -168,7 +168,7 @@ def _refuse_options(*options: object) -> None:
 def _show(found: Mapping[str, Fault], as_json: bool) -> None:
     if as_json:
         rows = [{"department": name, **_row(each)} for name, each in found.items()]
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        print_json(rows)
         return
     for name, each in found.items():
         settings = ", ".join(f"{key} {value}" for key, value in _row(each).items() if key != "fault" and value)

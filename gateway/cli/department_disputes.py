@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.protocol.beijing import BEIJING
@@ -72,7 +72,7 @@ def list_disputes(
     with _journal(settings) as journal:
         rows = [_row(dispute, settings) for dispute in listed(journal) if everything or dispute.reason is None]
     if as_json:
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        print_json(rows)
         return
     for row in rows:
         state = "OVERDUE" if row["overdue"] else row["outcome"] or "open"

@@ -14,6 +14,7 @@ from gateway.audit.journal_file import Chain, Export, join, lost, read_export
 from gateway.cli.answers import iso_time
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.journal_files import HEAD_SUFFIX, SUFFIX, last_head, lines_of, named_files
+from gateway.cli.json_output import print_json
 from gateway.cli.options import FolderOption, JsonOption, require_writable, usage_error
 from gateway.cli.output_files import writing
 from gateway.cli.progress import counting
@@ -138,7 +139,7 @@ def verify(
     failed = [line for name, each in known for line in _contradiction(chain, name, each)]
     if as_json:
         row = {**_row(chain.head), "valid": not failed, "exports": len(chain.exports), "contradictions": failed}
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
     elif failed:
         sys.stdout.write("".join(f"{line}\n" for line in failed))
     else:
@@ -186,7 +187,7 @@ def _say(signed: SignedHead, as_json: bool, out: str | None) -> None:
     head = signed.unverified()
     if as_json:
         row = {**_row(head), "file": out, "signed_head": json.loads(write_line(signed))}
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
     else:
         sys.stdout.write(f"{_told(head)}\n" + (f"written to {out}\n" if out else write_line(signed).decode() + "\n"))
 

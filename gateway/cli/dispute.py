@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from cyclopts import App
 from consent.consent_file import read_consent_file
 from gateway.cli.answers import answer_row, exit_code_of_outcomes, iso_time, print_answers
 from gateway.cli.endpoints import open_client_as
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
 from gateway.cli.receipts import write_receipt
 from gateway.client import Verification
@@ -57,7 +57,7 @@ def open_dispute(
     opened = asyncio.run(run())
     if as_json:
         row = {"dispute": opened.dispute_id.hex(), "recorded": iso_time(opened.log_time)}
-        sys.stdout.write(json.dumps(row, indent=2) + "\n")
+        print_json(row)
         return
     sys.stdout.write(
         f"dispute {opened.dispute_id.hex()} recorded {iso_time(opened.log_time)}; it goes to the department\n"
@@ -92,7 +92,7 @@ def show(
     write_receipt(receipt, result.receipt)
     rows = [_row(dispute) for dispute in result.verified.disputes]
     if as_json:
-        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+        print_json(rows)
         return
     for row in rows:
         became = f"{row['outcome']} ({row['reason']}) {row['resolved']}" if row["outcome"] else "open"
@@ -150,7 +150,7 @@ def reverify(
             "request_id": result.verified.query.request_id.hex(),
             "answers": [answer_row(answer) for answer in result.verified.answers],
         }
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
     else:
         print_answers(result.verified)
         sys.stdout.write(f"receipt verified; request_id {result.verified.query.request_id.hex()}\n")

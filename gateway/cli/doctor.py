@@ -6,8 +6,6 @@ The checks stand in gateway.party.diagnosis; this module chooses them, gives the
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from rich.console import Console
 
 from gateway.backups.manifest import LAST_BACKUP_FILE
 from gateway.cli.endpoints import Endpoints, read_endpoints
+from gateway.cli.json_output import print_json
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.party.config import Address, TlsFiles
 from gateway.party.diagnosis import (
@@ -224,4 +223,4 @@ def _print(findings: Findings) -> None:
 def _print_json(findings: Findings) -> None:
     rows = [{"party": party, **asdict(finding)} for party, finding in findings]
     ok = all(finding.level is not Level.PROBLEM for _, finding in findings)
-    sys.stdout.write(json.dumps({"ok": ok, "findings": rows}, ensure_ascii=False, indent=2) + "\n")
+    print_json({"ok": ok, "findings": rows})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from cyclopts import Parameter
 from gateway.backups.making import Maker
 from gateway.backups.manifest import LAST_BACKUP_FILE, Manifest
 from gateway.cli.answers import iso_time
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption
 from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
@@ -67,8 +67,10 @@ def backup(
     with stepping() as report:
         manifest = maker.make(out, report, every_leaf=verify)
     write_private(settings.registry.seen.with_name(LAST_BACKUP_FILE), f"{out.absolute()}\n".encode())
-    summary = json.dumps(_summary(out, manifest), ensure_ascii=False, indent=2) + "\n"
-    sys.stdout.write(summary if as_json else _text(out, manifest))
+    if as_json:
+        print_json(_summary(out, manifest))
+    else:
+        sys.stdout.write(_text(out, manifest))
 
 
 def _summary(out: Path, manifest: Manifest) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
@@ -18,6 +17,7 @@ from gateway.audit.journals import AcknowledgementRefused, BatchAcknowledged
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
 from gateway.cli.journal_files import SUFFIX, lines_of, named_files
+from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import LogOptions, open_source
 from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import stepping
@@ -115,7 +115,10 @@ def restore(
     settings = GatewayConfig.from_file(config)
     keeper = RegistryKeeper(settings.registry, time.time)
     restored = asyncio.run(_restore(folder, settings, keeper, sayings, replace=replace))
-    sys.stdout.write(json.dumps(_summary(restored), indent=2) + "\n" if as_json else _text(restored))
+    if as_json:
+        print_json(_summary(restored))
+    else:
+        sys.stdout.write(_text(restored))
 
 
 async def _restore(

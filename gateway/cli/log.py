@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from cyclopts import App, Parameter
 
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.log_extract import extract_leaves
 from gateway.cli.options import FolderOption, JsonOption
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
@@ -117,7 +117,7 @@ def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
     if as_json:
         second = {"post_quantum": post_quantum.signed, "post_quantum_expected": post_quantum.expected}
         summary = {**_summary(verified), **second, "verdict": verdict_row(verdict) if verdict is not None else None}
-        sys.stdout.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+        print_json(summary)
         return EXIT_REFUSED if require_witnessed and not verified.witnessed else 0
     print_answers(verified)
     print_tickets(verified.tickets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import counting
@@ -66,7 +66,7 @@ def export_log(
         "entries": entries,
     }
     if as_json:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
         return
     kind = "leaves" if entries else "leaves, hashes only"
     sys.stdout.write(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption
 from gateway.config import GatewayConfig
 from gateway.freezing import ADOPTION_TIME, freeze_log
@@ -68,7 +68,7 @@ def freeze(
             "begun": {"origin": begun.origin},
             "was_before": frozen.was_before,
         }
-        sys.stdout.write(json.dumps(said, ensure_ascii=False, indent=2) + "\n")
+        print_json(said)
         return
     was = "had ended already" if frozen.was_before else "has ended"
     sys.stdout.write(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +12,7 @@ from rich.console import Console
 from gateway.audit.bad_places import BadPlace
 from gateway.checked_log import LogToCheck
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption
 from gateway.cli.progress import counting
@@ -68,7 +67,7 @@ def fsck(
     kept = _kept(opened, checkpoint, receipt, state)
     checked = asyncio.run(_check(opened, Wanted(entries=entries, leaves=leaves and entries, kept=kept)))
     if as_json:
-        sys.stdout.write(json.dumps(_document(opened, checked), ensure_ascii=False, indent=2) + "\n")
+        print_json(_document(opened, checked))
     else:
         _print(opened, checked)
     return 0 if checked.is_sound else EXIT_REFUSED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, usage_error
 from gateway.party.keyfiles import write_atomic
 from gateway.policy_file import read_policy
@@ -77,7 +77,7 @@ def check_policy(file: Path, *, as_json: JsonOption = False) -> None:
     """
     policy = read_policy(file)
     if as_json:
-        sys.stdout.write(json.dumps(_document(policy), ensure_ascii=False, indent=2) + "\n")
+        print_json(_document(policy))
         return
     for log in policy.logs:
         sys.stdout.write(f"log {_printable(log.key.name)} {log.key.key_id.hex()} {_printable(log.url)}".rstrip() + "\n")

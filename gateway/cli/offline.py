@@ -14,6 +14,7 @@ from cyclopts import App
 
 from gateway.cli.answers import iso_time, print_tickets, ticket_row
 from gateway.cli.endpoints import open_client, read_endpoints
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
 from gateway.cli.receipts import write_receipt
 from gateway.client import Client
@@ -183,7 +184,7 @@ def _show(done: Ticketed, receipt: Path | None, *, as_json: bool) -> None:
             **ticket_row(done.ticket, verified.answers),
             "receipt": str(receipt) if receipt is not None else None,
         }
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
         return
     print_tickets([done.ticket])
     where = f", written to {receipt}" if receipt is not None else ""

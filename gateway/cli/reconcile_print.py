@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,11 +96,6 @@ def document_of(told: Told) -> Row:
         "in_logs_not_read": told.result.elsewhere,
         "younger_than_copy": told.result.early,
     }
-
-
-def print_json(document: Mapping[str, Any]) -> None:
-    """The document on standard output."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
 def print_told(told: Told) -> None:

@@ -5,7 +5,6 @@ The rules stand in gateway.operator; this module parses, calls and prints, and i
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import msgspec
 from cyclopts import App
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import DeskOption, JsonOption, OptionalDesk, usage_error
 from gateway.cli.registry_logs import next_log
 from gateway.cli.registry_print import say, say_parties, when
@@ -248,7 +248,7 @@ def show(
             "expired": expired,
             "document": msgspec.to_builtins(document),
         }
-        sys.stdout.write(json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
+        print_json(shown)
         return
     state = "EXPIRED: heyan registry sign" if expired else "in force"
     say(f"{document.federation}, version {registry.version}, digest {registry.digest.hex()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption
 from gateway.party.keyfiles import write_atomic
 from gateway.protocol.errors import FieldViolation, MalformedError
@@ -81,7 +81,7 @@ def show(region: str, *, packs: PacksOption = None, as_json: JsonOption = False)
     """
     rules = _rules(region, open_shelf(packs))
     if as_json:
-        _json({**rules.document(), "digest": rules.digest().hex()})
+        print_json({**rules.document(), "digest": rules.digest().hex()})
         return
     _say(f"{rules.region} {rules.name.zh} / {rules.name.en}, school year {rules.school_year}")
     _say("Packs: " + ", ".join(f"{code} ({version})" for code, version in rules.versions.items()))
@@ -117,7 +117,7 @@ def diff(before: str, after: str, *, packs: PacksOption = None, as_json: JsonOpt
     found = differences(earlier, later)
     if as_json:
         rows = [{"item": each.item, "before": each.before, "after": each.after} for each in found]
-        _json({"before": earlier.region, "after": later.region, "differences": rows})
+        print_json({"before": earlier.region, "after": later.region, "differences": rows})
         return
     for each in found:
         for line in each.lines():
@@ -172,7 +172,7 @@ def _problems_of(error: MalformedError) -> tuple[FieldViolation, ...]:
 
 def _say_checked(checked: dict[str, Pack], problems: list[FieldViolation], *, as_json: bool) -> None:
     if as_json:
-        _json(
+        print_json(
             {
                 "valid": not problems,
                 "packs": [{"region": code, "version": pack.version} for code, pack in checked.items()],
@@ -223,7 +223,3 @@ def _replacements(material: Material) -> list[str]:
 
 def _say(line: str) -> None:
     Console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

@@ -5,8 +5,6 @@ The rehearsal is in `season_stress`.
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +13,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, require_writable, usage_error
 from gateway.protocol.claims import DEPARTMENT_NAMES, DepartmentKind
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
@@ -96,7 +95,7 @@ def plan(  # noqa: PLR0913 - each is an option of the command
     if out is not None:
         out.write_text(write_calendar(made.after.calendar), encoding="utf-8")
     if as_json:
-        sys.stdout.write(json.dumps(to_json(made), ensure_ascii=False, indent=2) + "\n")
+        print_json(to_json(made))
     else:
         _print(made)
 

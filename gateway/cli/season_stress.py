@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.cli.endpoints import Endpoints, open_client, read_endpoints
 from gateway.cli.exit_codes import EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
 from gateway.cli.stress_attempts import Verify
 from gateway.cli.stress_driver import Driver
@@ -124,7 +124,7 @@ def stress(  # noqa: PLR0913 - each is an option of the command
     if html is not None:
         html.write_text(rehearsal_html(run), encoding="utf-8")
     if as_json:
-        sys.stdout.write(json.dumps(to_json(run), ensure_ascii=False, indent=2) + "\n")
+        print_json(to_json(run))
     else:
         print_report(Console(), run)
     return _EXITS[run.verdict]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from gateway.cli.deferred import deferred_until, fetch, print_deferred, require_
 from gateway.cli.endpoints import open_client
 from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
 from gateway.cli.receipts import write_receipt
 from gateway.cli.verdicts import print_verdict, verdict_row
@@ -126,7 +126,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
             "witnessed": result.verified.witnessed,
             "witnesses": [witness_row(each) for each in result.verified.cosigned],
         }
-        sys.stdout.write(json.dumps(row, ensure_ascii=False, indent=2) + "\n")
+        print_json(row)
         return _exit_code(result, policy)
     print_answers(result.verified)
     print_tickets(result.verified.tickets)
