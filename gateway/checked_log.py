@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.audit.bad_places import BadPlace, Wrong
-from gateway.kept_checkpoints import Sighted, checkpoint_in
-from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
+from gateway.kept_checkpoints import Sighted
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, NotFoundError, UnknownPeerError
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.tiles import CHECKPOINT_PATH
@@ -42,7 +42,7 @@ async def open_newest(log: LogToCheck) -> tuple[bytes, Checkpoint | BadPlace]:
 def open_sighted(sighted: Sighted, log: LogToCheck, newest: float) -> Checkpoint | BadPlace:
     """The checkpoint of a note signed by a key of the log that counts for a newest leaf of that time; or why not."""
     try:
-        origin = checkpoint_in(sighted.note).origin
+        origin = unverified_checkpoint(sighted.note).origin
         if origin != log.origin:
             return BadPlace(Wrong.NO_CHECKPOINT, sighted.place, detail=f"is of the log {origin}, not {log.origin}")
         return open_checkpoint(sighted.note, log.keys(newest), log.origin)

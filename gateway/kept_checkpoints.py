@@ -15,10 +15,10 @@ from itertools import groupby
 from pathlib import Path
 
 from gateway.party.keyfiles import read_public
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import origin_of, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, MalformedError
 from gateway.protocol.merkle import leaf_hash
-from gateway.protocol.note import MAX_NOTE_BYTES, parse_note
+from gateway.protocol.note import MAX_NOTE_BYTES
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_file import receipt_from_json
@@ -60,7 +60,7 @@ class KeptCheckpoints:
         """Files that are no checkpoints, and why."""
         for each in sighted:
             try:
-                size = checkpoint_in(each.note).size
+                size = unverified_checkpoint(each.note).size
             except MalformedError as error:
                 self.unreadable.append((each, error.detail))
             else:
@@ -98,7 +98,7 @@ def shown_in_receipt(file: Path, origin: str) -> tuple[list[Sighted], list[Shown
         leaves: list[ShownLeaf] = []
         for item in leaf_proofs(receipt):
             proof = parse_proof(item.proof.encode())
-            if checkpoint_in(proof.checkpoint.encode()).origin == origin:
+            if origin_of(proof.checkpoint) == origin:
                 notes.setdefault(proof.checkpoint, Sighted(str(file), proof.checkpoint.encode()))
                 leaves.append(ShownLeaf(str(file), proof.index, leaf_hash(item.leaf)))
     except (BadDataError, UnicodeDecodeError) as error:
@@ -108,11 +108,6 @@ def shown_in_receipt(file: Path, origin: str) -> tuple[list[Sighted], list[Shown
     if not leaves:
         raise MalformedError.at(str(file), f"shows nothing of the log {origin}", Reason.RECEIPT_INVALID)
     return list(notes.values()), leaves
-
-
-def checkpoint_in(note: bytes) -> Checkpoint:
-    """What a note says, unverified; MalformedError."""
-    return parse_checkpoint(parse_note(note).text)
 
 
 def _sizes_in(folder: Path | None) -> array[int]:

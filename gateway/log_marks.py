@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.party.keyfiles import read_public, unusable, write_private
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.merkle import Frontier, frontier_nodes
-from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH
 from gateway.stores.port import Head
@@ -94,7 +93,7 @@ def read_mark(path: Path) -> Mark | None:
         return None
     data = read_public(path)
     try:
-        return Mark(parse_checkpoint(parse_note(data).text), data.decode(), str(path))
+        return Mark(unverified_checkpoint(data), data.decode(), str(path))
     except BadDataError as error:
         raise unusable(path, f"must be a checkpoint: {error.detail}") from None
 

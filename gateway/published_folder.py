@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.party.keyfiles import FOLDER_MODE, PRIVATE_MODE, sync_folder
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
-from gateway.protocol.note import MAX_NOTE_BYTES, parse_note
+from gateway.protocol.note import MAX_NOTE_BYTES
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH, Bundle, Resource, edge_tiles, exists_at
 from gateway.tile_source import read_bounded
@@ -102,7 +102,7 @@ class PublishedFolder:
         """
         try:
             note = read_bounded(self.folder, CHECKPOINT_PATH, MAX_NOTE_BYTES)
-            return parse_checkpoint(parse_note(note).text), note
+            return unverified_checkpoint(note), note
         except NotFoundError:
             return None
         except (MalformedError, ForgedError) as error:

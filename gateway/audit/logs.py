@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from gateway.audit.findings import Disagreement, Finding
 from gateway.audit.log_index import LeafPlace, LogIndex, ReadLog
 from gateway.audit.log_view import LogView, Sighting, forks
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, origin_of
 from gateway.protocol.errors import BadDataError
-from gateway.protocol.note import parse_note
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Logs:
 
     def _open(self, note: str) -> Shown | None:
         try:
-            origin = parse_checkpoint(parse_note(note.encode()).text).origin
+            origin = origin_of(note)
             view = self._by_origin.get(origin)
             return None if view is None else Shown(view.open(note), self._numbers.get(origin))
         except BadDataError:

@@ -25,11 +25,11 @@ from gateway.cli.reconcile_inputs import JournalFinding
 from gateway.cli.reconcile_logs import GatewayLogs, OpenLog
 from gateway.cli.reconcile_print import Told, document_of, row_of
 from gateway.party.keyfiles import write_private
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.journal import write_line
 from gateway.protocol.merkle import HASH_BYTES, consistency_proof, inclusion_proof, leaf_hash, root_of
-from gateway.protocol.note import encode_base64, parse_note
+from gateway.protocol.note import encode_base64
 from gateway.protocol.proof import InclusionProof
 from gateway.protocol.reasons import Reason
 
@@ -142,7 +142,7 @@ def _entries(told: Told, finding: Finding) -> Iterator[bytes]:
 
 def _read(note: str) -> Checkpoint | None:
     try:
-        return parse_checkpoint(parse_note(note.encode()).text)
+        return unverified_checkpoint(note)
     except BadDataError:
         return None
 

@@ -12,10 +12,9 @@ from gateway.cli.endpoints import Auditor
 from gateway.cli.log_sources import LogOptions, open_log
 from gateway.cli.options import usage_error
 from gateway.log_reader import LogReader
-from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, origin_of
 from gateway.protocol.errors import BadDataError, ForgedError, NotFoundError
 from gateway.protocol.log_keys import proof_verifiers
-from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import GatewayTerms
@@ -187,7 +186,7 @@ def _opened(place: str, options: LogOptions, known: Sequence[LogView]) -> Folder
 async def _open(source: LeafSource, place: str, by_origin: dict[str, LogView], *, is_copy: bool) -> OpenLog:
     note = await source.checkpoint()
     try:
-        origin = parse_checkpoint(parse_note(note.encode()).text).origin
+        origin = origin_of(note)
     except BadDataError:
         raise ForgedError(Reason.PROOF_INVALID, f"{place} shows no checkpoint") from None
     view = by_origin.get(origin)

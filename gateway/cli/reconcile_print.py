@@ -13,9 +13,9 @@ from gateway.audit.weights import MEANINGS, TEXTS, WEIGHTS, Weight
 from gateway.cli.answers import iso_time
 from gateway.cli.reconcile_inputs import JournalFinding, Journals, Shown
 from gateway.cli.reconcile_logs import GatewayLogs
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError
-from gateway.protocol.note import encode_base64, parse_note
+from gateway.protocol.note import encode_base64
 
 _LINES = 10
 """Lines of one kind on the terminal; JSON and --out have all."""
@@ -177,7 +177,7 @@ def _log_row(logs: GatewayLogs, origin: str, note: str) -> Row:
 def _checkpoint(note: str) -> Checkpoint | None:
     """What a note says, whoever signed it; None for what is no checkpoint, as a department may have been shown."""
     try:
-        return parse_checkpoint(parse_note(note.encode()).text)
+        return unverified_checkpoint(note)
     except BadDataError:
         return None
 

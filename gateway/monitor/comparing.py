@@ -13,9 +13,9 @@ from gateway.checked_log import LogToCheck, open_sighted
 from gateway.kept_checkpoints import Sighted
 from gateway.monitor.alarms import Kind
 from gateway.monitor.findings import Findings
-from gateway.monitor.state import MonitorState, Sighting, checkpoint_in
+from gateway.monitor.state import MonitorState, Sighting
 from gateway.monitor.stillness import Limits
-from gateway.protocol.checkpoint import Checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.codec import encode_base64
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError
 from gateway.protocol.reasons import Reason
@@ -39,12 +39,12 @@ async def compare(
     found: Findings,
 ) -> dict[str, Sighting]:
     """Ask each place and judge what it shows; what to remember. `passed` seconds went by since the last time."""
-    newest = checkpoint_in(state.seen)
+    newest = unverified_checkpoint(state.seen)
     remembered: dict[str, Sighting] = {}
     for place, source in sources.items():
         sighting = await _ask(log, place, source, state.sightings.get(place), found)
         if sighting is not None:
-            seen = checkpoint_in(sighting.note)
+            seen = unverified_checkpoint(sighting.note)
             if seen.size > newest.size:
                 sighting = Sighting(sighting.note, sighting.behind + passed if place in state.sightings else 0.0)
                 _judge_lag(place, seen, newest, sighting.behind, limits, found)
@@ -79,7 +79,7 @@ def _judge_lag(
 
 
 async def _judge(log: LogToCheck, place: str, note: str, shown: str, found: Findings) -> None:
-    seen, newest = checkpoint_in(note), checkpoint_in(shown)
+    seen, newest = unverified_checkpoint(note), unverified_checkpoint(shown)
     try:
         await prove_consistency(log.source, seen, newest)
     except ForgedError as error:

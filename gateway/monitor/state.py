@@ -16,10 +16,9 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.merkle import Frontier
-from gateway.protocol.note import parse_note
 
 FORMAT = 1
 
@@ -58,7 +57,7 @@ class MonitorState:
     @property
     def checkpoint(self) -> Checkpoint | None:
         """What `seen` says; None before the first look."""
-        return checkpoint_in(self.seen) if self.seen else None
+        return unverified_checkpoint(self.seen) if self.seen else None
 
     def but(self, **changes: Any) -> MonitorState:
         """The same with some changes."""
@@ -109,11 +108,6 @@ class MonitorState:
         if checkpoint is not None and (checkpoint.origin != state.origin or checkpoint.size < state.processed):
             raise MalformedError.at("state", "must be of one log, and processed no further than was seen")
         return state
-
-
-def checkpoint_in(note: str) -> Checkpoint:
-    """What a note says that was verified before; MalformedError."""
-    return parse_checkpoint(parse_note(note.encode()).text)
 
 
 def digest_of(text: str) -> str:

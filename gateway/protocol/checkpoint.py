@@ -28,6 +28,7 @@ __all__ = [
     "parse_checkpoint",
     "parse_decimal",
     "sign_checkpoint",
+    "unverified_checkpoint",
 ]
 
 
@@ -64,6 +65,15 @@ def checkpoint_of(note: Note, origin: str) -> Checkpoint:
     return checkpoint
 
 
+def unverified_checkpoint(note: str | bytes) -> Checkpoint:
+    """What a note says, whoever signed it; MalformedError if it is no checkpoint.
+
+    A lone surrogate is no text: passed on, it is refused with everything else that is not UTF-8.
+    """
+    data = note.encode(errors="surrogatepass") if isinstance(note, str) else note
+    return parse_checkpoint(parse_note(data).text)
+
+
 def origin_of(note: str) -> str:
     """The origin that a signed checkpoint bears, not verified; MalformedError if it is none."""
-    return parse_checkpoint(parse_note(note.encode(errors="surrogatepass")).text).origin
+    return unverified_checkpoint(note).origin

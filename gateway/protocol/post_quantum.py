@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from gateway.protocol.checkpoint import parse_checkpoint
+from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.keys import Algorithm
 from gateway.protocol.log_keys import has_post_quantum, verifiers_of
-from gateway.protocol.note import ML_DSA_44, VerifierKey, open_note, parse_note
+from gateway.protocol.note import ML_DSA_44, VerifierKey, open_note
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_leaves import leaf_proofs
@@ -55,13 +55,13 @@ def post_quantum_of(
     """
     notes = {parse_proof(item.proof.encode()).checkpoint for item in leaf_proofs(receipt)}
     listed = registry.checkpoint_keys(gateway, last_logged)
-    signed = all(_is_signed(note, verifiers_of(listed, _origin_of(note)), pinned) for note in notes)
+    signed = all(_is_signed(note, verifiers_of(listed, origin_of(note)), pinned) for note in notes)
     due = any(key.algorithm is Algorithm.ML_DSA_44 for key in registry.log_keys(gateway, last_logged))
     return PostQuantum(signed, due)
 
 
 def _is_signed(note: str, listed: Collection[VerifierKey], pinned: Collection[VerifierKey]) -> bool:
-    origin = _origin_of(note)
+    origin = origin_of(note)
     opened = open_note(note.encode(), {*listed, *pinned})
     return has_post_quantum(set(opened.keys) & set(pinned or listed), origin)
 
@@ -72,7 +72,3 @@ def pinned_key(vkey: str) -> VerifierKey:
     if key.algorithm != ML_DSA_44:
         raise MalformedError.at("vkey", "must be of type 0x06 (ML-DSA-44)", Reason.CONFIGURATION_INVALID)
     return key
-
-
-def _origin_of(note: str) -> str:
-    return parse_checkpoint(parse_note(note.encode()).text).origin

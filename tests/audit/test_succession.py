@@ -9,11 +9,10 @@ import pytest
 
 from gateway.audit.succession import Predecessor, ShardEnds, ends_of, require_succession
 from gateway.auditing import AuditedLog, LogAudit, log_that_grows
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, NotCurrentError
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.merkle import inclusion_path, leaf_hash, root_of
-from gateway.protocol.note import parse_note
 from gateway.protocol.reasons import Reason
 from heyan.v1 import log_pb2
 from tests import federation as fed
@@ -30,7 +29,7 @@ def books(origin: str) -> Books:
 
 
 def tree(made: Books) -> Checkpoint:
-    return parse_checkpoint(parse_note(made.note().encode()).text)
+    return unverified_checkpoint(made.note())
 
 
 def started(final: Checkpoint, **changes: object) -> log_pb2.LogLeaf:

@@ -19,8 +19,7 @@ from gateway.cli.guardians import Guardians
 from gateway.cli.sandbox import Process
 from gateway.cli.supervisor import Supervisor
 from gateway.log_marks import SEEN_EVERY
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint
-from gateway.protocol.note import parse_note
+from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.reasons import Reason
 from gateway.stores.sqlite import SqliteStore
 from gateway.witnesses import KEPT_FILE
@@ -79,7 +78,7 @@ class Gateway:
         return text
 
     def published(self) -> Checkpoint:
-        return parse_checkpoint(parse_note((self.folder / "published" / "0" / "checkpoint").read_bytes()).text)
+        return unverified_checkpoint((self.folder / "published" / "0" / "checkpoint").read_bytes())
 
     def size(self) -> int:
         store = SqliteStore(self.store)
@@ -248,7 +247,7 @@ async def test_restored_gateway_loses_nothing_published_spends_nothing_twice_and
 
 
 def _size(checkpoint: Path) -> int:
-    return parse_checkpoint(parse_note(checkpoint.read_bytes()).text).size
+    return unverified_checkpoint(checkpoint.read_bytes()).size
 
 
 def _remove(store: Path) -> None:

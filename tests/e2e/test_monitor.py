@@ -17,8 +17,8 @@ import pytest
 
 from gateway.monitor.store import read_seen
 from gateway.party.keyfiles import load_signing_keys
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
-from gateway.protocol.note import SignerKey, parse_note
+from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint, unverified_checkpoint
+from gateway.protocol.note import SignerKey
 from tests.e2e.conftest import Running, federation
 
 pytestmark = pytest.mark.e2e
@@ -55,7 +55,7 @@ def size_seen(running: Running, state: Path) -> int:
     if not state.exists():
         return 0
     seen = read_seen(state, origin_of(running))
-    return parse_checkpoint(parse_note(seen.encode()).text).size if seen else 0
+    return unverified_checkpoint(seen).size if seen else 0
 
 
 def await_size(running: Running, state: Path, size: int) -> None:

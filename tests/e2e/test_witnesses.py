@@ -16,8 +16,8 @@ import pytest
 from gateway.log_marks import SEEN_FILE
 from gateway.party.keyfiles import load_signing_keys
 from gateway.policy_file import read_policy
-from gateway.protocol.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
-from gateway.protocol.note import SignerKey, parse_note
+from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint, unverified_checkpoint
+from gateway.protocol.note import SignerKey
 from gateway.protocol.policy import Policy
 from gateway.protocol.witness_wire import ADD_CHECKPOINT, AddCheckpoint, checkpoint_path
 from tests.e2e.conftest import Running, federation, heyan
@@ -136,13 +136,13 @@ def test_answers_come_while_all_witnesses_are_gone(running: Running) -> None:
 
 def test_planted_fork_is_refused_and_kept_as_evidence(running: Running) -> None:
     """A dishonest gateway shows one witness another tree, signed with its own key."""
-    shown = parse_checkpoint(parse_note(published(running)).text)
+    shown = unverified_checkpoint(published(running))
     (key,) = load_signing_keys(running.folder / "gateway/keys")
     signer = SignerKey.from_seed(shown.origin, key.private.private_bytes_raw())  # type: ignore[union-attr]
     until(lambda: running.endpoints.witnesses["witness-1"] is not None)
     url = running.endpoints.witnesses["witness-1"].url
     _, note = asyncio.run(fetch(url + checkpoint_path(shown.origin)))
-    size = parse_checkpoint(parse_note(note).text).size
+    size = unverified_checkpoint(note).size
     fork = AddCheckpoint(size, (), sign_checkpoint(Checkpoint(shown.origin, size, bytes(32)), [signer]))
     status, _ = asyncio.run(fetch(url + ADD_CHECKPOINT, fork.format()))
     assert status == 422
@@ -181,6 +181,6 @@ def test_planted_rollback_is_told_by_the_witnesses_though_nothing_of_it_is_left(
     with sqlite3.connect(copy) as store:
         (size,) = store.execute("SELECT size FROM shards").fetchone()
     store.close()
-    assert parse_checkpoint(parse_note(proof).text).size > size
+    assert unverified_checkpoint(proof).size > size
     words = ("--requester", running.requester, "--family", running.families[50].application.family)
     assert heyan("verify", "--dir", str(running.folder), *words).returncode == 3  # it records nothing any more
