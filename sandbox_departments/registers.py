@@ -11,7 +11,6 @@ and taking as many steps, whoever is or is not found (see `register_facts`).
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Self
 
 import sqlite_utils
 
+from gateway.party.keyfiles import sync_file
 from gateway.protocol.claims import CLAIMS, Claim, DepartmentKind, Role, check_parameters, claim_named
 from gateway.protocol.divisions import prefecture_of
 from gateway.protocol.errors import MalformedError, UnreachableError
@@ -248,8 +248,7 @@ def _build(path: Path, department: DepartmentKind, prefecture: str, families: Se
                 database.table(table.name).insert_all(_closing_rows(database, table))
                 # Of all columns: whoever is found costs no more pages than nobody does.
                 database.table(table.name).create_index(table.columns)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(aside)
     aside.replace(path)
 
 

@@ -16,7 +16,6 @@ store that was there, and the next one goes on from it. Invariants:
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from gateway.backups.opening import Backup
 from gateway.backups.places import LogWitness, Place
 from gateway.leaves import LeafStamp
 from gateway.log_marks import Mark, require_reached
-from gateway.party.keyfiles import FOLDER_MODE, sync_folder
+from gateway.party.keyfiles import FOLDER_MODE, sync_file, sync_folder
 from gateway.protocol.errors import BadDataError, ConflictError, LogUnavailableError, MalformedError
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.reasons import Reason
@@ -181,7 +180,9 @@ class Restorer:
             sizes = self._sign(store, heads[-1])
         finally:
             store.close()
-        _sync(staged)
+        if staged.with_name(staged.name + WAL_SUFFIX).exists():  # closing the store should have emptied it
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the restored store is not in one file")
+        sync_file(staged)
         return sizes, bringing, matched
 
     def _sign(self, store: RestoredStore, backup: Head) -> tuple[str, int, int]:
@@ -225,13 +226,3 @@ class Restorer:
             return bool(places) and read_leaf(places[-1].source.newest_leaf()).HasField("restore")
         except (LogUnavailableError, BadDataError):
             return False  # it was still being made
-
-
-def _sync(path: Path) -> None:
-    if path.with_name(path.name + WAL_SUFFIX).exists():  # closing the store should have moved everything out of it
-        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the restored store is not in one file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import secrets
 from collections.abc import Iterable, Mapping
+from io import TextIOWrapper
 from pathlib import Path
 
 from gateway.cli.batch_state import BatchOutcome, Row
 from gateway.client import Verification
-from gateway.party.keyfiles import sync_folder
+from gateway.party.keyfiles import writing
 from gateway.protocol.claims import CLAIMS, claim_named
 from gateway.protocol.errors import ForgedError, HeyanError, NotCurrentError, UnreachableError
 from gateway.protocol.limits import EXPIRY_TOLERANCE
@@ -95,20 +94,12 @@ def _materials(group: GroupVerdict) -> dict[str, str]:
 
 def write_results(file: Path, rows: Iterable[Row]) -> None:
     """Write every row, whole or not at all and durably, with mode 0600. Raises OSError; the old file then stands."""
-    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii", newline="") as opened:
-            writer = csv.writer(opened)
-            writer.writerow(COLUMNS)
-            writer.writerows(_row(row) for row in rows)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(file.resolve().parent)
+    with writing(file) as opened:
+        text = TextIOWrapper(opened, encoding="ascii", newline="")
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        writer.writerows(_row(row) for row in rows)
+        text.detach()
 
 
 def _row(row: Row) -> list[str]:

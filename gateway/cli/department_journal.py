@@ -16,10 +16,9 @@ from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.journal_files import HEAD_SUFFIX, SUFFIX, last_head, lines_of, named_files
 from gateway.cli.json_output import print_json
 from gateway.cli.options import FolderOption, JsonOption, require_writable, usage_error
-from gateway.cli.output_files import writing
 from gateway.cli.progress import counting
 from gateway.cli.trusted_registry import trusted_registry
-from gateway.party.keyfiles import write_private
+from gateway.party.keyfiles import write_private, writing
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.journal import JournalHead, SignedHead, open_head, write_line

@@ -7,10 +7,9 @@ from pathlib import Path
 from gateway.cli.department_journal import seal_of
 from gateway.cli.journal_files import SUFFIX
 from gateway.cli.options import usage_error
-from gateway.cli.output_files import writing
 from gateway.cli.progress import Tell
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
-from gateway.party.keyfiles import FOLDER_MODE
+from gateway.party.keyfiles import FOLDER_MODE, writing
 from sandbox_departments.config import NodeConfig
 from sandbox_departments.journal_export import export_lines
 

@@ -14,9 +14,10 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 import structlog
 
@@ -48,10 +49,17 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write `data` to `path`: a reader sees the old bytes or the new ones, also after a power cut.
+    """Write `data` to `path`; see `writing`. Raises OSError; the old file then stands."""
+    with writing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path, mode: int = PRIVATE_MODE) -> Iterator[BinaryIO]:
+    """A file to write to bit by bit: a reader of `path` sees the old bytes or the new ones, also after a power cut.
 
     The temporary file is new (O_EXCL), beside `path`, and has its mode before it has content. Its folder is made
-    (mode 0700) if there is none. Raises OSError; the old file then stands and no temporary one is left.
+    (mode 0700) if there is none. Raises OSError. Whatever is raised inside leaves the old file, and no temporary one.
     """
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -59,7 +67,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask took away
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -70,8 +78,17 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames and removals inside `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Make renames and removals inside `folder` durable. Raises OSError."""
+    _sync(folder, os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Make what others wrote to a file durable, such as a database that is closed. Raises OSError."""
+    _sync(path, 0)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:

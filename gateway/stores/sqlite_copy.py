@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from gateway.party.keyfiles import PRIVATE_MODE
+from gateway.party.keyfiles import PRIVATE_MODE, sync_file
 from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.merkle import Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
@@ -47,7 +47,7 @@ def copy_store(source: Path, target: Path, progress: Progress) -> None:
         reader.backup(copy, pages=PAGES_AT_ONCE, progress=lambda _, left, total: progress(total - left, total))
         reader.execute("ROLLBACK")
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a write-ahead log
-    _sync(target)
+    sync_file(target)
 
 
 def check_copy(path: Path, progress: Progress, *, every_leaf: bool) -> list[Head]:
@@ -79,13 +79,9 @@ def check_copy(path: Path, progress: Progress, *, every_leaf: bool) -> list[Head
 
 
 def _check_leaves(copy: sqlite3.Connection, head: Head, progress: Progress, total: int) -> None:
-    frontier, rows = (
-        Frontier(),
-        copy.execute(
-            "SELECT data FROM leaves WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
-            (head.first, head.end),
-        ),
-    )
+    frontier = Frontier()
+    query = "SELECT data FROM leaves WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index"
+    rows = copy.execute(query, (head.first, head.end))
     while chunk := rows.fetchmany(LEAVES_AT_ONCE):
         frontier, added = frontier.append([leaf_hash(from_row(leaf)) for (leaf,) in chunk])
         for level, nodes in groupby(added, key=itemgetter(0)):
@@ -117,14 +113,6 @@ def open_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA query_only = ON")
     return connection
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
