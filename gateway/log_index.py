@@ -28,6 +28,7 @@ from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.merkle import HASH_BYTES, Frontier, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import MAX_COUNT
+from gateway.stores.sqlite_connection import transaction
 
 FORMAT = 1
 UNREADABLE = "unreadable"
@@ -123,7 +124,7 @@ class LogIndex:
     def _make(self) -> None:
         if self._database.table_names():
             raise TypeError
-        with self._transaction():
+        with transaction(self._connection):
             for statement in filter(str.strip, _SCHEMA.split(";")):
                 self._connection.execute(statement)
             self._connection.execute("INSERT INTO known VALUES (?, ?, 0, x'', '')", (FORMAT, self._origin))
@@ -153,7 +154,7 @@ class LogIndex:
         if checkpoint.size < size:
             raise ForgedError(Reason.LOG_ROLLED_BACK, f"the log had {size} leaves and has {checkpoint.size}")
         hashes = tuple(frontier[at : at + HASH_BYTES] for at in range(0, len(frontier), HASH_BYTES))
-        with self._transaction():
+        with transaction(self._connection):
             names = dict(self._names)
             added = Reading(self._connection, names, Frontier(size, hashes))
             yield added
@@ -225,16 +226,6 @@ class LogIndex:
             )
             found.update(index for (index,) in rows)
         return json.dumps(sorted(found))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the file."""

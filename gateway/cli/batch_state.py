@@ -24,6 +24,7 @@ from typing import Self
 from gateway.cli.batch_file import Line
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
+from gateway.stores.sqlite_connection import transaction
 
 _FORMAT = 1
 _PRIVATE = 0o600
@@ -237,14 +238,8 @@ class BatchState:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._readable():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
+        with self._readable(), transaction(self._connection):
+            yield
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from gateway.monitor.state import MonitorState, digest_of
 from gateway.party.keyfiles import FOLDER_MODE, PRIVATE_MODE, sync_folder, write_atomic
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
+from gateway.stores.sqlite_connection import transaction
 
 _SCHEMA = """
 CREATE TABLE state (only INTEGER PRIMARY KEY CHECK (only = 1), text TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
@@ -157,15 +158,8 @@ class MonitorStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _as_unreachable():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._database.execute("ROLLBACK")
-                raise
+        with _as_unreachable(), transaction(self._database):
+            yield
 
 
 def read_seen(path: Path, origin: str) -> str:

@@ -1,4 +1,4 @@
-"""Connections to the SQLite store: how one is opened, and what its failures are to whoever uses it."""
+"""Connections to SQLite files: how the store is opened, what a transaction is, and what failures are to its users."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")  # a destroyed key must stay on no page
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is done inside, or nothing; no other writer, of this process or another, comes between."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager

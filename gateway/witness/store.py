@@ -16,15 +16,14 @@ then only the other witnesses, and the monitors that read this one, know better 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
-from gateway.stores.sqlite_connection import as_unavailable, connect
+from gateway.stores.sqlite_connection import as_unavailable, connect, transaction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS heads (
@@ -80,7 +79,7 @@ class WitnessStore:
         it was given if there is nothing to write. LogUnavailableError if the file cannot be written; what was decided
         may then be durable all the same, and has been told to nobody.
         """
-        with self._lock, as_unavailable(), self._transaction():
+        with self._lock, as_unavailable(), transaction(self._connection):
             held = self._held("origin", origin)
             decided = decide(held)
             if decided is not held:
@@ -100,7 +99,7 @@ class WitnessStore:
 
     def keep_fork(self, origin: str, fork: Fork) -> None:
         """Keep evidence against a log, once, and up to MAX_FORKS."""
-        with self._lock, as_unavailable(), self._transaction():
+        with self._lock, as_unavailable(), transaction(self._connection):
             self._connection.execute(
                 "INSERT OR IGNORE INTO forks SELECT ?, ?, ?, ? WHERE (SELECT count(*) FROM forks WHERE origin = ?) < ?",
                 (origin, fork.size, fork.root, fork.note, origin, MAX_FORKS),
@@ -115,7 +114,7 @@ class WitnessStore:
 
     def probe(self) -> None:
         """Write a little, durably, and change nothing; LogUnavailableError if the file cannot be written."""
-        with self._lock, as_unavailable(), self._transaction():
+        with self._lock, as_unavailable(), transaction(self._connection):
             self._connection.execute("PRAGMA user_version = 0")
 
     def close(self) -> None:
@@ -142,14 +141,3 @@ class WitnessStore:
             ).rowcount
         if changed != 1:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "another writer moved the log's row")
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
