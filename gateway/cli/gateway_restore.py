@@ -32,7 +32,7 @@ from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, NotFoundError
 from gateway.protocol.journal import open_head
-from gateway.protocol.witness_wire import checkpoint_path
+from gateway.protocol.witness_wire import log_path
 from gateway.tile_source import HttpSource
 from gateway.vault import Vault
 from gateway.witnesses import KEPT_FILE
@@ -170,7 +170,7 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
         marks += _journal_marks(file, logs)
     for url in _witnesses(settings, sayings):
         for origin in logs.origins:
-            place = f"{url.rstrip('/')}{checkpoint_path(origin).removesuffix('/checkpoint')}"
+            place = f"{url.rstrip('/')}{log_path(origin)}"
             is_open = place.startswith("http://")  # what it shows is signed by the log; it could be kept back anyhow
             source = HttpSource(place) if is_open else open_source(place, sayings.options)
             await stack.enter_async_context(source)

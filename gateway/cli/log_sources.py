@@ -171,10 +171,7 @@ def _context(options: LogOptions) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if options.ca is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(cadata=read_public(options.ca).decode("ascii", errors="replace"))
-        except (ssl.SSLError, ValueError):
-            raise unusable(options.ca, "must be PEM certificates") from None
+        trust_authority(context, options.ca)
     if (options.certificate is None) != (options.key is None):
         raise usage_error("--cert", "and --key belong together")
     if options.certificate is not None and options.key is not None:
@@ -183,3 +180,11 @@ def _context(options: LogOptions) -> ssl.SSLContext:
         except (ssl.SSLError, OSError):
             raise unusable(options.certificate, f"and {options.key} must be a certificate and its key") from None
     return context
+
+
+def trust_authority(context: ssl.SSLContext, file: Path) -> None:
+    """Trust the authorities of a PEM file too; MalformedError (CONFIGURATION_INVALID) if it holds none."""
+    try:
+        context.load_verify_locations(cadata=read_public(file).decode("ascii", errors="replace"))
+    except (ssl.SSLError, ValueError):
+        raise unusable(file, "must be PEM certificates") from None

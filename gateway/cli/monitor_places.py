@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from gateway.cli.endpoints import read_endpoints
-from gateway.cli.log_sources import LogOptions
+from gateway.cli.log_sources import LogOptions, trust_authority
 from gateway.monitor.delivery import Webhook, read_secret, require_safe
 from gateway.monitor.rules import WindowsOf
-from gateway.party.keyfiles import read_public, unusable
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.witness_wire import log_path
 from gateway.rulebook import Rulebook
 from gateway.rules.windows import Window
 from gateway.tile_source import FolderSource, HttpSource
@@ -79,9 +78,8 @@ def windows_of(book: Rulebook) -> WindowsOf:
 
 def witnesses(urls: tuple[str, ...], origin: str, log: LogOptions) -> dict[str, FolderSource | HttpSource]:
     """Where witnesses show what they cosigned of the log `origin`, by name."""
-    name = hashlib.sha256(origin.encode()).hexdigest()
     return {
-        f"witness {url}": HttpSource(f"{require_safe(url, '--witness').rstrip('/')}/{name}", _context(log))
+        f"witness {url}": HttpSource(require_safe(url, "--witness").rstrip("/") + log_path(origin), _context(log))
         for url in urls
     }
 
@@ -108,8 +106,5 @@ def _context(log: LogOptions) -> ssl.SSLContext:
     if log.folder is not None:
         files.append(log.folder / read_endpoints(log.folder).ca)
     for file in files:
-        try:
-            context.load_verify_locations(cadata=read_public(file).decode("ascii", errors="replace"))
-        except (ssl.SSLError, ValueError):
-            raise unusable(file, "must be PEM certificates") from None
+        trust_authority(context, file)
     return context

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import ssl
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +24,7 @@ import aiohttp
 
 from gateway.monitor.alarms import encode_document
 from gateway.monitor.store import MonitorStore
+from gateway.party.addresses import is_loopback
 from gateway.party.keyfiles import read_private
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
@@ -111,7 +111,7 @@ def require_safe(url: str, option: str) -> str:
         has_port = parts.port is None or parts.port > 0
     except ValueError:
         host, has_port, parts = "", False, urlsplit("")
-    if not host or not has_port or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))):
+    if not host or not has_port or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))):
         description = "must be https://…, or http:// to a loopback address"
         raise MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)
     return url
@@ -169,12 +169,3 @@ class Delivery:
             self.fault, wait = None, FIRST_WAIT
             if taken < BATCH:
                 await self._new.wait()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,10 +1,11 @@
-"""Addresses as `host:port`, and why one cannot be listened on."""
+"""Addresses as `host:port`, which of them are this machine, and why one cannot be listened on."""
 
 from __future__ import annotations
 
 import errno
 import socket
 from enum import Enum, unique
+from ipaddress import ip_address
 
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
@@ -21,6 +22,14 @@ def split_address(address: str, field: str = "address") -> tuple[str, int]:
     if not sound or not (port.isascii() and port.isdecimal()) or int(port) > MAX_PORT:
         raise MalformedError.at(field, EXPECTED, Reason.CONFIGURATION_INVALID)
     return bare, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, as an address or as `localhost`: unencrypted words do not leave it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @unique

@@ -86,7 +86,12 @@ def parse_add_checkpoint(data: bytes) -> AddCheckpoint:
 
 def checkpoint_path(origin: str) -> str:
     """Where a witness serves the newest checkpoint that it cosigned of a log, under its monitoring prefix."""
-    return f"/{sha256(origin.encode()).hexdigest()}/checkpoint"
+    return f"{log_path(origin)}/checkpoint"
+
+
+def log_path(origin: str) -> str:
+    """The same without `/checkpoint`: a log of which a witness shows no tiles."""
+    return f"/{sha256(origin.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.party.addresses import split_address
+from gateway.party.addresses import is_loopback, split_address
 from gateway.party.config import ProcessConfig
 
 
@@ -35,15 +34,8 @@ class WitnessConfig(ProcessConfig):
 
     @model_validator(mode="after")
     def _require_tls_or_loopback(self) -> Self:
-        if self.tls is None and not _is_loopback(split_address(self.listen)[0]):
+        if self.tls is None and not is_loopback(split_address(self.listen)[0]):
             raise PydanticCustomError(
                 "tls", "listen: needs tls.certificate and tls.key, unless on loopback / 非本机地址须配置 TLS 证书"
             )
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
