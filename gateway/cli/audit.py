@@ -28,7 +28,7 @@ from gateway.cli.options import JsonOption, RequiredFolder, require_writable, us
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.protocol.beijing import BEIJING
-from gateway.protocol.errors import BadDataError, MalformedError
+from gateway.protocol.errors import BadDataError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason, Text
@@ -142,7 +142,7 @@ def _remember(audit: LogAudit, file: Path) -> bool:
         audit.remember(read_public(file).decode())
     except (BadDataError, UnicodeDecodeError):
         description = f"{file} is not a checkpoint that this gateway signed of this log / 不是该网关为此日志签署"
-        raise MalformedError.at("--checkpoint", description, Reason.CONFIGURATION_INVALID) from None
+        raise usage_error("--checkpoint", description) from None
     return True
 
 

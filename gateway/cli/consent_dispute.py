@@ -8,13 +8,11 @@ from pathlib import Path
 
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.cli.options import RequiredFolder
+from gateway.cli.options import RequiredFolder, usage_error
 from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.claims import Role
 from gateway.protocol.disputes import Dispute, DisputeGround
-from gateway.protocol.errors import MalformedError
-from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_disputes import disputable
 from gateway.protocol.receipt_file import receipt_from_json
@@ -58,7 +56,7 @@ def dispute(*, folder: RequiredFolder, family: str, receipt: Path, check: str, g
         grant_digest=grant_digest,
     )
     if answer.digest in {known.dispute_id for known in verified.disputes}:
-        raise MalformedError.at("--check", "is disputed already", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--check", "is disputed already")
 
     async def run() -> None:
         async with Guardians(folder) as people:

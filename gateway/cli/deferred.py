@@ -7,17 +7,16 @@ from pathlib import Path
 from shlex import quote
 
 from gateway.cli.endpoints import open_client
+from gateway.cli.options import usage_error
 from gateway.client import Verification
-from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import parse_identity
-from gateway.protocol.reasons import Reason
 
 
 def require_one_of(family: str | None, request_id: str | None) -> None:
     """Refuse to ask and to fetch at once, or neither; MalformedError."""
     if (family is None) == (request_id is None):
         expected = "must name a family, or else one of --request-id and --batch"
-        raise MalformedError.at("--family", expected, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--family", expected)
 
 
 async def fetch(folder: Path, requester: str, request_id: bytes, wait: float) -> Verification:

@@ -16,18 +16,16 @@ from gateway.cli.correctness import is_right
 from gateway.cli.demo_cases import Cases
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
-from gateway.cli.options import FolderOption
+from gateway.cli.options import FolderOption, usage_error
 from gateway.cli.sandbox import MADE_FILE, Asked, Sandbox
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start
 from gateway.cli.verify import ask
 from gateway.client import Client, Verification
 from gateway.party.registry_keeper import operator_key
-from gateway.protocol.errors import MalformedError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.matrix import Group, School
 from gateway.protocol.outcomes import Outcome
-from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from gateway.rules.verdict import MaterialVerdict, Standing
@@ -78,9 +76,9 @@ def demo(*, folder: FolderOption = None, families: int = FAMILIES) -> int:
         How many applications to send.
     """
     if not 1 <= families <= MOST_FAMILIES:
-        raise MalformedError.at("--families", f"must be 1 to {MOST_FAMILIES}", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--families", f"must be 1 to {MOST_FAMILIES}")
     if folder is not None and (folder / MADE_FILE).exists():
-        raise MalformedError.at("--dir", f"{folder} is a sandbox already: name a new one", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--dir", f"{folder} is a sandbox already: name a new one")
     if folder is not None:
         return asyncio.run(_run(folder, families))
     with tempfile.TemporaryDirectory(prefix="heyan-demo-") as made:

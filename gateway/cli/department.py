@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App
 
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, RequiredFolder
+from gateway.cli.options import JsonOption, RequiredFolder, usage_error
 from gateway.cli.sandbox import STANDBYS, Asked, Process, Sandbox, held, settle
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
@@ -153,9 +153,7 @@ def _is_node(process: Process) -> bool:
 def switches(folder: Path) -> Mapping[str, Path]:
     """The switch of each node of the sandbox in `folder`, by the node's name."""
     if held(folder) is None:
-        raise MalformedError.at(
-            "--dir", f"holds no sandbox: make one with heyan up {folder}", Reason.CONFIGURATION_INVALID
-        )
+        raise usage_error("--dir", f"holds no sandbox: make one with heyan up {folder}")
     processes = Sandbox(folder, settle(folder, Asked())).processes()
     return {process.name: _switch_of(process) for process in processes if _is_node(process)}
 

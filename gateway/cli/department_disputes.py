@@ -14,7 +14,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from gateway.cli.json_output import print_json
-from gateway.cli.options import FolderOption, JsonOption
+from gateway.cli.options import FolderOption, JsonOption, usage_error
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.errors import ConflictError, MalformedError
@@ -121,7 +121,7 @@ def resolve(
     corrects = folder is not None and reason.outcome is ResolutionOutcome.CORRECTED
     if corrects != (answer is not None):
         expected = "must say the right answer" if corrects else "goes only with --dir and a reason that corrects"
-        raise MalformedError.at("--answer", expected, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--answer", expected)
     settings = _settings(node, folder, config)
     with _journal(settings) as journal:
         found = _named(dispute, listed(journal))
@@ -173,11 +173,9 @@ def _settings(node: str, folder: Path | None, config: Path | None) -> NodeConfig
         return settings
     if folder is None or config is not None:
         expected = "or --config, one of them, must say where the node is"
-        raise MalformedError.at("--dir", expected, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--dir", expected)
     if held(folder) is None:
-        raise MalformedError.at(
-            "--dir", f"holds no sandbox: make one with heyan up {folder}", Reason.CONFIGURATION_INVALID
-        )
+        raise usage_error("--dir", f"holds no sandbox: make one with heyan up {folder}")
     sandbox = Sandbox(folder, settle(folder, Asked()))
     folders = {identity.name: sandbox.folder_of(identity) for identity in sandbox.nodes.values()}
     if node not in folders:

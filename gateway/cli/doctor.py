@@ -17,7 +17,7 @@ from rich.console import Console
 from gateway.backups.manifest import LAST_BACKUP_FILE
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.json_output import print_json
-from gateway.cli.options import FolderOption, JsonOption
+from gateway.cli.options import FolderOption, JsonOption, usage_error
 from gateway.party.config import Address, TlsFiles
 from gateway.party.diagnosis import (
     AnyPartyConfig,
@@ -33,9 +33,8 @@ from gateway.party.diagnosis import (
 from gateway.party.diagnosis_ports import check_https_port, check_ports
 from gateway.party.keyfiles import Watched
 from gateway.party.tls import TlsMaterial, watch_tls
-from gateway.protocol.errors import HeyanError, MalformedError
+from gateway.protocol.errors import HeyanError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.reasons import Reason
 from gateway.published_folder import PublishedFolder, newest_folder
 from gateway.rules.shelf import all_rules, open_shelf
 
@@ -69,7 +68,7 @@ def doctor(
         The folder of `heyan up`: every party in it, and what endpoints.json names.
     """
     if (config is None) == (folder is None):
-        raise MalformedError.at("--config", "give either --config or --dir", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--config", "give either --config or --dir")
     if config is not None:
         findings = asyncio.run(examine_party(config, time.time))
     else:

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from gateway.cli.options import usage_error
 from gateway.client import Client, ClientSettings
 from gateway.log_reader import LogReader
 from gateway.party.config import RegistryFiles, TlsFiles
@@ -133,7 +134,7 @@ def open_auditor(folder: Path, auditor: str) -> Auditor:
     files = endpoints.auditors.get(auditor)
     if files is None:
         known = ", ".join(endpoints.auditors)
-        raise MalformedError.at("--auditor", f"must be one of {known}", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--auditor", f"must be one of {known}")
     tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
     gateway = Identity(PartyRole.GATEWAY, endpoints.gateway.id)
     keeper = _keeper(folder, endpoints, files.cert)
@@ -163,7 +164,7 @@ def open_client_as(kind: type[C], folder: Path, requester: str) -> C:
     files = endpoints.requesters.get(requester)
     if files is None:
         known = ", ".join(endpoints.requesters)
-        raise MalformedError.at("--requester", f"must be one of {known}", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--requester", f"must be one of {known}")
     tls = watch_tls(TlsFiles(certificate=folder / files.cert, key=folder / files.key, ca=folder / endpoints.ca))
     keeper = _keeper(folder, endpoints, files.cert)
     identity = Identity(PartyRole.REQUESTER, requester)

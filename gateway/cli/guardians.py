@@ -11,14 +11,14 @@ from consent.consent_file import ConsentFile
 from consent.disclosures import Detail, group_details
 from consent.guardian import GuardianApp, Person
 from gateway.cli.endpoints import Endpoints, read_endpoints
+from gateway.cli.options import usage_error
 from gateway.cli.sandbox import account_id
 from gateway.cli.sandbox_rules import SandboxRules
 from gateway.party.keyfiles import read_private
 from gateway.protocol.claims import Role
 from gateway.protocol.disputes import Dispute
-from gateway.protocol.errors import MalformedError, NotFoundError
+from gateway.protocol.errors import NotFoundError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.reasons import Reason
 from sandbox_departments.people import Application
 from sandbox_departments.truth import Truth, find_truth
 
@@ -100,6 +100,4 @@ def find_family(folder: Path, family: str) -> Truth:
     try:
         return find_truth(folder / endpoints.truth, family)
     except NotFoundError:
-        raise MalformedError.at(
-            "--family", f"must be a family of {folder / endpoints.truth}, such as F000001", Reason.CONFIGURATION_INVALID
-        ) from None
+        raise usage_error("--family", f"must be a family of {folder / endpoints.truth}, such as F000001") from None

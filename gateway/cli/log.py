@@ -13,14 +13,13 @@ from gateway.cli.answers import answer_row, iso_time, print_answers, print_ticke
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.log_extract import extract_leaves
-from gateway.cli.options import FolderOption, JsonOption
+from gateway.cli.options import FolderOption, JsonOption, usage_error
+from gateway.cli.trusted_registry import operator_of
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.cli.witnessed import print_witnesses, witness_row
 from gateway.party.keyfiles import read_public
-from gateway.party.registry_keeper import operator_key
 from gateway.policy_file import read_policy
 from gateway.protocol.errors import MalformedError
-from gateway.protocol.keys import PublicKey
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.post_quantum import PostQuantum, pinned_key, post_quantum_of
 from gateway.protocol.reasons import Reason
@@ -95,17 +94,14 @@ def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
         from gateway.cli.endpoints import read_endpoints  # noqa: PLC0415 - brings in gRPC, which a pinned key needs not
 
         endpoints = read_endpoints(folder)
-        operator_vkey = operator_vkey or endpoints.operator_vkey
         registry = registry or folder / endpoints.registry
         if policy is None and endpoints.policy is not None:
             policy = folder / endpoints.policy
-    if operator_vkey is None:
-        raise MalformedError.at("--operator-vkey", "or --dir must say whom to trust", Reason.CONFIGURATION_INVALID)
+    operator, pinned = operator_of(folder, operator_vkey), _pinned(pq_vkey)
     receipt = _read_receipt(file)
     if registry is not None:
         receipt.registry = read_public(registry).decode("ascii", errors="replace").strip()
     trusted = read_policy(policy) if policy is not None else None
-    operator, pinned = _operator(operator_vkey), _pinned(pq_vkey)
     verified = verify_receipt(receipt, operator, policy=trusted)
     listed = open_registry(receipt.registry, operator)
     post_quantum = post_quantum_of(receipt, listed, verified.query.gateway, max(verified.log_times), pinned)
@@ -140,20 +136,13 @@ def _pinned(vkey: str | None) -> tuple[VerifierKey, ...]:
     try:
         return () if vkey is None else (pinned_key(vkey),)
     except MalformedError as error:
-        raise MalformedError.at("--pq-vkey", error.detail, Reason.CONFIGURATION_INVALID) from None
+        raise usage_error("--pq-vkey", error.detail) from None
 
 
 def _said(post_quantum: PostQuantum) -> str:
     if post_quantum.signed:
         return "yes"
     return "no, although the registry names a key for it" if post_quantum.expected else "no"
-
-
-def _operator(vkey: str) -> PublicKey:
-    try:
-        return operator_key(vkey)
-    except MalformedError as error:
-        raise MalformedError.at("--operator-vkey", error.detail, Reason.CONFIGURATION_INVALID) from None
 
 
 def _read_receipt(file: Path) -> receipt_pb2.Receipt:

@@ -15,15 +15,13 @@ from cyclopts import App
 from gateway.cli.answers import iso_time, print_tickets, ticket_row
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable, usage_error
 from gateway.cli.receipts import write_receipt
 from gateway.client import Client
 from gateway.offline_client import Open, Ticketed, find_ticket, list_tickets, open_ticket, resolve_ticket
 from gateway.party.keyfiles import load_signing_key
-from gateway.protocol.errors import MalformedError
 from gateway.protocol.limits import NONCE_SIZE
 from gateway.protocol.offline import OfflineReason, Subject
-from gateway.protocol.reasons import Reason
 
 app = App(name="offline")
 
@@ -193,14 +191,12 @@ def _show(done: Ticketed, receipt: Path | None, *, as_json: bool) -> None:
 
 def _subject(check: str | None, material: str | None) -> Subject:
     if (check is None) == (material is None):
-        raise MalformedError.at("--check", "or --material must say what is meant", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--check", "or --material must say what is meant")
     return Subject(check_id=check or "", material=material or "")
 
 
 def _staff_key(folder: Path, requester: str) -> Path:
     files = read_endpoints(folder).requesters.get(requester)
     if files is None or files.staff_key is None:
-        raise MalformedError.at(
-            "--staff-key", f"{requester} has no staff key here: heyan registry staff", Reason.CONFIGURATION_INVALID
-        )
+        raise usage_error("--staff-key", f"{requester} has no staff key here: heyan registry staff")
     return folder / files.staff_key

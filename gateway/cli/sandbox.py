@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.cli.endpoints import FILE as ENDPOINTS_FILE
+from gateway.cli.options import usage_error
 from gateway.cli.rehearsals import RULES_FOLDER, closed_county
 from gateway.protocol.claims import DepartmentKind, Role
 from gateway.protocol.codec import decode_json
@@ -249,11 +250,7 @@ def settle(folder: Path, asked: Asked) -> Made:
         prefectures = asked.prefectures or DEFAULT_PREFECTURES
         unknown = [prefecture for prefecture in prefectures if prefecture not in PREFECTURES]
         if unknown or len(set(prefectures)) != len(prefectures):
-            raise MalformedError.at(
-                "--prefectures",
-                "must be different prefectures of Hunan, such as 4301,4303",
-                Reason.CONFIGURATION_INVALID,
-            )
+            raise usage_error("--prefectures", "must be different prefectures of Hunan, such as 4301,4303")
         made = Made(
             seed=DEFAULT_SEED if asked.seed is None else asked.seed,
             population=DEFAULT_POPULATION if asked.population is None else asked.population,
@@ -265,21 +262,20 @@ def settle(folder: Path, asked: Asked) -> Made:
             witnesses=asked.witnesses or 0,
         )
         if not 0 <= made.witnesses <= MAX_WITNESSES:
-            raise MalformedError.at("--witnesses", f"must be 0 to {MAX_WITNESSES}", Reason.CONFIGURATION_INVALID)
+            raise usage_error("--witnesses", f"must be 0 to {MAX_WITNESSES}")
         nodes = len(DepartmentKind) * len(made.prefectures) * (2 if made.standbys else 1)
         last = 65_535 - 2 * (2 + nodes + 1 + made.witnesses)
         if not _FIRST_PORT <= made.port_base <= last:
-            raise MalformedError.at("--port-base", f"must be {_FIRST_PORT} to {last}", Reason.CONFIGURATION_INVALID)
+            raise usage_error("--port-base", f"must be {_FIRST_PORT} to {last}")
         if not 1 <= made.population <= MAX_POPULATION:
-            raise MalformedError.at("--population", f"must be 1 to {MAX_POPULATION}", Reason.CONFIGURATION_INVALID)
+            raise usage_error("--population", f"must be 1 to {MAX_POPULATION}")
         return made
     for name in ("seed", "population", "prefectures", "port_base", "standbys", "post_quantum", "witnesses"):
         wanted = getattr(asked, name)
         if wanted is not None and wanted != getattr(already, name):
-            raise MalformedError.at(
+            raise usage_error(
                 "--" + name.replace("_", "-"),
                 f"is {_spelt(getattr(already, name))} in {folder}: leave it out, or name another folder",
-                Reason.CONFIGURATION_INVALID,
             )
     return already
 

@@ -20,6 +20,7 @@ from gateway.asking import Question
 from gateway.cli.correctness import is_right
 from gateway.cli.endpoints import Endpoints, read_endpoints
 from gateway.cli.guardians import Guardians
+from gateway.cli.options import usage_error
 from gateway.client import Client, Plan, Verification
 from gateway.party.process import cancel_all
 from gateway.protocol.claims import Role
@@ -71,11 +72,10 @@ def uses_of(arrivals: Sequence[Arrival], families: int) -> int:
     for arrival in arrivals:
         counts[arrival.applicant % families] += 1
     if max(counts) > MAX_USES:
-        raise MalformedError.at(
+        raise usage_error(
             "--applicants",
             f"need {max(counts)} uses of one consent, of {MAX_USES} at most: make a federation with a larger "
             "--population / 家庭太少，请以更大的 --population 建立联邦",
-            Reason.CONFIGURATION_INVALID,
         )
     return max(counts)
 

@@ -14,7 +14,7 @@ from gateway.cli.endpoints import open_client
 from gateway.cli.exit_codes import EXIT_UNREACHABLE
 from gateway.cli.guardians import Guardians, find_family
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable
+from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable, usage_error
 from gateway.cli.receipts import write_receipt
 from gateway.cli.verdicts import print_verdict, verdict_row
 from gateway.cli.verify_batch import Paths, verify_batch
@@ -23,7 +23,6 @@ from gateway.cli.witnessed import print_witnesses, witness_row
 from gateway.client import Client, Verification
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.policy import Policy
-from gateway.protocol.reasons import Reason
 from sandbox_departments.people import Application
 
 
@@ -94,17 +93,15 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     if batch is not None:
         others = (family, consent, receipt, request_id, witnessed)
         if results is None or open_group or any(each is not None for each in others):
-            raise MalformedError.at(
-                "--batch", "goes with --results, and with no option of one family", Reason.CONFIGURATION_INVALID
-            )
+            raise usage_error("--batch", "goes with --results, and with no option of one family")
         return verify_batch(Paths(folder, batch, results), requester, defer=defer, as_json=as_json)
     if results is not None:
-        raise MalformedError.at("--results", "goes with --batch", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--results", "goes with --batch")
     require_writable(receipt, "--receipt")
     require_one_of(family, request_id)
     policy = policy_of(folder) if witnessed is not None else None
     if request_id is None and wait:
-        raise MalformedError.at("--wait", "goes with --request-id", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--wait", "goes with --request-id")
     if request_id is not None:
         result = asyncio.run(fetch(folder, requester, read_request_id(request_id), wait))
     else:
@@ -182,6 +179,6 @@ async def ask(
         submission = client.prepare(questions, consent, plan, answer_until)
     except MalformedError as error:
         if [each.field for each in error.violations] == ["answer_until"]:
-            raise MalformedError.at("--defer", error.violations[0].description, Reason.CONFIGURATION_INVALID) from None
+            raise usage_error("--defer", error.violations[0].description) from None
         raise
     return await client.send(submission)

@@ -26,7 +26,7 @@ from gateway.cli.batch_state import BatchIdentity, BatchOutcome, BatchState, Ite
 from gateway.cli.endpoints import Endpoints, open_client, read_endpoints
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
 from gateway.cli.guardians import Guardians
-from gateway.cli.options import require_writable
+from gateway.cli.options import require_writable, usage_error
 from gateway.client import Client
 from gateway.protocol.errors import FieldViolation, HeyanError, MalformedError
 from gateway.protocol.matrix import Group
@@ -62,7 +62,7 @@ def verify_batch(paths: Paths, requester: str, *, defer: float | None, as_json: 
     """
     require_writable(paths.results, "--results")
     if paths.results.resolve() == paths.file.resolve():
-        raise MalformedError.at("--results", "must be another file than the batch", Reason.CONFIGURATION_INVALID)
+        raise usage_error("--results", "must be another file than the batch")
     endpoints = read_endpoints(paths.folder)
     client = open_client(paths.folder, requester)
     identity = _identity(paths, endpoints, requester)

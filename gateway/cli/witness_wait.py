@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.cli.endpoints import open_client_as, read_endpoints
+from gateway.cli.options import usage_error
 from gateway.client import Verification
 from gateway.policy_file import read_policy
-from gateway.protocol.errors import MalformedError
 from gateway.protocol.policy import Policy
-from gateway.protocol.reasons import Reason
 from gateway.witness_client import WitnessedClient
 
 
@@ -26,5 +25,5 @@ def policy_of(folder: Path) -> Policy:
     endpoints = read_endpoints(folder)
     if endpoints.policy is None:
         description = f"{folder} has no witnesses: make a federation with heyan up FOLDER --witnesses 2"
-        raise MalformedError.at("--witnessed", description, Reason.CONFIGURATION_INVALID)
+        raise usage_error("--witnessed", description)
     return read_policy(folder / endpoints.policy)
