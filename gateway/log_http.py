@@ -70,7 +70,7 @@ FOR_EVER = "max-age=31536000, immutable"
 ENTRIES_REFUSED = (
     "Entry bundles of this log are for auditors. Come with the client certificate of a party that the federation's\n"
     "registry lists as an auditor; the operator enrols one: heyan registry enrol auditor NAME.\n"
-    "日志条目仅供审计人员读取：请使用联邦注册表所列审计方的客户端证书。\n"
+    "日志条目仅供审计人员读取：请使用联邦登记册所列审计方的客户端证书。\n"
 )
 
 _log = structlog.get_logger(__name__)

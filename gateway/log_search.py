@@ -22,7 +22,7 @@ _HEAD = (
     "序号 index",
     "时间 time",
     "事件 event",
-    "主体 actor",
+    "操作方 actor",
     "部门 department",
     "事项 claim",
     "地区 region",

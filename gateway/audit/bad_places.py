@@ -95,12 +95,12 @@ MEANINGS: Mapping[Wrong, Text] = {
         "another history.",
     ),
     Wrong.LEAF_UNREADABLE: Text(
-        "该条目不是本合同任何已知版本的规范记录。请更新 heyan 后重试；若仍如此，则网关写入了无法解释的内容。",
+        "该条目不是任何已知版本的规范记录。请更新 heyan 后重试；若仍如此，则网关写入了无法解读的内容。",
         "This entry is no canonical leaf of a known version. Update heyan and try again; if it stays so, the gateway "
         "logged what nobody can read.",
     ),
     Wrong.LEAF_OF_OTHER_GATEWAY: Text(
-        "该条目由另一个网关名义写入。",
+        "该条目以另一网关的名义写入。",
         "This entry bears the name of another gateway than the log's.",
     ),
     Wrong.LEAF_BACKWARDS: Text(
@@ -109,8 +109,8 @@ MEANINGS: Mapping[Wrong, Text] = {
         "was made up later.",
     ),
     Wrong.START_WITHIN: Text(
-        "分片的起始记录只能是首条。",
-        "The start of a shard stands within a log; it can only be the first entry.",
+        "日志的起始记录出现在日志中间：它只能是首条。",
+        "The entry that begins a log stands within one; it can only be the first.",
     ),
     Wrong.AFTER_END: Text(
         "日志已以终结记录封存，其后不应再有条目。",

@@ -40,27 +40,30 @@ _GATEWAY = {
 }
 _DEPARTMENT = {
     Disagreement.SHORTENED: Text(
-        "部门日记短于其签署过的末端", "a journal ends before an end that its department signed"
+        "部门台账短于其曾签署的末端", "a journal ends before an end that its department signed"
     ),
-    Disagreement.REWRITTEN: Text("部门日记与其签署过的末端不符", "a journal is another than its department had signed"),
+    Disagreement.REWRITTEN: Text("部门台账与其曾签署的末端不符", "a journal is another than its department had signed"),
 }
 _ONE_OF_TWO = {
     Disagreement.WRONG_LEAF: Text(
         "确认函指明的条目并不记载该陈述", "the leaf by which a statement was acknowledged does not name it"
     ),
-    Disagreement.MISREPORTED: Text("日志所述与部门日记不同", "log and journal tell a statement differently"),
-    Disagreement.UNLOGGED: Text("部门已作出而日志未记载", "a department stated it, and no leaf names it in time"),
-    Disagreement.UNKNOWN: Text("日志记载而部门日记没有", "the log names a statement that the journal does not have"),
+    Disagreement.MISREPORTED: Text("日志所述与部门台账不同", "log and journal tell a statement differently"),
+    Disagreement.UNLOGGED: Text(
+        "部门已作出陈述而日志未按期记载", "a department stated it, and no leaf names it in time"
+    ),
+    Disagreement.UNKNOWN: Text("日志有记载而部门台账没有", "the log names a statement that the journal does not have"),
 }
 _ASKS = {
     Disagreement.CUT_OFF: Text(
-        "有人持有比所读日志更长的检查点", "somebody holds a checkpoint of a larger log than was read: ask for the rest"
+        "有人持有的检查点大于所读日志：请索取其余部分",
+        "somebody holds a checkpoint of a larger log than was read: ask for the rest",
     ),
     Disagreement.UNACKNOWLEDGED: Text(
         "已记载而未在期限内向部门确认", "logged, and not acknowledged to the department in time"
     ),
     Disagreement.UNPROVEN: Text(
-        "日记中的确认函没有日志签名", "an acknowledgement in the journal bears no signature of the log"
+        "台账中的确认函没有日志签名", "an acknowledgement in the journal bears no signature of the log"
     ),
     Disagreement.MISDATED: Text("条目时间与陈述或确认时间不符", "a leaf is dated before its statement, or late"),
     Disagreement.BACKWARDS: Text("条目时间倒退", "a leaf is dated well before the ones ahead of it"),
@@ -71,7 +74,7 @@ _ASKS = {
     Disagreement.DROPPED: Text("回执缺少日志中的线下核验单", "a receipt leaves out a ticket on paper that the log has"),
     Disagreement.NOT_BROUGHT: Text("日志记载的异议未送达部门", "a logged dispute is not in the department's journal"),
     Disagreement.UNVERIFIED: Text(
-        "文件不能作为该部门日记验证：请重新导出", "a file does not verify as a journal: have it exported anew"
+        "文件未能通过部门台账验证：请重新导出", "a file does not verify as a journal: have it exported anew"
     ),
 }
 

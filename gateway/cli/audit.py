@@ -112,7 +112,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
 
 
 async def _read(auditor: Auditor, days: tuple[str, ...], file: Path | None, origin: str | None) -> AuditedLog:
-    with counting("leaves 日志") as tell:
+    with counting("leaves 条目") as tell:
         async with auditor.reader as reader:
             registry = auditor.registry()
             terms = registry.party_in_role(auditor.gateway.uri, PartyRole.GATEWAY).gateway

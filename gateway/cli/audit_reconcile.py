@@ -117,14 +117,14 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     copied = _time(as_of) if as_of is not None else None
     trust = _trust(log, registry, operator_vkey, gateway)
     with _journals(journal, log.folder, out) as files:
-        with counting("journals 部门日记") as tell:
+        with counting("journals 部门台账") as tell:
             journals = read_journals(files, head, trust.registry, tell)
         shown = Shown()
         known = known_logs(trust.registry, trust.gateway)
         with counting("receipts 回执") as tell:
             read_receipts(receipt, trust.registry, trust.operator, shown, tell)
         read_checkpoints(checkpoint, known, shown)
-        with counting("leaves 日志") as tell:
+        with counting("leaves 条目") as tell:
             asked = _Asked(logs, log, allowed, copied, out, bool(journal) or out is not None)
             told = asyncio.run(_reconcile(asked, trust, journals, shown, tell))
     if as_json:
@@ -194,10 +194,10 @@ def _journals(named: tuple[Path, ...], folder: Path | None, out: Path | None) ->
     if folder is None:
         raise usage_error("--journal", "must name the exports of departments")
     if out is not None:
-        with counting("journals 部门日记") as tell:
+        with counting("journals 部门台账") as tell:
             yield export_all(folder, out / "journals", tell)
         return
-    with TemporaryDirectory(prefix="heyan-journals-") as made, counting("journals 部门日记") as tell:
+    with TemporaryDirectory(prefix="heyan-journals-") as made, counting("journals 部门台账") as tell:
         yield export_all(folder, Path(made), tell)
 
 

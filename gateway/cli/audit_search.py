@@ -173,7 +173,7 @@ async def _search(opened: OpenedLog, file: Path, wanted: Wanted, limit: int) -> 
 
 
 async def _update(index: LogIndex, source: TileSource, checkpoint: Checkpoint, note: str) -> None:
-    with counting("leaves 日志") as tell:
+    with counting("leaves 条目") as tell:
         tell(index.size, checkpoint.size)
         async for size in update(index, source, checkpoint, note):
             tell(size, checkpoint.size)
@@ -250,7 +250,7 @@ def _print(found: _Found) -> None:
         "leaf\n序号",
         "Beijing time\n北京时间",
         "event, status\n事件、状态",
-        "who, whom\n主体、部门",
+        "who, whom\n操作方、部门",
         "what 事项",
     ):
         table.add_column(column, overflow="fold")

@@ -76,7 +76,7 @@ def export_log(
 
 async def _export(log: OpenedLog, target: Path, *, entries: bool) -> tuple[Checkpoint, int]:
     folder = PublishedFolder(target, Disk(PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE))
-    with counting("leaves 日志") as tell:
+    with counting("leaves 条目") as tell:
         async with log.source as source:
             note = await source.checkpoint()
             checkpoint = log.open(note)

@@ -115,9 +115,9 @@ def print_told(told: Told) -> None:
             _print_kinds(of_weight, console)
     _print_counts(told, console)
     if found:
-        console.print(f"log and journals disagree in {_count(len(found), 'place')} 日志与部门日记不一致")
+        console.print(f"log and journals disagree in {_count(len(found), 'place')} 日志与部门台账不一致")
     else:
-        console.print("log and journals agree 日志与部门日记一致")
+        console.print("log and journals agree 日志与部门台账一致")
 
 
 def _print_kinds(found: Sequence[JournalFinding], console: Console) -> None:

@@ -78,7 +78,7 @@ TEXTS: Mapping[Kind, Text] = {
     Kind.MISSING: MEANINGS[Wrong.MISSING],
     Kind.KEPT_BACK: MEANINGS[Wrong.KEPT_BACK],
     Kind.STALLED: Text(
-        "日志停滞：没有更新的检查点，而本应有之。请查明网关与发布是否运行。",
+        "日志停滞：应有而未见更新的检查点。请查明网关和发布进程是否运行。",
         "The log stands still: there is no newer checkpoint where there should be one. Find out whether gateway and "
         "publisher run.",
     ),

@@ -102,7 +102,7 @@ def _query(section: Section) -> QueryLimit:
 
 
 def _refusal(section: Section) -> RefusalLimit:
-    expected = Text("应为合同中的拒绝理由", "must be a reason of the contract")
+    expected = Text("应为接口约定的拒绝理由", "must be a reason of the contract")
     limit = RefusalLimit(
         at_most=_amount(section),
         per=section.choice("per", PERIODS) or "hour",

@@ -336,7 +336,7 @@ _TEXTS: dict[Reason, Text] = {
         "A tile of the log does not fit its checkpoint. Check where it came from, and tell an auditor.",
     ),
     Reason.JOURNAL_INVALID: Text(
-        "部门日记不完整或签名无效。请向部门重新索取。",
+        "部门台账不完整或签名无效。请向部门重新索取。",
         "The department's journal is incomplete, or its signature does not hold. Ask the department for it again.",
     ),
     Reason.LOG_UNAVAILABLE: Text(

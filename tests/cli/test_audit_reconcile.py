@@ -132,7 +132,7 @@ async def test_log_journals_and_receipts_that_agree(case: Case) -> None:
     assert document["findings"] == []
     assert (document["owed"], document["receipts"], document["without_journal"]) == (0, 1, {})
     assert {each["department"] for each in document["journals"]} == {POLICE, LAND}
-    assert "agree 日志与部门日记一致" in await case.say(code=0)
+    assert "agree 日志与部门台账一致" in await case.say(code=0)
 
 
 async def test_department_without_a_journal_is_named_and_accuses_nobody(case: Case) -> None:
