@@ -200,7 +200,10 @@ class LogServer:
         return known[2]
 
     def _require_auditor(self, request: web.BaseRequest) -> None:
-        """Whether the peer's certificate, which TLS has verified, is of an auditor that the registry knows now."""
+        """Refuse a peer whose certificate, which TLS has verified, is not of an auditor that the registry knows now.
+
+        UnknownPeerError.
+        """
         connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
         encoded = connection.getpeercert(binary_form=True) if connection is not None else None
         if encoded is None:

@@ -29,8 +29,11 @@ from gateway.tile_source import read_bounded
 FIRST_SHARD = "0"
 """The folder of a log's first shard, below `published`."""
 KEPT_FOLDER = "checkpoints"
+"""Beside `checkpoint` and `tile/`: what was published before, each under its size."""
 KEPT_EVERY = 3_600
 """Seconds: of each such span the first checkpoint is kept."""
+PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE = 0o755, 0o644
+"""Of a copy that another web server is to serve."""
 _OUTGROWN = "outgrown"
 _LOCK = ".lock"
 _MOST_DIGITS = 20
@@ -38,14 +41,20 @@ _NEW = ".new"
 """What is being written in a folder: one at a time, so that one that was left is written over by the next."""
 
 
-PUBLIC_FOLDER_MODE, PUBLIC_FILE_MODE = 0o755, 0o644
-"""Of a copy that another web server is to serve."""
+def published_numbers(published: Path) -> list[int]:
+    """The numbers of the logs that are published below a folder, ascending: of those with a checkpoint.
+
+    Raises OSError if they cannot be looked at; a folder that is not there has none.
+    """
+    if not published.is_dir():
+        return []
+    names = (folder.name for folder in published.iterdir() if (folder / CHECKPOINT_PATH).exists())
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def newest_folder(published: Path) -> Path:
     """The folder of the newest log that is published; of the first, if none is."""
-    numbers = [int(each.parent.name) for each in published.glob("*/checkpoint") if each.parent.name.isdecimal()]
-    return published / str(max(numbers, default=int(FIRST_SHARD)))
+    return published / str(max(published_numbers(published), default=int(FIRST_SHARD)))
 
 
 class Disk:
@@ -98,7 +107,7 @@ class PublishedFolder:
     def read(self) -> tuple[Checkpoint, bytes] | None:
         """The published checkpoint, its signatures unverified, and its note; None if nothing was published yet.
 
-        Raises MalformedError (CONFIGURATION_INVALID) naming the file if it is no checkpoint.
+        Raises MalformedError (LOG_FORKED) naming the file if it is no checkpoint: what is no longer what was written.
         """
         try:
             note = read_bounded(self.folder, CHECKPOINT_PATH, MAX_NOTE_BYTES)

@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.merkle import EMPTY_ROOT
 from gateway.protocol.reasons import Reason
-from gateway.published_folder import Disk, PublishedFolder
+from gateway.published_folder import Disk, PublishedFolder, published_numbers
 from gateway.publishing import HeadReader, Publisher
 from gateway.stores.port import Head, Store
 
@@ -54,7 +54,7 @@ class LogsPublisher:
     def resume(self) -> None:
         """Take up what was published, and hold the store against it; raises what `Publisher.resume` raises."""
         logs = self._logs()
-        stray = self._numbers() - {log.number for log in logs}
+        stray = set(published_numbers(self._published)) - {log.number for log in logs}
         if stray:
             detail = f"the log {self._published / str(max(stray))} was published, and the store has not begun it"
             raise ForgedError(Reason.LOG_ROLLED_BACK, detail)
@@ -99,13 +99,6 @@ class LogsPublisher:
             return chosen if chosen is not None else alone.head()
 
         return shown
-
-    def _numbers(self) -> set[int]:
-        """The numbers of logs that are published."""
-        if not self._published.is_dir():
-            return set()
-        names = (folder.name for folder in self._published.iterdir() if (folder / "checkpoint").exists())
-        return {int(name) for name in names if name.isascii() and name.isdecimal()}
 
 
 class LogOfStore:

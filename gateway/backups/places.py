@@ -17,6 +17,7 @@ from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.tiles import TILE_HEIGHT, TILE_WIDTH
+from gateway.published_folder import published_numbers
 from gateway.stores import sqlite_shards
 from gateway.stores.port import Head
 from gateway.stores.sqlite_connection import as_unavailable
@@ -78,7 +79,7 @@ class LogWitness:
     async def published(self, folder: Path) -> list[Place]:
         """The logs in the folder of the gateway's published logs, as many as there are."""
         places = []
-        for number in _numbers(folder):
+        for number in published_numbers(folder):
             source = FolderSource(folder / str(number))
             place = await self.place(source, str(folder / str(number)))
             if place is not None:
@@ -129,11 +130,3 @@ class StoredLog:
         if len(rows) != count:
             raise NotFoundError(Reason.NOT_FOUND, f"{self._path} has lost leaves of its log")
         return [from_row(data) for (data,) in rows]
-
-
-def _numbers(folder: Path) -> list[int]:
-    """The numbers of the logs that are published in a folder."""
-    if not folder.is_dir():
-        return []
-    names = (each.name for each in folder.iterdir() if each.is_dir())
-    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())

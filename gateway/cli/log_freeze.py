@@ -52,7 +52,7 @@ def freeze(
     assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
     keys = load_signing_keys(settings.log_keys)
     signers = LogSigners(gateway=settings.spiffe_id, keys=lambda: keys, registry=keeper.current, clock=time.time)
-    wait_for(registry.document.issued + ADOPTION_TIME)
+    _wait_for(registry.document.issued + ADOPTION_TIME)
     store = SqliteStore(settings.store)
     try:
         require_reached(store, own_marks(settings.registry.seen.parent, settings.published))
@@ -77,7 +77,7 @@ def freeze(
     )
 
 
-def wait_for(instant: float) -> None:
+def _wait_for(instant: float) -> None:
     """Wait until every party can have read the registry, and say so; seconds since the epoch."""
     left = instant - time.time()
     if left > 0:
