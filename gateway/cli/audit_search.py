@@ -16,6 +16,7 @@ from rich.table import Table
 from gateway.audit.leaf_rows import Mark
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
+from gateway.cli.leaf_files import write_leaf
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, require_writable, usage_error
 from gateway.cli.progress import counting
@@ -48,7 +49,7 @@ class _Found:
 
 
 def search(  # noqa: PLR0913 - each is an option of the command
-    where: LogPlace = None,
+    place: LogPlace = None,
     *,
     log: Options = NO_OPTIONS,
     index: Path | None = None,
@@ -82,8 +83,8 @@ def search(  # noqa: PLR0913 - each is an option of the command
 
     Parameters
     ----------
-    where
-        URL or folder of the log, if not that of --dir.
+    place
+        URL (https://…) or folder of a static log; that of --dir if left out.
     index
         The index's file; with --dir, by default, in the auditor's folder.
     rebuild
@@ -136,7 +137,7 @@ def search(  # noqa: PLR0913 - each is an option of the command
         reason=reason,
         marks=(*_grant(grant), *_of_receipt(receipt)),
     )
-    opened, file = open_log(where, log), index or _beside(log)
+    opened, file = open_log(place, log), index or _beside(log)
     if rebuild:
         for name in ("", "-wal", "-shm"):
             file.with_name(file.name + name).unlink(missing_ok=True)
@@ -144,7 +145,8 @@ def search(  # noqa: PLR0913 - each is an option of the command
     if csv is not None:
         csv.write_text(hits_csv(found.hits), encoding="utf-8", newline="")
     if out is not None:
-        _write(out, found.hits)
+        for item in found.hits:
+            write_leaf(out, item.hit.index, item.leaf, item.proof)
     if as_json:
         print_json(_document(found))
     else:
@@ -220,12 +222,6 @@ def _of_receipt(file: Path | None) -> tuple[tuple[Mark, bytes], ...]:
         (Mark.QUERY, tags.query(signed.digest)),
         *((Mark.GRANT, tags.grant(grant)) for grant in query.grant_digests),
     )
-
-
-def _write(folder: Path, hits: list[ProvenHit]) -> None:
-    for item in hits:
-        (folder / f"leaf-{item.hit.index}.bin").write_bytes(item.leaf)
-        (folder / f"leaf-{item.hit.index}.tlog-proof").write_text(item.proof, encoding="utf-8")
 
 
 def _document(found: _Found) -> dict[str, Any]:

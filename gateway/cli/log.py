@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
-from gateway.cli.log_extract import extract_leaves
+from gateway.cli.leaf_files import extract_leaves
 from gateway.cli.options import FolderOption, JsonOption, usage_error
 from gateway.cli.trusted_registry import operator_of
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row

@@ -1,13 +1,16 @@
 """Findings as folders that a third party can check without us: notes, leaves with their proofs, entries, signed heads.
 
-<out>/reconciliation.json         everything, as --json prints it
-<out>/0001-FORKED/finding.json    one finding
-log.checkpoint              the signed checkpoint under which the log was read
-shown-1.checkpoint …        the signed checkpoints that contradict it, or each other
-consistency.json            the log's root at the size of one that was shown, and the RFC 9162 proof of it
-leaf-<index>.bin, .tlog-proof   the leaf, and its C2SP proof under log.checkpoint
-entries.jsonl               the entries of the journal that name the digest, byte for byte
-journal-1.head …            signed ends of the journal
+Below the folder that --out names:
+
+    reconciliation.json               everything, as --json prints it
+    0001-FORKED/                      one finding; the gravest come first
+        finding.json                  what it says
+        log.checkpoint                the signed checkpoint under which the log was read
+        shown-1.checkpoint …          the signed checkpoints that contradict it, or each other
+        consistency.json              the log's root at the size of one that was shown, and the RFC 9162 proof of it
+        leaf-<index>.bin, .tlog-proof the leaf, and its C2SP proof under log.checkpoint
+        entries.jsonl                 the entries of the journal that name the digest, byte for byte
+        journal-1.head …              signed ends of the journal
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 
 from gateway.audit.findings import Disagreement, Finding
 from gateway.cli.journal_files import lines_of
+from gateway.cli.leaf_files import write_leaf
 from gateway.cli.reconcile_inputs import JournalFinding
 from gateway.cli.reconcile_logs import GatewayLogs, OpenLog
 from gateway.cli.reconcile_print import Told, document_of, row_of
@@ -107,9 +111,7 @@ async def _write_leaf(folder: Path, index: int, log: OpenLog, tree: Tree) -> Non
     if leaf_hash(data) != tree.node(0, index):
         raise ForgedError(Reason.PROOF_INVALID, f"the log shows another leaf {index} than it did")
     path = inclusion_proof(index, checkpoint.size, tree.node)
-    write_private(folder / f"leaf-{index}.bin", data)
-    proof = InclusionProof(index, path, log.view.checkpoint).format()
-    write_private(folder / f"leaf-{index}.tlog-proof", proof.encode())
+    write_leaf(folder, index, data, InclusionProof(index, path, log.view.checkpoint).format())
 
 
 def _write_consistency(folder: Path, finding: Finding, log: OpenLog, tree: Tree) -> None:

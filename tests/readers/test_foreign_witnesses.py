@@ -13,7 +13,7 @@ from tlog_scales.signing import Vkey
 from tlog_scales.tiles import leaf_hash
 from tlog_scales.tlog import Checkpoint, InclusionProof, InclusionProofInvalid
 
-from gateway.cli.log_extract import extract_leaves
+from gateway.cli.leaf_files import extract_leaves
 from gateway.protocol.cosignature import CosignerKey
 from gateway.protocol.note import ML_DSA_44
 from tests.fakes import Clock
