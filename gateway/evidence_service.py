@@ -20,13 +20,12 @@ from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.party.service import Context, Method
 from gateway.protocol.case_references import check_case_reference
-from gateway.protocol.checkpoint import parse_checkpoint
+from gateway.protocol.checkpoint import unverified_checkpoint
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import MalformedError, NotFoundError
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
 from gateway.protocol.leaf import Tags
 from gateway.protocol.limits import MAX_MESSAGE, MAX_REQUEST_ID, MIN_REQUEST_ID
-from gateway.protocol.note import parse_note
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
@@ -124,6 +123,6 @@ class EvidenceDesk:
     def _head_over(self, access: int, receipt: receipt_pb2.Receipt) -> Head:
         """The tree that proves the access: the receipt's newest, or a newer log's if that one has ended since."""
         note = parse_proof(receipt.leaves[-1].proof.encode()).checkpoint
-        checkpoint = parse_checkpoint(parse_note(note.encode()).text)
+        checkpoint = unverified_checkpoint(note)
         tree = replace(self._log.head(checkpoint.origin), size=checkpoint.size, root=checkpoint.root, checkpoint=note)
         return tree if tree.holds(access) else self._log.head()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from rich.console import Console
 from gateway.audit.evidence_view import Evidence, Wanted, verify_evidence
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.endpoints import Auditor, open_auditor, read_endpoints
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable, usage_error
 from gateway.cli.receipts import write_receipt
 from gateway.party.keyfiles import write_private
@@ -77,7 +77,7 @@ def evidence(
         write_private(out, text.encode())
     write_receipt(receipt, response.receipt)
     if as_json:
-        sys.stdout.write(json.dumps(_row(found, case), ensure_ascii=False, indent=2) + "\n")
+        print_json(_row(found, case))
     else:
         _print(found, case)
 

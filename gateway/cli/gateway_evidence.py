@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,6 +14,7 @@ from cyclopts import Parameter
 from consent.consent_file import read_consent_file
 from gateway.beside import Beside, beside, open_store
 from gateway.cli.exit_codes import EXIT_REFUSED
+from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, read_request_id, usage_error
 from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
@@ -145,7 +145,7 @@ def _require_confirmed() -> None:
 def _print_erased(erased: Erased, asked: int, *, as_json: bool) -> None:
     if as_json:
         row = {"erased": erased.grants, "asked": asked, "leaf_indexes": list(erased.leaf_indexes)}
-        sys.stdout.write(json.dumps(row, indent=2) + "\n")
+        print_json(row)
     elif erased.grants:
         leaves = ", ".join(map(str, erased.leaf_indexes))
         sys.stdout.write(f"erased the evidence of {erased.grants} grants 已删除; logged as leaf {leaves}\n")
@@ -161,7 +161,7 @@ def _print_rotation(rotation: Rotation, *, as_json: bool) -> None:
             "unreadable": rotation.unreadable,
             "write_ahead_log_emptied": rotation.swept,
         }
-        sys.stdout.write(json.dumps(row, indent=2) + "\n")
+        print_json(row)
         return
     sys.stdout.write(f"rewrapped {rotation.rewrapped} keys 已换封; {rotation.current} were wrapped by the newest key\n")
     if rotation.unreadable:
