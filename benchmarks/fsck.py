@@ -28,15 +28,15 @@ from typing import Any
 from benchmarks.bounds import count
 from benchmarks.setting import RESULTS, table, write_results
 from gateway.audit.rebuilding import TileBuilder
-from gateway.checked_log import LogToCheck
-from gateway.fsck import Wanted, check_log
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import CheckStatus, write_leaf
 from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.note import SignerKey
 from gateway.protocol.tiles import Tile, bundles_at, encode_entries
-from gateway.tile_source import FolderSource
+from gateway.static_log.checked_log import LogToCheck
+from gateway.static_log.fsck import Wanted, check_log
+from gateway.static_log.tile_source import FolderSource
 from heyan.v1 import log_pb2
 
 ORIGIN = "heyan.benchmark/log"

@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.appending import ORIGIN, Growing
 from benchmarks.bounds import count
 from benchmarks.setting import RESULTS, table, write_results
-from gateway.published_folder import PublishedFolder
-from gateway.publishing import Publisher
+from gateway.static_log.folder import PublishedFolder
+from gateway.static_log.publishing import Publisher
 
 
 def _publisher(growing: Growing, folder: Path) -> Publisher:

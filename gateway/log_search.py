@@ -15,8 +15,8 @@ from gateway.protocol.beijing import BEIJING
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.proof import InclusionProof
-from gateway.tile_proofs import VerifiedTiles, prove_inclusion, read_leaves
-from gateway.tile_source import TileSource
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_inclusion, read_leaves
+from gateway.static_log.tile_source import TileSource
 
 _HEAD = (
     "序号 index",

@@ -47,13 +47,13 @@ from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
 from gateway.pipeline import Pipeline
 from gateway.protocol.errors import ForgedError, HeyanError, MalformedError
 from gateway.protocol.reasons import Reason
-from gateway.publication import Publication
 from gateway.recording import Recording
 from gateway.reflection import add_reflection
 from gateway.refusals import Refusals
 from gateway.requests import Requests
 from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
+from gateway.static_log.publication import Publication
 from gateway.stores.sqlite import SqliteStore
 from gateway.tickets import Tickets
 from gateway.vault import Vault

@@ -16,10 +16,10 @@ from gateway.log_marks import Mark
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, NotFoundError, UnreachableError
 from gateway.protocol.reasons import Reason
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency, read_leaves
 from gateway.stores.port import Head
 from gateway.stores.sqlite_copy import LEAVES_AT_ONCE
 from gateway.stores.sqlite_restored import RestoredStore
-from gateway.tile_proofs import VerifiedTiles, prove_consistency, read_leaves
 
 REMEDY = (
     "bring a copy of the log that has them (--log), or begin a new log: another log_origin in the registry, and an"

@@ -17,13 +17,13 @@ from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.tiles import TILE_HEIGHT, TILE_WIDTH
-from gateway.published_folder import published_numbers
+from gateway.static_log.folder import published_numbers
+from gateway.static_log.tile_source import FolderSource, TileSource
 from gateway.stores import sqlite_shards
 from gateway.stores.port import Head
 from gateway.stores.sqlite_connection import as_unavailable
 from gateway.stores.sqlite_copy import open_reading
 from gateway.stores.sqlite_leaves import from_row
-from gateway.tile_source import FolderSource, TileSource
 
 
 @dataclass(frozen=True, slots=True)

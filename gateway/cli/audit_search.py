@@ -33,7 +33,7 @@ from gateway.protocol.note import encode_base64
 from gateway.protocol.presentation import read_signed_query
 from gateway.protocol.query import read_query
 from gateway.protocol.receipt_file import receipt_from_json
-from gateway.tile_source import TileSource
+from gateway.static_log.tile_source import TileSource
 
 MOST = 10_000
 """Hits of one search: each is fetched and proven."""

@@ -35,8 +35,8 @@ from gateway.party.keyfiles import Watched
 from gateway.party.tls import TlsMaterial, watch_tls
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.published_folder import PublishedFolder, newest_folder
 from gateway.rules.shelf import all_rules, open_shelf
+from gateway.static_log.folder import PublishedFolder, newest_folder
 
 BACKUP_DAYS = 2.0
 """Age of the last backup from which it is told as a warning: one night was missed."""

@@ -33,7 +33,7 @@ from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, NotFoundError
 from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import log_path
-from gateway.tile_source import HttpSource
+from gateway.static_log.tile_source import HttpSource
 from gateway.vault import Vault
 from gateway.witnesses import KEPT_FILE
 

@@ -15,13 +15,13 @@ from gateway.cli.log_sources import NO_OPTIONS, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
-from gateway.exporting import export
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import VerifierKey, encode_base64
-from gateway.published_folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder, newest_folder
-from gateway.tile_source import FolderSource
+from gateway.static_log.exporting import export
+from gateway.static_log.folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder, newest_folder
+from gateway.static_log.tile_source import FolderSource
 
 
 def export_log(

@@ -10,17 +10,17 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from gateway.audit.bad_places import BadPlace
-from gateway.checked_log import LogToCheck
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption
 from gateway.cli.progress import counting
-from gateway.fsck import Checked, Wanted, check_log
-from gateway.kept_checkpoints import KeptCheckpoints, ShownLeaf, Sighted, shown_in_receipt, sighted_in_file
 from gateway.monitor.store import read_seen
 from gateway.protocol.codec import encode_base64
-from gateway.tile_source import FolderSource
+from gateway.static_log.checked_log import LogToCheck
+from gateway.static_log.fsck import Checked, Wanted, check_log
+from gateway.static_log.kept_checkpoints import KeptCheckpoints, ShownLeaf, Sighted, shown_in_receipt, sighted_in_file
+from gateway.static_log.tile_source import FolderSource
 
 _SHOWN = 10
 """Further bad places on the terminal; --json has those that are kept."""

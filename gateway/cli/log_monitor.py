@@ -14,7 +14,6 @@ from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
-from gateway.checked_log import LogToCheck
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.monitor_places import ReopenedSource, mirrors, rulebook_of, webhook_of, windows_of, witnesses
@@ -31,7 +30,8 @@ from gateway.party.keyfiles import read_public
 from gateway.party.process import cancel_all, run_until_signal
 from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.rulebook import Rulebook
-from gateway.tile_source import FolderSource, HttpSource
+from gateway.static_log.checked_log import LogToCheck
+from gateway.static_log.tile_source import FolderSource, HttpSource
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.registry_terms import GatewayTerms
-from gateway.tile_source import FolderSource, HttpSource
+from gateway.static_log.tile_source import FolderSource, HttpSource
 
 LogPlace: TypeAlias = Annotated[str | None, Parameter(help="URL (https://…) or folder of a static log.")]
 """The positional argument of a command that reads a log."""

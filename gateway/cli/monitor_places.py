@@ -16,7 +16,7 @@ from gateway.protocol.errors import MalformedError
 from gateway.protocol.witness_wire import log_path
 from gateway.rulebook import Rulebook
 from gateway.rules.windows import Window
-from gateway.tile_source import FolderSource, HttpSource
+from gateway.static_log.tile_source import FolderSource, HttpSource
 
 
 class ReopenedSource:

@@ -18,8 +18,8 @@ from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import GatewayTerms
-from gateway.tile_proofs import read_leaves
-from gateway.tile_source import FolderSource, HttpSource
+from gateway.static_log.tile_proofs import read_leaves
+from gateway.static_log.tile_source import FolderSource, HttpSource
 
 
 class LeafSource(Protocol):

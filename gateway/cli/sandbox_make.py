@@ -59,7 +59,7 @@ from gateway.protocol.registry_terms import (
     Party,
     RequesterTerms,
 )
-from gateway.published_folder import FIRST_SHARD
+from gateway.static_log.folder import FIRST_SHARD
 from sandbox_departments.people import Family
 from sandbox_departments.population import generate_families
 from sandbox_departments.registers import REGISTER_FILE, build_registers

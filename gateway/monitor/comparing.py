@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from gateway.checked_log import LogToCheck, open_sighted
-from gateway.kept_checkpoints import Sighted
 from gateway.monitor.alarms import Kind
 from gateway.monitor.findings import Findings
 from gateway.monitor.state import MonitorState, Sighting
@@ -19,7 +17,9 @@ from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.codec import encode_base64
 from gateway.protocol.errors import BadDataError, ForgedError, HeyanError
 from gateway.protocol.reasons import Reason
-from gateway.tile_proofs import prove_consistency
+from gateway.static_log.checked_log import LogToCheck, open_sighted
+from gateway.static_log.kept_checkpoints import Sighted
+from gateway.static_log.tile_proofs import prove_consistency
 
 
 class SightingSource(Protocol):

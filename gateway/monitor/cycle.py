@@ -21,8 +21,6 @@ from typing import Any
 
 from gateway.audit.bad_places import BadPlace
 from gateway.audit.leaf_order import LeafOrder
-from gateway.checked_log import LogToCheck, open_newest, open_sighted
-from gateway.kept_checkpoints import Sighted
 from gateway.monitor.alarms import Alarm, Kind
 from gateway.monitor.comparing import SightingSource, compare, pair, sizes
 from gateway.monitor.findings import Findings
@@ -36,7 +34,9 @@ from gateway.protocol.errors import BadDataError, ForgedError, HeyanError, Unrea
 from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH
-from gateway.tile_proofs import VerifiedTiles, prove_consistency, read_leaves
+from gateway.static_log.checked_log import LogToCheck, open_newest, open_sighted
+from gateway.static_log.kept_checkpoints import Sighted
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency, read_leaves
 
 CHUNK = 4_096
 """Leaves of one commit."""

@@ -13,7 +13,7 @@ Invariants:
 - the content of a path never changes: a wider tile begins with every narrower one of its place (`Tile.cut` and
   `Bundle.cut`), so that a partial tile may be taken from the full one.
 
-Nothing here says that a hash is right: `gateway.tile_proofs` holds tiles against a checkpoint.
+Nothing here says that a hash is right: `gateway.static_log.tile_proofs` holds tiles against a checkpoint.
 """
 
 from __future__ import annotations

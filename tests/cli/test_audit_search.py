@@ -14,7 +14,7 @@ from gateway.cli import main
 from gateway.cli.log_sources import OpenedLog
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.proof import parse_proof
-from gateway.tile_source import FolderSource
+from gateway.static_log.tile_source import FolderSource
 from heyan.v1 import log_pb2
 from tests import federation as fed
 from tests.audit.logs import DAY_1, LAND, MIDNIGHT, Books, little_log, signer

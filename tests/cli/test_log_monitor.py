@@ -22,7 +22,7 @@ from gateway.cli.monitor_places import ReopenedSource
 from gateway.monitor.rules_file import read_rules
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
-from gateway.tile_source import FolderSource
+from gateway.static_log.tile_source import FolderSource
 from tests.audit import logs
 from tests.monitor.following import note_of, verifications
 from tests.static_logs import write_log

@@ -29,10 +29,10 @@ from gateway.protocol.proof import parse_proof
 from gateway.protocol.receipt import verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json, receipt_to_json
 from gateway.protocol.registry import open_registry
-from gateway.published_folder import FIRST_SHARD
+from gateway.static_log.folder import FIRST_SHARD
+from gateway.static_log.tile_proofs import read_leaves
+from gateway.static_log.tile_source import FolderSource
 from gateway.stores.sqlite import SqliteStore
-from gateway.tile_proofs import read_leaves
-from gateway.tile_source import FolderSource
 from sandbox_departments.journal import Journal
 from sandbox_departments.journal_entries import BatchSigned
 from tests.e2e.kills import Arena

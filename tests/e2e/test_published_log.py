@@ -14,7 +14,7 @@ import pytest
 from gateway.cli.log_sources import LogOptions, open_log
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.leaf import read_leaf
-from gateway.tile_proofs import prove_consistency, read_leaves
+from gateway.static_log.tile_proofs import prove_consistency, read_leaves
 from tests.e2e.applicants import applicant
 from tests.e2e.conftest import Running
 from tests.readers.foreign import Client, DoesNotHoldError, build_go_reader, read_with_go, read_with_scales

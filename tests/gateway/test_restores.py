@@ -23,11 +23,11 @@ from gateway.protocol.leaf import Tags, derive_leaf_key, read_leaf
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Document, Party
+from gateway.static_log.tile_source import FolderSource
 from gateway.stores.port import Committed, Entry, Evidence, Freeze, Head, SignCheckpoint, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy
 from gateway.stores.sqlite_restored import RestoredStore
-from gateway.tile_source import FolderSource
 from gateway.vault import Vault
 from heyan.v1 import log_pb2
 from tests import federation as fed

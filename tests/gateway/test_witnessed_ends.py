@@ -12,7 +12,7 @@ from gateway.protocol.errors import HeyanError
 from gateway.protocol.note import SignerKey, VerifierKey
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.receipt import verify_receipt
-from gateway.publishing_logs import LogsPublisher
+from gateway.static_log.publishing_logs import LogsPublisher
 from gateway.stores.port import Head
 from gateway.witness_link import LogIdentity
 from gateway.witness_traffic import WitnessTraffic

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.checked_log import LogToCheck
 from gateway.monitor.alarms import Alarm
 from gateway.monitor.cycle import Look, Monitor
 from gateway.monitor.rules import NO_RULES, Rules
@@ -18,6 +17,7 @@ from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.note import SignerKey, VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import TILE_HEIGHT, TILE_WIDTH
+from gateway.static_log.checked_log import LogToCheck
 from tests.audit import logs
 
 ORIGIN = logs.fed.LOG_ORIGIN

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from gateway.exporting import export
-from gateway.log_http import LogServer
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.note import SignerKey
 from gateway.protocol.tiles import bundles_at, tiles_at
-from gateway.published_folder import PublishedFolder
-from gateway.tile_proofs import prove_consistency, read_leaves
-from gateway.tile_source import FolderSource, HttpSource
-from tests.gateway.publications import World, append
+from gateway.static_log.exporting import export
+from gateway.static_log.folder import PublishedFolder
+from gateway.static_log.server import LogServer
+from gateway.static_log.tile_proofs import prove_consistency, read_leaves
+from gateway.static_log.tile_source import FolderSource, HttpSource
 from tests.party.conftest import AUDITOR, GATEWAY, federation  # noqa: F401 - a fixture
 from tests.readers.foreign import Client, DoesNotHoldError, build_go_reader, read_with_go, read_with_scales
+from tests.static_log.publications import World, append
 from tests.static_logs import ORIGIN, SIGNER, leaves, note_of
 
 SIZE, OLD = 1_300, 700

@@ -13,8 +13,8 @@ from pathlib import Path
 from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.merkle import EMPTY_ROOT
 from gateway.protocol.reasons import Reason
-from gateway.published_folder import Disk, PublishedFolder, published_numbers
-from gateway.publishing import HeadReader, Publisher
+from gateway.static_log.folder import Disk, PublishedFolder, published_numbers
+from gateway.static_log.publishing import HeadReader, Publisher
 from gateway.stores.port import Head, Store
 
 HeadChooser = Callable[[str], Head | None]
@@ -102,7 +102,7 @@ class LogsPublisher:
 
 
 class LogOfStore:
-    """What publishing needs of one log of a store, by its own indexes; see `gateway.publishing.TreeReader`."""
+    """What publishing needs of one log of a store, by its own indexes; see `publishing.TreeReader`."""
 
     def __init__(self, store: Store, log: Head) -> None:
         self._store = store

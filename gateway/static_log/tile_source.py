@@ -10,7 +10,7 @@ Errors, of every source:
 - UnknownPeerError (PEER_ROLE_NOT_ALLOWED): the log keeps it from this reader;
 - UnreachableError (PEER_UNREACHABLE): a fault; try again.
 
-Whether hashes and entries are those of a checkpoint is for `gateway.tile_proofs` to say.
+Whether hashes and entries are those of a checkpoint is for `gateway.static_log.tile_proofs` to say.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_file import receipt_from_json
 from gateway.protocol.receipt_leaves import leaf_proofs
-from gateway.published_folder import KEPT_FOLDER
+from gateway.static_log.folder import KEPT_FOLDER
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 

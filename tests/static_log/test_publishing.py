@@ -11,11 +11,11 @@ from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
-from gateway.published_folder import PublishedFolder
-from gateway.publishing import Publisher
+from gateway.static_log.folder import PublishedFolder
+from gateway.static_log.publishing import Publisher
 from gateway.stores.port import Head
 from gateway.stores.sqlite import SqliteStore
-from tests.gateway.publications import BadDisk, Killed, QuickDisk, World, append, published_leaves, sign_as
+from tests.static_log.publications import BadDisk, Killed, QuickDisk, World, append, published_leaves, sign_as
 from tests.static_logs import ORIGIN, SIGNER, leaves, note_of, write_log
 
 DATA = leaves(70_000 // 50)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from gateway.protocol.note import SignerKey
-from gateway.published_folder import Disk, PublishedFolder
-from gateway.publishing import Publisher
+from gateway.static_log.folder import Disk, PublishedFolder
+from gateway.static_log.publishing import Publisher
+from gateway.static_log.tile_proofs import read_leaves
+from gateway.static_log.tile_source import FolderSource
 from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
-from gateway.tile_proofs import read_leaves
-from gateway.tile_source import FolderSource
 from tests.static_logs import ORIGIN, SIGNER
 
 NOW = 1_800_000_000.0

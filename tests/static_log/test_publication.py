@@ -14,7 +14,6 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import publication
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.log_sources import LogOptions, open_log
 from gateway.cli.sandbox import Asked, Sandbox, settle
@@ -26,13 +25,14 @@ from gateway.protocol.errors import LogUnavailableError, MalformedError
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
-from gateway.publication import Publication
-from gateway.published_folder import Disk
 from gateway.serve import GatewayProcess, Ports
+from gateway.static_log import publication
+from gateway.static_log.folder import Disk
+from gateway.static_log.publication import Publication
+from gateway.static_log.tile_proofs import read_leaves
 from gateway.stores.port import Entry
 from gateway.stores.sqlite import SqliteStore
-from gateway.tile_proofs import read_leaves
-from tests.gateway.publications import append, published_leaves
+from tests.static_log.publications import append, published_leaves
 from tests.static_logs import ORIGIN, SIGNER, leaves
 
 

@@ -30,7 +30,7 @@ from gateway.protocol.merkle import (
 )
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import TILE_WIDTH, Tile, edge_tiles, hashes_of, place_of, tile_at
-from gateway.tile_source import TileSource
+from gateway.static_log.tile_source import TileSource
 
 KEPT_TILES = 256
 """Judged tiles that are kept (2 MB): a proof needs at most eight, a reading of the whole log one path of eight."""

@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError, UnknownPeerError, UnreachableError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import Tile
-from gateway.tile_source import FolderSource, HttpSource
+from gateway.static_log.tile_source import FolderSource, HttpSource
 from tests.static_logs import leaves, note_of, write_log
 
 DATA = leaves(300)

@@ -33,7 +33,7 @@ from gateway.protocol.tiles import (
     encode_entries,
     tiles_between,
 )
-from gateway.published_folder import PublishedFolder
+from gateway.static_log.folder import PublishedFolder
 from gateway.stores.port import Head
 
 HeadReader = Callable[[], Head | None]

@@ -11,8 +11,8 @@ from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import bundles_at, edge_tiles, tiles_at
-from gateway.tile_proofs import VerifiedTiles, prove_consistency, prove_inclusion, read_leaves
-from gateway.tile_source import FolderSource
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency, prove_inclusion, read_leaves
+from gateway.static_log.tile_source import FolderSource
 from tests.static_logs import ORIGIN, checkpoint_of, leaves, write_log
 
 SIZE = 1_300

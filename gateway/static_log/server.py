@@ -46,8 +46,8 @@ from gateway.protocol.tiles import (
     exists_at,
     parse_path,
 )
-from gateway.published_folder import PublishedFolder
-from gateway.tile_source import read_bounded, read_resource
+from gateway.static_log.folder import PublishedFolder
+from gateway.static_log.tile_source import read_bounded, read_resource
 
 MAX_CONNECTIONS = 512
 """Open at once; one more is closed at its beginning."""

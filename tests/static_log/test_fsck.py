@@ -9,15 +9,15 @@ from random import Random
 import pytest
 
 from gateway.audit.bad_places import MAX_TOLD, MEANINGS, Wrong
-from gateway.checked_log import LogToCheck
-from gateway.fsck import AHEAD, Checked, Wanted, check_log
-from gateway.kept_checkpoints import KeptCheckpoints, Sighted, sighted_in_file
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import NotFoundError, UnknownPeerError, UnreachableError
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import Bundle, decode_entries, encode_entries
-from gateway.tile_source import FolderSource
+from gateway.static_log.checked_log import LogToCheck
+from gateway.static_log.fsck import AHEAD, Checked, Wanted, check_log
+from gateway.static_log.kept_checkpoints import KeptCheckpoints, Sighted, sighted_in_file
+from gateway.static_log.tile_source import FolderSource
 from tests.audit import logs
 from tests.static_logs import ORIGIN, SIGNER, checkpoint_of, leaves, note_of, tree_hash, write_log
 

@@ -24,7 +24,7 @@ from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.note import MAX_NOTE_BYTES
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH, Bundle, Resource, edge_tiles, exists_at
-from gateway.tile_source import read_bounded
+from gateway.static_log.tile_source import read_bounded
 
 FIRST_SHARD = "0"
 """The folder of a log's first shard, below `published`."""

@@ -14,8 +14,6 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from gateway import log_http
-from gateway.log_http import LogServer
 from gateway.operator.authority import Authority
 from gateway.operator.enrolment import enrol_certificate
 from gateway.party.registry_keeper import RegistryKeeper
@@ -24,8 +22,10 @@ from gateway.protocol.errors import NotFoundError, UnknownPeerError, Unreachable
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.registry import Registry
 from gateway.protocol.tiles import bundles_at, encode_entries, tiles_at
-from gateway.tile_proofs import prove_consistency, prove_inclusion, read_leaves
-from gateway.tile_source import HttpSource
+from gateway.static_log import server as log_http
+from gateway.static_log.server import LogServer
+from gateway.static_log.tile_proofs import prove_consistency, prove_inclusion, read_leaves
+from gateway.static_log.tile_source import HttpSource
 from tests.party.conftest import AUDITOR, ENROL, GATEWAY, POLICE, Clock, federation  # noqa: F401 - a fixture
 from tests.static_logs import checkpoint_of, leaves, note_of, write_log
 

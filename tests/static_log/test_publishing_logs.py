@@ -11,12 +11,12 @@ from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.note import SignerKey, VerifierKey
 from gateway.protocol.reasons import Reason
-from gateway.published_folder import newest_folder
-from gateway.publishing_logs import LogsPublisher
+from gateway.static_log.folder import newest_folder
+from gateway.static_log.publishing_logs import LogsPublisher
+from gateway.static_log.tile_proofs import read_leaves
+from gateway.static_log.tile_source import FolderSource
 from gateway.stores.port import Entry, Freeze, Head
 from gateway.stores.sqlite import SqliteStore
-from gateway.tile_proofs import read_leaves
-from gateway.tile_source import FolderSource
 
 FIRST, SECOND, THIRD = "log.test/1", "log.test/2", "log.test/3"
 KEY = bytes(32)

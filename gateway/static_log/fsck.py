@@ -21,15 +21,15 @@ from typing import TypeVar
 from gateway.audit.bad_places import BadPlace, BadPlaces, Wrong
 from gateway.audit.fsck import Decided, Examination, Upper
 from gateway.audit.leaf_order import LeafOrder
-from gateway.checked_log import LogToCheck, bad_file, open_newest, open_sighted
-from gateway.kept_checkpoints import KeptCheckpoints, Sighted
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, UnknownPeerError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.merkle import EMPTY_ROOT, MAX_TREE_SIZE, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH, TILE_HEIGHT, Bundle, Tile, bundles_at
-from gateway.tile_proofs import VerifiedTiles, prove_consistency
+from gateway.static_log.checked_log import LogToCheck, bad_file, open_newest, open_sighted
+from gateway.static_log.kept_checkpoints import KeptCheckpoints, Sighted
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency
 
 T = TypeVar("T")
 

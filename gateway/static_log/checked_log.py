@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.audit.bad_places import BadPlace, Wrong
-from gateway.kept_checkpoints import Sighted
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, NotFoundError, UnknownPeerError
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.tiles import CHECKPOINT_PATH
-from gateway.tile_source import TileSource
+from gateway.static_log.kept_checkpoints import Sighted
+from gateway.static_log.tile_source import TileSource
 
 Keys = Callable[[float], tuple[VerifierKey, ...]]
 """The keys by which a checkpoint counts, by the time of the newest leaf under it in seconds; 0.0 if that is unknown."""

@@ -4,7 +4,7 @@ The copy is what any web server serves as plain files. It is taken up where an e
 bundle that is there and holds is not fetched again. A log that does not continue what the folder has shown before is
 refused, and what is there stays: the two checkpoints together convict whoever signed them.
 
-Raises what `gateway.tile_proofs` raises, and OSError if the folder cannot be written.
+Raises what `gateway.static_log.tile_proofs` raises, and OSError if the folder cannot be written.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import TILE_WIDTH, Bundle, bundles_at, encode_entries, exists_at, tiles_between
-from gateway.published_folder import PublishedFolder
-from gateway.tile_proofs import VerifiedTiles, prove_consistency
-from gateway.tile_source import FolderSource, TileSource
+from gateway.static_log.folder import PublishedFolder
+from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency
+from gateway.static_log.tile_source import FolderSource, TileSource
 
 Progress = Callable[[int, int], None]
 """Told how many leaves are copied, of how many."""

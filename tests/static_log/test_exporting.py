@@ -6,14 +6,14 @@ import shutil
 
 import pytest
 
-from gateway.exporting import export
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError, NotFoundError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import bundles_at, tiles_at
-from gateway.published_folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
-from gateway.tile_source import FolderSource
-from tests.gateway.publications import NOW, BadDisk, Killed, QuickDisk, published_leaves
+from gateway.static_log.exporting import export
+from gateway.static_log.folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder
+from gateway.static_log.tile_source import FolderSource
+from tests.static_log.publications import NOW, BadDisk, Killed, QuickDisk, published_leaves
 from tests.static_logs import checkpoint_of, leaves, note_of, write_log
 
 SIZE = 1_300

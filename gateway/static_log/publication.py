@@ -19,14 +19,14 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from gateway.config import GatewayConfig
 from gateway.log import Log
-from gateway.log_http import LogServer
 from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock, place_of
 from gateway.party.tls import TlsMaterial
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.publishing_logs import HeadChooser, LogsPublisher
+from gateway.static_log.publishing_logs import HeadChooser, LogsPublisher
+from gateway.static_log.server import LogServer
 from gateway.stores.port import Head, Store
 
 PUBLISH_SECONDS = 1.0
