@@ -60,7 +60,7 @@ from gateway.vault import Vault
 from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers
-from gateway.witnesses import witnesses_of
+from gateway.witnessing.witnesses import witnesses_of
 
 _logger = structlog.get_logger(__name__)
 

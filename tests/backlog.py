@@ -12,7 +12,7 @@ from gateway.protocol.identities import Identity
 from gateway.protocol.presentation import Submission, write_submission
 from gateway.services import GatewayMethods
 from gateway.verify_stream import Desk, VerifyStreams
-from gateway.witnesses import Witnesses
+from gateway.witnessing.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from tests.gateway.conftest import PEER, Gateway
 

@@ -28,14 +28,14 @@ from gateway.log_marks import SEEN_FILE, Mark
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys, read_public
 from gateway.party.registry_keeper import RegistryKeeper
-from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, NotFoundError
 from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import log_path
 from gateway.static_log.tile_source import HttpSource
 from gateway.vault import Vault
-from gateway.witnesses import KEPT_FILE
+from gateway.witnessing.policy_file import read_policy
+from gateway.witnessing.witnesses import KEPT_FILE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from gateway.cli.trusted_registry import operator_of
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.cli.witnessed import print_witnesses, witness_row
 from gateway.party.keyfiles import read_public
-from gateway.policy_file import read_policy
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.post_quantum import PostQuantum, pinned_key, post_quantum_of
@@ -26,6 +25,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_from_json
 from gateway.protocol.registry import open_registry
+from gateway.witnessing.policy_file import read_policy
 from heyan.v1 import receipt_pb2
 
 app = App(name="log")

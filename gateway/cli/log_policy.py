@@ -12,11 +12,11 @@ from cyclopts import App, Parameter
 from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, usage_error
 from gateway.party.keyfiles import write_atomic
-from gateway.policy_file import read_policy
 from gateway.protocol.cosignature import as_cosigner
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.policy import NO_QUORUM, Policy, PolicyGroup, PolicyLog, PolicyWitness, parse_policy
+from gateway.witnessing.policy_file import read_policy
 
 app = App(name="policy", help="Make, check and show the policy by which checkpoints count as witnessed.")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from gateway.cli.endpoints import open_client_as, read_endpoints
 from gateway.cli.options import usage_error
 from gateway.client import Verification
-from gateway.policy_file import read_policy
 from gateway.protocol.policy import Policy
-from gateway.witness_client import WitnessedClient
+from gateway.witnessed_client import WitnessedClient
+from gateway.witnessing.policy_file import read_policy
 
 
 async def fetch_witnessed(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.policy_file import read_policy
 from gateway.protocol.note import COSIGNATURE, ED25519, ML_DSA_44, SignerKey, VerifierKey
+from gateway.witnessing.policy_file import read_policy
 
 LOG = SignerKey.from_seed("log.example/2027", bytes(32)).verifier.format()
 Run = Callable[..., tuple[object, str, str]]

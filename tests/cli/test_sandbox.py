@@ -29,7 +29,6 @@ from gateway.operator.desk import Desk
 from gateway.operator.document import go_on_as
 from gateway.operator.enrolment import USE_OF_ROLE, PartyFolder
 from gateway.party.keyfiles import load_signing_keys, newest_usable
-from gateway.policy_file import read_policy
 from gateway.protocol.claims import claim_named
 from gateway.protocol.divisions import counties_of
 from gateway.protocol.errors import MalformedError
@@ -43,6 +42,7 @@ from gateway.rules.shelf import open_shelf
 from gateway.rules.windows import window_at
 from gateway.witness.config import WitnessConfig
 from gateway.witness.files import read_logs
+from gateway.witnessing.policy_file import read_policy
 from sandbox_departments.truth import read_truth
 
 DAY = 86_400

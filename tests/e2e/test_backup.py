@@ -22,7 +22,7 @@ from gateway.log_marks import SEEN_EVERY
 from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
 from gateway.protocol.reasons import Reason
 from gateway.stores.sqlite import SqliteStore
-from gateway.witnesses import KEPT_FILE
+from gateway.witnessing.witnesses import KEPT_FILE
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import Findings, inspect, limits_of, settled
 from tests.e2e.kills import Arena, arena

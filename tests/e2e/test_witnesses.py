@@ -15,11 +15,11 @@ import pytest
 
 from gateway.log_marks import SEEN_FILE
 from gateway.party.keyfiles import load_signing_keys
-from gateway.policy_file import read_policy
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint, unverified_checkpoint
 from gateway.protocol.note import SignerKey
 from gateway.protocol.policy import Policy
 from gateway.protocol.witness_wire import ADD_CHECKPOINT, AddCheckpoint, checkpoint_path
+from gateway.witnessing.policy_file import read_policy
 from tests.e2e.conftest import Running, federation, heyan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]

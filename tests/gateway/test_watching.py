@@ -16,7 +16,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.services import GatewayMethods
 from gateway.watching import Watchers
-from gateway.witnesses import Witnesses
+from gateway.witnessing.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gateway.departments.breaker import Breaker
 from gateway.protocol.policy import Policy, PolicyWitness
 from gateway.stores.port import Head
-from gateway.witness_link import LogIdentity, Transport, Tree, WitnessLink
+from gateway.witnessing.link import LogIdentity, Transport, Tree, WitnessLink
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@ from gateway.protocol.policy import PolicyWitness
 from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import MAX_ANSWER_BYTES, read_answer
 from gateway.witness.server import WitnessServer
-from gateway.witness_link import HttpTransport, LogIdentity, WitnessLink
+from gateway.witnessing.link import HttpTransport, LogIdentity, WitnessLink
 from tests.fakes import Clock
 from tests.witness.conftest import NOW
 from tests.witness.signed_log import ORIGIN, SIGNER, SignedLog

@@ -14,11 +14,11 @@ from gateway.protocol.note import Signature, parse_note, sign_note
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Head
-from gateway.witness_link import Reply
-from gateway.witnessing import RENEW_SECONDS, ROUND_SECONDS
-from tests.witness.asked import KEPT_FILE, Asked, key_of, size_reply
+from gateway.witnessing.heads import RENEW_SECONDS, ROUND_SECONDS
+from gateway.witnessing.link import Reply
 from tests.witness.conftest import NOW
 from tests.witness.signed_log import NEXT, ORIGIN, SIGNER, SignedLog
+from tests.witnessing.asked import KEPT_FILE, Asked, key_of, size_reply
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The witnesses of one gateway: what it publishes, and receipts under checkpoints that they cosigned.
 
-Wires `gateway.witnessing` to the gateway's settings and logs; without a policy in the settings nobody is asked, what is
+Wires `heads` to the gateway's settings and logs; without a policy in the settings nobody is asked, what is
 published is the newest head, and whoever wants to wait for witnesses is told at once what there is. Each log of the
 store is witnessed by itself: the one that grows for ever, one that ended until a quorum has cosigned its final head.
 """
@@ -18,7 +18,6 @@ from gateway.deadlines import DEADLINE_MARGIN
 from gateway.log import Log
 from gateway.party.keyfiles import Watched
 from gateway.party.process import Clock, repeat
-from gateway.policy_file import watch_policy
 from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity
@@ -29,9 +28,10 @@ from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.registry import Registry
 from gateway.stores.port import Head, Store
 from gateway.watching import LONGEST_WATCH, Watchers
-from gateway.witness_link import HttpTransport, LogIdentity
-from gateway.witness_traffic import WitnessTraffic
-from gateway.witnessing import Times, Witnessing
+from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.link import HttpTransport, LogIdentity
+from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.traffic import WitnessTraffic
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 
 STEP_SECONDS = 0.2

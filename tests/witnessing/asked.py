@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from gateway.policy_file import watch_policy
 from gateway.protocol.cosignature import CosignerKey
 from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.note import VerifierKey
@@ -19,9 +18,10 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import ADD_CHECKPOINT, SIZE_TYPE
 from gateway.witness.cosigning import OtherSizeError
 from gateway.witness.server import _status_of
-from gateway.witness_link import LogIdentity, Reply
-from gateway.witness_traffic import WitnessTraffic
-from gateway.witnessing import Times, Witnessing
+from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.link import LogIdentity, Reply
+from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.traffic import WitnessTraffic
 from tests.fakes import Clock
 from tests.witness.conftest import NOW, Witness, open_witness
 from tests.witness.signed_log import NEXT, ORIGIN, SIGNER, SignedLog

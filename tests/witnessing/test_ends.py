@@ -7,17 +7,17 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from gateway.policy_file import watch_policy
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.note import SignerKey, VerifierKey
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.receipt import verify_receipt
 from gateway.static_log.publishing_logs import LogsPublisher
 from gateway.stores.port import Head
-from gateway.witness_link import LogIdentity
-from gateway.witness_traffic import WitnessTraffic
-from gateway.witnesses import KEPT_FILE, Witnesses
-from gateway.witnessing import Times, Witnessing
+from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.link import LogIdentity
+from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.traffic import WitnessTraffic
+from gateway.witnessing.witnesses import KEPT_FILE, Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
@@ -25,7 +25,7 @@ from tests.fakes import FakeDepartment
 from tests.gateway.conftest import PEER, Gateway
 from tests.gateway.deferrals import deferrable
 from tests.gateway.shards import NEXT, goes_on
-from tests.witness.asked import Asked, FakeTransport
+from tests.witnessing.asked import Asked, FakeTransport
 
 
 class Logs:

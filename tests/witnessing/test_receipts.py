@@ -28,8 +28,8 @@ from gateway.protocol.receipt_file import receipt_to_json
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.services import GatewayMethods
 from gateway.stores.port import Head
-from gateway.witness_client import WitnessedClient
-from gateway.witnesses import Witnesses
+from gateway.witnessed_client import WitnessedClient
+from gateway.witnessing.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
@@ -40,8 +40,8 @@ from tests.gateway.disputing import answered
 from tests.gateway.offline_desk import OfflineDesk
 from tests.gateway.shards import NEXT, goes_on
 from tests.gateway.test_client import client_of
-from tests.witness.asked import Asked
 from tests.witness.signed_log import ORIGIN
+from tests.witnessing.asked import Asked
 
 LONG = 3_600.0
 

@@ -32,11 +32,11 @@ from gateway.protocol.errors import BadDataError, HeyanError, LogUnavailableErro
 from gateway.protocol.policy import Policy
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Head
-from gateway.witness_alarms import Alarms
-from gateway.witness_circle import Circle, Member
-from gateway.witness_link import ContradictedError, LogIdentity, Transport, Tree
-from gateway.witness_round import Round, WitnessedHead
-from gateway.witness_traffic import WitnessTraffic
+from gateway.witnessing.alarms import Alarms
+from gateway.witnessing.circle import Circle, Member
+from gateway.witnessing.link import ContradictedError, LogIdentity, Transport, Tree
+from gateway.witnessing.rounds import Round, WitnessedHead
+from gateway.witnessing.traffic import WitnessTraffic
 
 ROUND_SECONDS = 10.0
 """The longest round: one request of a slow witness may begin when another has just timed out."""

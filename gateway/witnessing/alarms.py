@@ -14,8 +14,8 @@ import structlog
 from gateway.party.keyfiles import write_atomic
 from gateway.protocol.errors import ForgedError, HeyanError, UnreachableError
 from gateway.protocol.reasons import Reason
-from gateway.witness_link import ContradictedError
-from gateway.witness_traffic import WitnessTraffic
+from gateway.witnessing.link import ContradictedError
+from gateway.witnessing.traffic import WitnessTraffic
 
 _log = structlog.get_logger(__name__)
 
