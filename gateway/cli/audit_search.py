@@ -20,8 +20,6 @@ from gateway.cli.leaf_files import write_leaf
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, require_writable, usage_error
 from gateway.cli.progress import counting
-from gateway.log_index import LogIndex, Wanted
-from gateway.log_search import ProvenHit, hit_row, hits_csv, prove, shown_time, update
 from gateway.party.keyfiles import read_public
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
@@ -33,6 +31,8 @@ from gateway.protocol.note import encode_base64
 from gateway.protocol.presentation import read_signed_query
 from gateway.protocol.query import read_query
 from gateway.protocol.receipt_file import receipt_from_json
+from gateway.search.hits import ProvenHit, hit_row, hits_csv, prove, shown_time, update
+from gateway.search.index import LogIndex, Wanted
 from gateway.static_log.tile_source import TileSource
 
 MOST = 10_000

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from gateway.audit.leaf_rows import Mark
-from gateway.log_index import LogIndex, Wanted
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.offline import OfflineGround
 from gateway.protocol.reasons import Reason
+from gateway.search.index import LogIndex, Wanted
 from heyan.v1 import log_pb2
 from tests import federation as fed
 from tests.audit.logs import LAND, MIDNIGHT, POLICE, YUELU, A, Asked, Books, little_log

@@ -10,11 +10,11 @@ from typing import Any
 
 from gateway.audit.leaf_rows import LeafRow, marks_of
 from gateway.audit.spreadsheet import write_spreadsheet
-from gateway.log_index import UNREADABLE, Hit, LogIndex
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.proof import InclusionProof
+from gateway.search.index import UNREADABLE, Hit, LogIndex
 from gateway.static_log.tile_proofs import VerifiedTiles, prove_inclusion, read_leaves
 from gateway.static_log.tile_source import TileSource
 
