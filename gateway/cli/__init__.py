@@ -22,6 +22,7 @@ from operator import getitem
 from cyclopts import App, CycloptsError
 
 from gateway.cli.exit_codes import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE
+from gateway.cli.printing import printable
 from gateway.party.process import configure_logging
 from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.reason_texts import text_of
@@ -120,13 +121,8 @@ def _explain(error: Exception) -> int:
     else:
         line = f"internal error ({type(error).__name__}); run again with --debug and report it"
         code = EXIT_REFUSED
-    sys.stderr.write(f"heyan: {_printable(line)}\n")
+    sys.stderr.write(f"heyan: {printable(line)}\n")
     return code
-
-
-def _printable(line: str) -> str:
-    """`line` without what a terminal would obey: part of it came from a file or from another party."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def describe(error: HeyanError) -> str:

@@ -25,6 +25,7 @@ from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
+from gateway.cli.printing import cell, printable
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public, write_atomic
 from gateway.protocol.beijing import BEIJING
@@ -176,18 +177,19 @@ def _print(document: Document, assessment: Assessment) -> None:
     lines = document["groups"][:_ROWS]
     for line in (*lines, {**document["total"], "code": "total", "name": "合计"}):
         table.add_row(
-            f"{line['code'].rpartition('/')[2]}\n{line['name']}", *(_cell(line["figures"][name]) for name in shown)
+            cell(line["code"].rpartition("/")[2], line["name"]), *(_cell(line["figures"][name]) for name in shown)
         )
     console.print(table)
     left = len(document["groups"]) - len(lines)
     if left:
         console.print(f"… and {left} more: --json, --csv or --html", markup=False)
     log, differences = document["report"]["log"], document["differences"]
-    console.print(f"log {log['origin']}: {log['size']} leaves, root {log['root']}, as signed", markup=False)
+    console.print(f"log {printable(log['origin'])}: {log['size']} leaves, root {log['root']}, as signed", markup=False)
     for item in differences[:_ROWS]:
         place = " ".join(filter(None, (item["day"], item["region"], item["department"], item["claim"], item["status"])))
         told = f"statistics {item['statistics']}, log {item['log']}"
-        console.print(f"disagree 不一致: {place} {item['reason']}: {told}", markup=False, soft_wrap=True)
+        said = printable(f"disagree 不一致: {place} {item['reason']}: {told}")
+        console.print(said, markup=False, soft_wrap=True)
     if document["unreadable"]["count"]:
         console.print(f"{document['unreadable']['count']} leaves cannot be read: update heyan", markup=False)
     if differences:

@@ -19,6 +19,7 @@ from gateway.cli.json_output import print_json
 from gateway.cli.leaf_files import write_leaf
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, require_writable, usage_error
+from gateway.cli.printing import cell, printable
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public
 from gateway.protocol.beijing import BEIJING
@@ -253,14 +254,13 @@ def _print(found: _Found) -> None:
     for item in found.hits:
         for position, row in enumerate(item.hit.rows):
             first = position == 0
-            who = "\n".join(filter(None, (_short(row.actor) if first else "", _short(row.department))))
             ended = " ".join(filter(None, (row.status, row.reason, f"× {row.count}" if row.count > 1 else "")))
             table.add_row(
                 str(item.hit.index) if first else "",
                 _shown_time(item) if first else "",
-                "\n".join(filter(None, (item.hit.event if first else "", ended))),
-                who,
-                "\n".join(filter(None, (row.claim, row.region))),
+                cell(item.hit.event if first else "", ended),
+                cell(_short(row.actor) if first else "", _short(row.department)),
+                cell(row.claim, row.region),
             )
     console.print(table)
     left = found.matching - len(found.hits)
@@ -268,7 +268,7 @@ def _print(found: _Found) -> None:
     console.print(f"{found.matching} leaves match 条目, {len(found.hits)} shown{more}", markup=False)
     size, root = found.checkpoint.size, encode_base64(found.checkpoint.root)
     console.print(
-        f"each proven in {found.checkpoint.origin}, tree of {size}, root {root}, as signed 均已验证",
+        f"each proven in {printable(found.checkpoint.origin)}, tree of {size}, root {root}, as signed 均已验证",
         markup=False,
         soft_wrap=True,
     )

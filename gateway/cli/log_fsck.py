@@ -14,6 +14,7 @@ from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption
+from gateway.cli.printing import printable
 from gateway.cli.progress import counting
 from gateway.monitor.store import read_seen
 from gateway.protocol.codec import encode_base64
@@ -99,7 +100,7 @@ def _print(opened: OpenedLog, checked: Checked) -> None:
     console = Console()
 
     def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True, highlight=False)
+        console.print("\n".join(map(printable, line.split("\n"))), markup=False, soft_wrap=True, highlight=False)
 
     if checked.checkpoint is not None:
         size, root = checked.checkpoint.size, encode_base64(checked.checkpoint.root)

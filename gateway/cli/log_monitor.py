@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -18,6 +17,7 @@ from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.monitor_places import ReopenedSource, mirrors, rulebook_of, webhook_of, windows_of, witnesses
 from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.printing import json_text
 from gateway.monitor.alarms import line_of
 from gateway.monitor.comparing import SightingSource
 from gateway.monitor.cycle import Look, Monitor
@@ -273,4 +273,4 @@ def _warn(lines: Iterable[str]) -> None:
 
 
 def _json_line(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False)
+    return json_text(document, indent=None)

@@ -11,6 +11,7 @@ from rich.console import Console
 from gateway.audit.findings import Finding, Reconciliation
 from gateway.audit.weights import MEANINGS, TEXTS, WEIGHTS, Weight
 from gateway.cli.answers import iso_time
+from gateway.cli.printing import printable
 from gateway.cli.reconcile_inputs import JournalFinding, Journals, Shown
 from gateway.cli.reconcile_logs import GatewayLogs
 from gateway.protocol.checkpoint import Checkpoint, unverified_checkpoint
@@ -145,7 +146,7 @@ def _line(found: JournalFinding) -> str:
         parts.append(found.detail)
     if found.files:
         parts.append(f"in {', '.join(found.files)}")
-    return "; ".join(parts)
+    return printable("; ".join(parts))
 
 
 def _print_counts(told: Told, console: Console) -> None:

@@ -174,3 +174,21 @@ def test_rows_of_a_department_are_not_mixed_with_others(log: Path, capsys) -> No
     assert search(log, "--department", LAND, "--event", "recovery", "--json") == 0
     (hit,) = json.loads(capsys.readouterr().out)["hits"]
     assert [row["department"] for row in hit["rows"]] == [LAND]
+
+
+@pytest.mark.parametrize(
+    "text", ["[red]gone[/red]", "[/]", "\x1b[2J\x1b]0;owned", "\u009b2J", "\u202eDEKOVER_TNARG", "two\nlines"]
+)
+def test_leaf_that_says_what_a_terminal_obeys_is_shown_and_not_obeyed(tmp_path: Path, capsys, text: str) -> None:
+    """The log is whatever its gateway wrote there: no leaf may hide others, or itself, from the auditor."""
+    books = little_log()
+    books.refuse(text)
+    log = publish(books, tmp_path / "log")
+    assert search(log, "--event", "refusal") == 0
+    shown = capsys.readouterr().out
+    assert "GRANT_REVOKED" in shown
+    assert "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text) in shown
+    assert search(log, "--event", "refusal", "--json") == 0
+    shown = capsys.readouterr().out
+    assert all(each.isprintable() or each == "\n" for each in shown)
+    assert json.loads(shown)["hits"][-1]["rows"][0]["reason"] == text
