@@ -32,6 +32,7 @@ from gateway.party.addresses import split_address
 from gateway.party.keyfiles import Watched
 from gateway.party.process import place_of
 from gateway.party.tls import UNREADABLE, TlsMaterial, certificate_identity, server_ssl_context
+from gateway.party.tls_listener import TlsListener
 from gateway.protocol.errors import HeyanError, MalformedError, NotFoundError, UnknownPeerError
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.note import MAX_NOTE_BYTES
@@ -50,7 +51,7 @@ from gateway.static_log.folder import PublishedFolder
 from gateway.static_log.tile_source import read_bounded, read_resource
 
 MAX_CONNECTIONS = 512
-"""Open at once; one more is closed at its beginning."""
+"""Open at once, also those that have not shaken hands; one more is closed at its beginning."""
 MAX_UNDER_WAY = 64
 """Requests that wait for a file; one more is told to come back (503)."""
 ASK_SECONDS = 10.0
@@ -94,7 +95,7 @@ class LogServer:
         self._registry = registry
         self._clock = clock
         self._server: web.Server | None = None
-        self._listener: asyncio.Server | None = None
+        self._listener: TlsListener | None = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="heyan-log-reader")
         self._under_way = 0
         self._sizes: dict[str, tuple[int, int, int]] = {}
@@ -106,19 +107,19 @@ class LogServer:
         # aiohttp ends a connection that has not brought a whole request by then, also the first one.
         self._server = server = web.Server(self._handle, access_log=None, keepalive_timeout=ASK_SECONDS)
 
-        def connected() -> asyncio.Protocol:
-            return server() if len(server.connections) < MAX_CONNECTIONS else _Closed()
-
-        self._listener = await asyncio.get_running_loop().create_server(
-            connected, host, port, ssl=context, ssl_handshake_timeout=ASK_SECONDS
+        self._listener = TlsListener(
+            server,
+            context,
+            established=lambda: len(server.connections),
+            limit=lambda: MAX_CONNECTIONS,
+            seconds=ASK_SECONDS,
         )
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
+        return await self._listener.start(host, port)
 
     async def stop(self) -> None:
         """Take no more requests, and end those under way soon."""
         if self._listener is not None:
-            self._listener.close()
+            await self._listener.close()
         if self._server is not None:
             await self._server.shutdown(STOP_SECONDS)
         self._readers.shutdown(wait=False, cancel_futures=True)
@@ -215,13 +216,6 @@ class LogServer:
         if certificate.not_valid_after_utc.timestamp() < self._clock():  # a connection may outlive it
             raise UnknownPeerError(Reason.PEER_UNAUTHENTICATED, "an expired certificate")
         self._registry().party_in_role(certificate_identity(certificate).uri, PartyRole.AUDITOR)
-
-
-class _Closed(asyncio.Protocol):
-    """A connection too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 def _failure(error: Exception) -> web.Response:

@@ -386,6 +386,46 @@ async def test_connections_beyond_the_bound_are_closed_and_the_others_served(ser
     assert (await served.ask("/0/checkpoint"))[0] == 200
 
 
+async def test_connections_that_never_shake_hands_are_bounded_too(served, monkeypatch):
+    """Each takes a file descriptor of the process that answers: a flood of them must not take all."""
+    monkeypatch.setattr(log_http, "MAX_CONNECTIONS", 8)
+    silent = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(40)]
+    closed = [asyncio.create_task(reader.read()) for reader, _ in silent]
+    for _ in range(400):
+        if sum(each.done() for each in closed) >= 32:
+            break
+        await asyncio.sleep(0.02)
+    assert sum(each.done() for each in closed) == 32
+    with pytest.raises((OSError, IndexError)):
+        await served.ask("/0/checkpoint")
+    for _, writer in silent:
+        writer.transport.abort()
+    await asyncio.gather(*closed, return_exceptions=True)
+    for _ in range(100):
+        if not served.server._listener._beginning:
+            break
+        await asyncio.sleep(0.02)
+    assert (await served.ask("/0/checkpoint"))[0] == 200
+
+
+async def test_a_connection_that_never_shakes_hands_is_ended(federation, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(log_http, "ASK_SECONDS", 0.3)
+    server = LogServer(
+        published=tmp_path / "published",
+        listen="127.0.0.1:0",
+        tls=federation.watch(GATEWAY),
+        registry=lambda: None,
+        clock=federation.clock,
+    )
+    port = await server.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.transport.abort()
+    await server.stop()
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 async def test_a_peer_that_asks_slowly_is_cut_off(federation, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(log_http, "ASK_SECONDS", 0.3)
     write_log(tmp_path / "published/0", DATA[:3])
