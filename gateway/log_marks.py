@@ -27,6 +27,10 @@ from gateway.stores.port import Head
 
 SEEN_FILE = "log.seen"
 """Beside the newest registry seen, in the gateway's own folder."""
+WITNESSED_FILES = "witnessed-*.checkpoint"
+"""Beside the store: the newest head of each log that a quorum cosigned."""
+PROOF_FILES = ("log_forked.checkpoint", "log_rolled_back.checkpoint")
+"""Beside the store: what a witness showed that the log had signed and does not hold (`gateway.witness_alarms`)."""
 SEEN_EVERY = 5.0
 """Seconds between two writings of it: two fsyncs, beside all commits."""
 REMEDY = "nothing is appended to it: put the newer store back, or heyan gateway restore"
@@ -107,6 +111,17 @@ def own_marks(seen: Path, published: Path | None) -> list[Mark]:
     if published is not None:
         files += sorted(published.glob(f"[0-9]*/{CHECKPOINT_PATH}"))
     return [mark for file in files if (mark := read_mark(file)) is not None]
+
+
+def marks_beside(store: Path) -> list[Mark]:
+    """What lies beside a gateway's store: heads that a quorum cosigned, and proof against its log."""
+    files = sorted(store.parent.glob(WITNESSED_FILES))
+    return [*(mark for file in files if (mark := read_mark(file)) is not None), *proofs_kept(store)]
+
+
+def proofs_kept(store: Path) -> list[Mark]:
+    """Proof against the log that lies beside its store, as marks; raises what `read_mark` raises."""
+    return [mark for name in PROOF_FILES if (mark := read_mark(store.with_name(name))) is not None]
 
 
 class SeenHead:

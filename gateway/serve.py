@@ -35,7 +35,7 @@ from gateway.freezing import require_known_log
 from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
-from gateway.log_marks import SEEN_EVERY, SeenHead
+from gateway.log_marks import SEEN_EVERY, SeenHead, proofs_kept, require_reached
 from gateway.log_signers import LogSigners
 from gateway.offline_service import OfflineMethods
 from gateway.party.keyfiles import Watched, load_signing_keys
@@ -303,6 +303,8 @@ class GatewayProcess:
         self._witnesses.load()
         try:
             await asyncio.to_thread(self._seen.require_reached)
+            # What a witness showed before a restart holds until somebody has looked into it.
+            await asyncio.to_thread(require_reached, self._store, proofs_kept(self._config.store))
         except ForgedError as error:
             self._log.halt(error)
 

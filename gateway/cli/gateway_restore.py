@@ -24,7 +24,7 @@ from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
 from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
-from gateway.log_marks import SEEN_FILE, Mark
+from gateway.log_marks import PROOF_FILES, SEEN_FILE, WITNESSED_FILES, Mark
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys, read_public
 from gateway.party.registry_keeper import RegistryKeeper
@@ -35,7 +35,6 @@ from gateway.protocol.witness_wire import log_path
 from gateway.static_log.tile_source import HttpSource
 from gateway.vault import Vault
 from gateway.witnessing.policy_file import read_policy
-from gateway.witnessing.witnesses import KEPT_FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +162,8 @@ async def _places(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, s
 async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, stack: AsyncExitStack) -> list[Mark]:
     """The gateway's own marks, checkpoints that the command line names, and what witnesses hold."""
     seen = settings.registry.seen.with_name(SEEN_FILE)
-    witnessed = sorted(settings.store.parent.glob(KEPT_FILE.format("*")))
-    files = [*([seen] if seen.exists() else []), *witnessed, *sayings.checkpoint]
+    beside = [*settings.store.parent.glob(WITNESSED_FILES), *(settings.store.with_name(name) for name in PROOF_FILES)]
+    files = [*(file for file in (seen, *sorted(beside)) if file.exists()), *sayings.checkpoint]
     marks = [logs.mark(read_public(file), str(file)) for file in files]
     for file in named_files(sayings.journal, (SUFFIX,), "--journal"):
         marks += _journal_marks(file, logs)

@@ -15,7 +15,7 @@ from gateway.config import GatewayConfig
 from gateway.freezing import ADOPTION_TIME, freeze_log
 from gateway.leaves import LeafStamp
 from gateway.log import Log
-from gateway.log_marks import own_marks, require_reached
+from gateway.log_marks import marks_beside, own_marks, require_reached
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys
 from gateway.party.registry_keeper import RegistryKeeper
@@ -55,7 +55,8 @@ def freeze(
     _wait_for(registry.document.issued + ADOPTION_TIME)
     store = SqliteStore(settings.store)
     try:
-        require_reached(store, own_marks(settings.registry.seen.parent, settings.published))
+        marks = own_marks(settings.registry.seen.parent, settings.published)
+        require_reached(store, [*marks, *marks_beside(settings.store)])
         log = Log(store, terms.log_origin)
         log.use_signers(signers)
         frozen = freeze_log(store, log, LeafStamp(settings.identity, keeper.current, time.time), terms, next_origin)
