@@ -6,7 +6,7 @@ with the backup's. A place that fails or lies on the way is left for the next on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.backups.leaves_beyond import Beyond, ended_by
@@ -29,13 +29,18 @@ REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class BringingBack:
-    """Into `store`: from `places`, up to `marks`, of the logs `origins` (of the registry, oldest first)."""
+    """Into `store`: from `places`, up to `marks`, of the logs `origins` (of the registry, oldest first).
+
+    `is_sound` says whether a mark was signed by a key that was never compromised. Others must be reached too, but
+    nothing is brought into the log on their word alone.
+    """
 
     store: RestoredStore
     places: Sequence[Place]
     marks: Sequence[Mark]
     origins: Sequence[str]
     report: Report
+    is_sound: Callable[[Mark], bool] = lambda _mark: True
     beyond: Beyond = field(default_factory=Beyond)
 
     async def run(self) -> None:
@@ -63,7 +68,7 @@ class BringingBack:
 
     def _largest(self, origin: str) -> Mark | None:
         known = (mark for mark in self.marks if mark.checkpoint.origin == origin)
-        return max(known, key=lambda mark: mark.checkpoint.size, default=None)
+        return max(known, key=lambda mark: (mark.checkpoint.size, self.is_sound(mark)), default=None)
 
     def _following(self, head: Head) -> Head | None:
         """The log after one that has ended, if it was seen, with nothing of it yet."""
@@ -74,6 +79,13 @@ class BringingBack:
 
     async def _grow(self, head: Head, target: Mark) -> None:
         """Append the leaves of one log up to a mark, from the first place that has all of them."""
+        if not self.is_sound(target):
+            detail = (
+                f"{head.origin} was seen with {target.checkpoint.size} leaves by {target.place}, signed only by a key"
+                " that was compromised: nobody can say whose leaves those are; leave that place out only if you know"
+                f" that the log never had them, or {REMEDY}"
+            )
+            raise ForgedError(Reason.KEY_UNKNOWN, detail)
         failures = []
         for place in self.places:
             if place.mark.checkpoint.origin != head.origin or place.mark.checkpoint.size < target.checkpoint.size:

@@ -48,6 +48,7 @@ class Backup:
         except OSError as error:
             raise _invalid(f"{folder} has no manifest: {error.strerror}") from None
         manifest = read_manifest(data, gateway, registry.checkpoint_keys(gateway, 0.0))
+        read_manifest(data, gateway, registry.checkpoint_keys(gateway, manifest.time))  # no key that had ended by then
         if manifest.registry_version > registry.version:
             detail = f"the backup knows version {manifest.registry_version}, here is {registry.version}"
             raise NotCurrentError(Reason.REGISTRY_ROLLED_BACK, detail)

@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway.log_marks import Mark
 from gateway.protocol.checkpoint import open_checkpoint, origin_of
 from gateway.protocol.errors import BadDataError, ForgedError, NotFoundError
-from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.tiles import TILE_HEIGHT, TILE_WIDTH
@@ -67,6 +67,17 @@ class LogWitness:
             detail = error.detail if isinstance(error, BadDataError) else "it is no text"
             reason = error.reason if isinstance(error, ForgedError) else Reason.BACKUP_INVALID
             raise ForgedError(reason, f"the checkpoint of {place}: {detail}") from None
+
+    def is_sound(self, mark: Mark) -> bool:
+        """Whether a key signed a mark that was never compromised: whoever took one can make up leaves under it."""
+        origin = mark.checkpoint.origin
+        try:
+            open_checkpoint(
+                mark.note.encode(), proof_verifiers(self.registry, self.gateway, origin, UNKNOWN_TIME), origin
+            )
+        except BadDataError:
+            return False
+        return True
 
     async def place(self, source: TileSource, name: str) -> Place | None:
         """A source as a place; None if it has no checkpoint. Raises what `mark` and the source raise."""

@@ -168,7 +168,7 @@ class Restorer:
         store = RestoredStore(staged)
         try:
             report("leaves", 0, 0)
-            bringing = BringingBack(store, places, marks, self.logs.origins, report)
+            bringing = BringingBack(store, places, marks, self.logs.origins, report, self.logs.is_sound)
             await bringing.run()
             report("erase", 0, 0)
             matched = bringing.beyond.match(store, self.unwrap)

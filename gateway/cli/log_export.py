@@ -16,12 +16,15 @@ from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
 from gateway.party.registry_keeper import RegistryKeeper
-from gateway.protocol.checkpoint import Checkpoint
-from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
+from gateway.protocol.errors import MalformedError
+from gateway.protocol.leaf import log_time, read_leaf
+from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.note import VerifierKey, encode_base64
 from gateway.static_log.exporting import export
 from gateway.static_log.folder import PUBLIC_FILE_MODE, PUBLIC_FOLDER_MODE, Disk, PublishedFolder, newest_folder
-from gateway.static_log.tile_source import FolderSource
+from gateway.static_log.tile_proofs import read_leaves
+from gateway.static_log.tile_source import FolderSource, TileSource
 
 
 def export_log(
@@ -80,8 +83,20 @@ async def _export(log: OpenedLog, target: Path, *, entries: bool) -> tuple[Check
         async with log.source as source:
             note = await source.checkpoint()
             checkpoint = log.open(note)
+            open_checkpoint(note, log.verifiers(await _newest(source, checkpoint, entries=entries)), log.origin)
             before = await export(source, checkpoint, note, folder, entries=entries, now=time.time(), progress=tell)
     return checkpoint, before
+
+
+async def _newest(source: TileSource, checkpoint: Checkpoint, *, entries: bool) -> float:
+    """The time of the newest leaf, which says whose signature counts; UNKNOWN_TIME if it is not at hand."""
+    if not entries or not checkpoint.size:
+        return UNKNOWN_TIME
+    (leaf,) = [data async for _, data in read_leaves(source, checkpoint.size - 1, checkpoint.size, checkpoint)]
+    try:
+        return log_time(read_leaf(leaf))
+    except MalformedError:
+        return UNKNOWN_TIME
 
 
 def _of_gateway(config: Path) -> OpenedLog:

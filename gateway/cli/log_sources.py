@@ -74,7 +74,7 @@ class Verifiers(Protocol):
     """The keys by which a checkpoint counts; asked each time, since keys rotate while a command runs."""
 
     def __call__(self, leaf_time: float = 0.0) -> tuple[VerifierKey, ...]:
-        """Those that may prove a leaf of `leaf_time` (seconds), the newest under the checkpoint; 0.0: any leaf."""
+        """Those that may prove a leaf of `leaf_time` (seconds), the newest there is; see `proof_verifiers`."""
         ...
 
 

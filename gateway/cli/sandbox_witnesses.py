@@ -14,7 +14,7 @@ from gateway.cli.endpoints import WitnessEndpoint
 from gateway.cli.sandbox import GATEWAY, POLICY_FILE, Sandbox, address
 from gateway.cli.settings_files import toml_table
 from gateway.party.keyfiles import FOLDER_MODE, write_atomic
-from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.note import ED25519, VerifierKey
 from gateway.protocol.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
 from gateway.protocol.registry import Registry
@@ -80,7 +80,7 @@ def _policy(sandbox: Sandbox, keys: list[VerifierKey]) -> Policy:
 def _log_keys(registry: Registry) -> Iterator[VerifierKey]:
     terms = registry.party(GATEWAY.uri).gateway
     for origin in terms.origins if terms is not None else ():
-        yield from proof_verifiers(registry, GATEWAY.uri, origin, 0.0)
+        yield from proof_verifiers(registry, GATEWAY.uri, origin, UNKNOWN_TIME)
 
 
 def _verifier(sandbox: Sandbox, name: str) -> VerifierKey:

@@ -17,6 +17,9 @@ from gateway.protocol.keys import Algorithm, PublicKey
 from gateway.protocol.note import ED25519, ML_DSA_44, VerifierKey
 from gateway.protocol.registry import Registry
 
+UNKNOWN_TIME = -1.0
+"""For `proof_verifiers`, where nobody can say what the newest leaf is: the keys that were never compromised."""
+
 _TYPES = {Algorithm.ED25519: ED25519, Algorithm.ML_DSA_44: ML_DSA_44}
 """Signature types by the registry's algorithms of log keys; it lists no others for a log."""
 
@@ -30,8 +33,11 @@ def proof_verifiers(registry: Registry, gateway: str, origin: str, leaf_time: fl
     """Verifiers of the checkpoint under which a leaf of `leaf_time` is proven: later keys count too.
 
     With `leaf_time` 0.0: every key that the registry names, ended and compromised ones too. That is enough to begin to
-    read a log, and never to believe it: judge the checkpoint again by the time of its newest leaf.
+    read a log, and never to believe it: judge the checkpoint again by the time of its newest leaf. Who cannot, because
+    the leaf is not at hand, asks for those of UNKNOWN_TIME: whoever took a key signs under it at any time he likes.
     """
+    if leaf_time < 0:
+        return verifiers_of(registry.sound_log_keys(gateway), origin)
     return verifiers_of(registry.checkpoint_keys(gateway, leaf_time), origin)
 
 

@@ -110,6 +110,14 @@ class Registry:
             and (terms.compromised is None or log_time < terms.compromised)
         )
 
+    def sound_log_keys(self, gateway: str) -> tuple[PublicKey, ...]:
+        """The log keys that were never compromised, ended ones too: what they signed, the gateway signed."""
+        return tuple(
+            key
+            for (owner, use, _), (terms, key) in self._keys.items()
+            if owner == gateway and use is KeyUse.LOG and terms.compromised is None
+        )
+
     def sealing_keys_of(self, department: str) -> tuple[SealingKeyTerms, ...]:
         """All sealing keys of a department node that the document lists, ended ones too."""
         terms = self.party_in_role(department, PartyRole.DEPARTMENT).department

@@ -17,7 +17,9 @@ from gateway.static_log.kept_checkpoints import Sighted
 from gateway.static_log.tile_source import TileSource
 
 Keys = Callable[[float], tuple[VerifierKey, ...]]
-"""The keys by which a checkpoint counts, by the time of the newest leaf under it in seconds; 0.0 if that is unknown."""
+"""The keys by which a checkpoint counts, by the time of the newest leaf under it in seconds.
+
+0.0 gives every key, to begin with; UNKNOWN_TIME those that were not compromised, where nobody can say."""
 
 
 @dataclass(frozen=True, slots=True)

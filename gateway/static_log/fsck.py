@@ -24,6 +24,7 @@ from gateway.audit.leaf_order import LeafOrder
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import BadDataError, ForgedError, MalformedError, UnknownPeerError
 from gateway.protocol.leaf import log_time, read_leaf
+from gateway.protocol.log_keys import UNKNOWN_TIME
 from gateway.protocol.merkle import EMPTY_ROOT, MAX_TREE_SIZE, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH, TILE_HEIGHT, Bundle, Tile, bundles_at
@@ -285,8 +286,8 @@ class _Ahead:
 
 
 def _time_of(data: bytes | None) -> float:
-    """The time of a leaf; 0.0 if it is not at hand or says none, so that every key counts that was not compromised."""
+    """The time of a leaf; UNKNOWN_TIME if it is not at hand or says none: every key counts that was not compromised."""
     try:
-        return log_time(read_leaf(data)) if data is not None else 0.0
+        return log_time(read_leaf(data)) if data is not None else UNKNOWN_TIME
     except MalformedError:
-        return 0.0
+        return UNKNOWN_TIME

@@ -21,7 +21,7 @@ from gateway.party.process import Clock, repeat
 from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.identities import Identity
-from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.policy import Policy
 from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.receipt_leaves import leaf_proofs
@@ -175,7 +175,7 @@ def witnesses_of(
         origin = shard.origin
         return Witnessing(
             tree=log.of(origin),
-            log=LogIdentity(origin, lambda: proof_verifiers(registry(), config.spiffe_id, origin, 0.0)),
+            log=LogIdentity(origin, lambda: proof_verifiers(registry(), config.spiffe_id, origin, UNKNOWN_TIME)),
             policy=policy,
             transport=transport,
             file=config.store.with_name(KEPT_FILE.format(shard.number)),
