@@ -186,7 +186,11 @@ class _Running:
                         await self.source.reopen()
                     if self.rulebook is not None:
                         self.rulebook.refresh()
-                    look = await unless_stopped(stop, monitor.look())
+                    telling = asyncio.create_task(self._tell_meanwhile(store, delivery, interval))
+                    try:
+                        look = await unless_stopped(stop, monitor.look())
+                    finally:
+                        await cancel_all([telling])
                     if look is None:
                         return
                     warnings = _warnings(look)
@@ -223,6 +227,14 @@ class _Running:
             sightings=places,
         )
         return store, monitor
+
+    async def _tell_meanwhile(self, store: MonitorStore, delivery: Delivery | None, interval: float) -> None:
+        """Tell what is found while a look goes on: how long that takes is for the log to say, which may be the liar."""
+        while True:
+            await asyncio.sleep(interval)
+            self._tell_all(store)
+            if delivery is not None:
+                delivery.wake()
 
     def _tell_all(self, store: MonitorStore) -> bool:
         """Print what is not printed yet, and only then say that it is; whether there was more than notices."""

@@ -1,13 +1,16 @@
 """One look at a log: what is new is believed step by step, read, and stored with the alarms that it gives rise to.
 
     checkpoint → signature → no rollback, no fork (consistency by tiles)         then `seen` moves
+               → what other places saw is of the same tree, and not ahead for long
                → new leaves, each held against the signed root, chunk by chunk   then `processed` moves, with the alarms
                → the key that signed counts for the newest leaf
-               → what other places saw is of the same tree, and not ahead for long
                → not still for too long
 
 Each line is one commit or several (`MonitorStore`); a kill anywhere leaves a state from which the next look goes on,
 raising the same alarms under the same ids.
+
+What other places saw comes before the leaves: a log that keeps its entries back, or hands them out so slowly that a
+look never ends, must not keep a split view from being told.
 
 What goes on being wrong (a condition) is told once, and ends when a look finds it gone. What does not hold never moves
 the state: after a fork the monitor stays at what it saw before, and goes on looking.
@@ -106,9 +109,11 @@ class Monitor:
         state = self._store.state
         passed = self._passing.since(state.looked)
         try:
-            await self._follow(passed)
+            note, newest, tiles = await self._follow(passed)
             remembered = await compare(self._log, self._sightings, self._store.state, self._limits, passed, self._found)
             self._commit(sightings=remembered)
+            await self._read(tiles, newest)
+            self._judge_keys(note)
         except _Stopped:
             self._found.keep_conditions()
         except UnreachableError as error:
@@ -122,7 +127,8 @@ class Monitor:
                 judge_stillness(self._store.state, self._limits, self._log.keys(0.0), self._found)
         return None
 
-    async def _follow(self, passed: float) -> None:
+    async def _follow(self, passed: float) -> tuple[bytes, Checkpoint, VerifiedTiles]:
+        """The checkpoint that is shown, once it is believed, and its tiles."""
         note, newest = await open_newest(self._log)
         if isinstance(newest, BadPlace):
             self._found.wrong(newest, {"shown": note.decode(errors="replace")[:MAX_SHOWN_NOTE]} if note else {})
@@ -136,7 +142,9 @@ class Monitor:
         idle = 0.0 if has_grown else state.idle + passed
         self._commit(seen=note.decode(), looked=self._clock.now(), idle=idle)
         self._passing.reach()
-        await self._read(tiles, newest)
+        return note, newest, tiles
+
+    def _judge_keys(self, note: bytes) -> None:
         opened = open_sighted(Sighted(CHECKPOINT_PATH, note), self._log, self._watching().order.latest)
         if isinstance(opened, BadPlace):  # by a key that was retired before the newest leaf
             self._found.wrong(opened, {"shown": note.decode()})

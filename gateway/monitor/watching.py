@@ -105,6 +105,7 @@ class Watcher:
 
     def _tell(self, kind: Kind, about: str, key: str, time: float, now: float, facts: Mapping[str, Any]) -> list[Alarm]:
         """An alarm, unless the same kind about the same was raised less than QUIET ago."""
+        time = min(time, now)  # a leaf of the future must not keep everything quiet until then
         name = f"{kind.value} {about}" if len(self._quiet) < MAX_QUIET else kind.value
         quiet = self._quiet.get(name)
         if quiet is not None and time < quiet.until:

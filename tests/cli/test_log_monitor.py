@@ -17,9 +17,12 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.log_monitor import unless_stopped
+from gateway.cli.log_monitor import _Running, unless_stopped
 from gateway.cli.monitor_places import ReopenedSource
+from gateway.monitor.alarms import Alarm, Kind, line_of
 from gateway.monitor.rules_file import read_rules
+from gateway.monitor.store import MonitorStore
+from gateway.party.process import cancel_all
 from gateway.protocol.errors import MalformedError, UnreachableError
 from gateway.protocol.reasons import Reason
 from gateway.static_log.tile_source import FolderSource
@@ -233,6 +236,22 @@ async def test_source_is_opened_anew_and_the_one_before_goes_on_if_that_fails(lo
         with pytest.raises(MalformedError):
             await source.reopen()
         assert len(await source.tile(0, 1, 44)) == 44 * 32
+
+
+async def test_alarms_are_told_while_a_look_goes_on(tmp_path, capsys):
+    """A log that never lets a look end must not keep what was found from whoever is to be told."""
+    store = MonitorStore(tmp_path / "monitor.db", logs.fed.LOG_ORIGIN)
+    running = object.__new__(_Running)
+    object.__setattr__(running, "tell", line_of)
+    store.commit(store.state, [Alarm(logs.fed.LOG_ORIGIN, Kind.SPLIT_VIEW, "key", 1.0)], {})
+    telling = asyncio.create_task(running._tell_meanwhile(store, None, 0.01))
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if not store.untold():
+            break
+    await cancel_all([telling])
+    store.close()
+    assert "SPLIT_VIEW" in capsys.readouterr().out
 
 
 async def test_long_reading_is_cut_short_by_the_end_and_a_finished_one_is_not():

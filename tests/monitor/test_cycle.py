@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.monitor.alarms import Kind
@@ -304,6 +306,31 @@ async def test_split_view_is_told_once_with_both_notes(beside, size):
     }
     look = await beside.look()
     assert (look.raised, look.is_alarming) == ((), True)
+
+
+@pytest.mark.parametrize("how", ["kept back", "never ending"])
+async def test_log_that_hands_out_no_entries_does_not_keep_a_split_view_from_being_told(beside, how):
+    """How long a look takes is for the log to say: what convicts it is stored before its entries are asked for."""
+    await beside.look()
+    beside.places["witness w"].leaves = [*LEAVES[:599], LEAVES[800]]
+    beside.shown.leaves = LEAVES[:900]
+    if how == "kept back":
+        beside.shown.refused["entries/2"] = UnknownPeerError(Reason.PEER_ROLE_NOT_ALLOWED, "not for you")
+        await beside.look()
+    else:
+
+        async def never(_index: int, _width: int) -> list[bytes]:
+            return await asyncio.sleep(3_600, [])
+
+        beside.shown.entries = never
+        looking = asyncio.create_task(beside.look())
+        for _ in range(300):
+            await asyncio.sleep(0.01)
+            if beside.stored():
+                break
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    assert "SPLIT_VIEW" in beside.stored()
 
 
 async def test_fork_that_the_witness_saw_first_is_found_when_the_log_gets_there(beside):

@@ -313,3 +313,15 @@ def test_every_kind_says_in_both_languages_what_it_means():
 def test_line_of_an_alarm_is_one_line_whatever_the_log_says():
     alarm = Alarm("o", Kind.QUERY_RATE, "k", 1.0, {"requester": "a\nb\x1b[2J\u202e"})
     assert alarm.line().isprintable()
+
+
+def test_leaf_of_the_far_future_buys_no_silence_for_those_after_it():
+    books = Books()
+    for at in (NOW + 10 * 365 * 86_400, NOW + 7_200):
+        books.append(pb.LogLeaf(registry=pb.RegistryEvent(version=1, digest=bytes(32))), at)
+    watcher = Watcher(fed.LOG_ORIGIN, NO_RULES, None, LeafOrder(frozenset({"spiffe://heyan/gateway/another"})))
+    told = [
+        {alarm.kind for alarm in watcher.read(index, leaf, now)}
+        for index, (leaf, now) in enumerate(zip(books.leaves_, (NOW, NOW + 7_200), strict=True))
+    ]
+    assert [Kind.LEAF_OF_OTHER_GATEWAY in kinds for kinds in told] == [True, True]
