@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from gateway.audit.leaf_rows import LeafRow, marks_of
+from gateway.audit.leaf_rows import LeafRow, event_of, marks_of, rows_of
 from gateway.audit.spreadsheet import write_spreadsheet
 from gateway.protocol.beijing import BEIJING
 from gateway.protocol.checkpoint import Checkpoint
-from gateway.protocol.leaf import read_leaf
+from gateway.protocol.errors import ForgedError, MalformedError
+from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.proof import InclusionProof
+from gateway.protocol.reasons import Reason
+from gateway.protocol.statistics import MAX_COUNT
 from gateway.search.index import UNREADABLE, Hit, LogIndex
 from gateway.static_log.tile_proofs import VerifiedTiles, prove_inclusion, read_leaves
 from gateway.static_log.tile_source import TileSource
@@ -55,13 +58,29 @@ async def update(index: LogIndex, source: TileSource, checkpoint: Checkpoint, no
 
 
 async def prove(source: TileSource, checkpoint: Checkpoint, note: str, hits: Iterable[Hit]) -> list[ProvenHit]:
-    """Each hit with its leaf and proof, both fetched and verified; ForgedError if one does not hold."""
+    """Each hit with its leaf and proof, both fetched and verified.
+
+    ForgedError if one does not hold, or the leaf does not say what the index says of it.
+    """
     tiles, proven = VerifiedTiles(source, checkpoint), []
     for hit in hits:
         (leaf,) = [data async for _, data in read_leaves(tiles, hit.index, hit.index + 1, checkpoint)]
+        _require_said(hit, leaf)
         path = await prove_inclusion(tiles, hit.index, checkpoint)
         proven.append(ProvenHit(hit, leaf, InclusionProof(hit.index, path, note).format()))
     return proven
+
+
+def _require_said(hit: Hit, leaf: bytes) -> None:
+    """Hold what is shown of a leaf, which is the index's word, against the leaf."""
+    try:
+        read = read_leaf(leaf)
+        said = event_of(read), log_time(read), {replace(row, count=min(row.count, MAX_COUNT)) for row in rows_of(read)}
+    except MalformedError:
+        said = UNREADABLE, 0.0, {LeafRow()}
+    event, time, rows = said
+    if (hit.event, hit.time) != (event, time) or not rows.issuperset(hit.rows):
+        raise ForgedError(Reason.PROOF_INVALID, f"leaf {hit.index} says something else than the index: --rebuild it")
 
 
 def hit_row(proven: ProvenHit) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
@@ -192,3 +193,32 @@ def test_leaf_that_says_what_a_terminal_obeys_is_shown_and_not_obeyed(tmp_path: 
     shown = capsys.readouterr().out
     assert all(each.isprintable() or each == "\n" for each in shown)
     assert json.loads(shown)["hits"][-1]["rows"][0]["reason"] == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (
+            "UPDATE rows SET reason = (SELECT id FROM names WHERE name = 'GRANT_REVOKED') WHERE reason ="
+            " (SELECT id FROM names WHERE name = 'BUDGET_EXHAUSTED')"
+        ),
+        "UPDATE leaves SET time = time - 3600",
+        "UPDATE leaves SET event = (SELECT id FROM names WHERE name = 'refusal')",
+    ],
+    ids=["reason", "time", "event"],
+)
+def test_index_that_was_changed_shows_nothing_beside_a_proof_of_something_else(log: Path, capsys, change: str) -> None:
+    """What is shown of a hit is the index's word, and the proof is of the leaf: they must say the same."""
+    words = ("--department", "land", "--status", "refused")
+    assert search(log, *words) == 0
+    index = sqlite3.connect(log.parent / "index.db")
+    assert index.execute(change).rowcount
+    index.commit()
+    index.close()
+    capsys.readouterr()
+    assert search(log, *words) == 1
+    told = capsys.readouterr()
+    assert "--rebuild" in told.err
+    assert told.out == ""
+    assert search(log, *words, "--rebuild") == 0
+    assert "BUDGET_EXHAUSTED" in capsys.readouterr().out
