@@ -27,7 +27,7 @@ from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.log_keys import UNKNOWN_TIME
 from gateway.protocol.merkle import EMPTY_ROOT, MAX_TREE_SIZE, leaf_hash
 from gateway.protocol.reasons import Reason
-from gateway.protocol.tiles import CHECKPOINT_PATH, TILE_HEIGHT, Bundle, Tile, bundles_at
+from gateway.protocol.tiles import CHECKPOINT_PATH, TILE_HEIGHT, Bundle, Tile, bundles_at, hashes_of
 from gateway.static_log.checked_log import LogToCheck, bad_file, open_newest, open_sighted
 from gateway.static_log.kept_checkpoints import KeptCheckpoints, Sighted
 from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency
@@ -186,6 +186,7 @@ class _Reading:
             self._judge_kept(size, possible, entries[size - 1 - start] if entries else None)
         if entries is not None:
             self._judge_leaves(row.bundle, start, entries)
+        self._judge_shown(start, hashes_of(stored or b"") if entries is None else tuple(map(leaf_hash, entries)))
         if end == self._checkpoint.size:
             self._judge_keys(Sighted(CHECKPOINT_PATH, self._note), _time_of(entries[-1] if entries else None))
         return True
@@ -202,8 +203,11 @@ class _Reading:
             for index, data in enumerate(entries, start):
                 for unsound in self._order.read(index, data)[1]:
                     self._other.add(BadPlace(unsound.wrong, bundle.path, index, detail=unsound.detail))
-        for shown in self._wanted.kept.leaves_in(start, start + len(entries)):
-            if leaf_hash(entries[shown.index - start]) != shown.hash:
+
+    def _judge_shown(self, start: int, hashes: Sequence[bytes]) -> None:
+        """Hold the leaves that receipts show against those of the log: also where only hashes are at hand."""
+        for shown in self._wanted.kept.leaves_in(start, start + len(hashes)):
+            if hashes[shown.index - start] != shown.hash:
                 self._other.add(BadPlace(Wrong.LEAF_NOT_LOGGED, shown.place, shown.index))
 
     async def _hold(self, upper: Upper) -> None:

@@ -11,12 +11,13 @@ import pytest
 from gateway.audit.bad_places import MAX_TOLD, MEANINGS, Wrong
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import NotFoundError, UnknownPeerError, UnreachableError
+from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import Bundle, decode_entries, encode_entries
 from gateway.static_log.checked_log import LogToCheck
 from gateway.static_log.fsck import AHEAD, Checked, Wanted, check_log
-from gateway.static_log.kept_checkpoints import KeptCheckpoints, Sighted, sighted_in_file
+from gateway.static_log.kept_checkpoints import KeptCheckpoints, ShownLeaf, Sighted, sighted_in_file
 from gateway.static_log.tile_source import FolderSource
 from tests.audit import logs
 from tests.static_logs import ORIGIN, SIGNER, checkpoint_of, leaves, note_of, tree_hash, write_log
@@ -458,3 +459,13 @@ async def test_any_flipped_bit_of_any_file_is_found_at_its_file(tmp_path):
         assert found.place == str(file.relative_to(log)), found
         file.write_bytes(content)
     assert (await checked(log)).is_sound
+
+
+@pytest.mark.parametrize("entries", [True, False], ids=["entries", "hashes"])
+async def test_leaf_of_a_receipt_that_the_log_does_not_have_is_told_also_by_its_hash(tmp_path, entries):
+    write_log(tmp_path / "log", leaves(300))
+    shown = [ShownLeaf("receipt.json", 299, leaf_hash(leaves(300)[299])), ShownLeaf("other.json", 7, bytes(32))]
+    result = await checked(tmp_path / "log", entries=entries, kept=KeptCheckpoints(leaves=shown))
+    assert [(each.wrong, each.place, each.entry) for each in result.found.told] == [
+        (Wrong.LEAF_NOT_LOGGED, "other.json", 7)
+    ]
