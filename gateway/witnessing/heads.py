@@ -35,7 +35,7 @@ from gateway.stores.port import Head
 from gateway.witnessing.alarms import Alarms
 from gateway.witnessing.circle import Circle, Member
 from gateway.witnessing.link import ContradictedError, LogIdentity, Transport, Tree
-from gateway.witnessing.rounds import Round, WitnessedHead
+from gateway.witnessing.rounds import Round, WitnessedHead, dressed_as
 from gateway.witnessing.traffic import WitnessTraffic
 
 ROUND_SECONDS = 10.0
@@ -123,10 +123,14 @@ class Witnessing:
         return self._served
 
     def dressed(self, head: Head) -> Head:
-        """A head with what cosignatures of it there are."""
+        """A head with what cosignatures of it there are, and the log's signatures that it bears itself.
+
+        One that was signed anew since it was cosigned is shown so: the key before may have been compromised.
+        """
         known = [self._witnessed.head] if self._witnessed is not None else []
         known += [self._round.dressed()] if self._round is not None else []
-        return next((each for each in known if (each.size, each.root) == (head.size, head.root)), head)
+        cosigned = next((each for each in known if (each.size, each.root) == (head.size, head.root)), None)
+        return dressed_as(head, cosigned, self.origin) if cosigned is not None else head
 
     async def covering(self, size: int, seconds: float) -> Head | None:
         """The newest witnessed head, once it has so many leaves; None if that takes longer, or nobody is asked."""

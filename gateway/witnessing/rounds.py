@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from gateway.protocol.note import Signature
+from gateway.protocol.note import Signature, parse_note
 from gateway.stores.port import Head
 
 
@@ -14,6 +14,13 @@ class WitnessedHead:
 
     head: Head
     time: float
+
+
+def dressed_as(head: Head, cosigned: Head, origin: str) -> Head:
+    """A head of the log `origin` with the cosignatures of `cosigned`, another note of the same tree."""
+    signatures = parse_note(cosigned.checkpoint.encode()).unverified
+    lines = (each.format() + "\n" for each in signatures if each.name != origin)
+    return replace(head, checkpoint=head.checkpoint + "".join(lines))
 
 
 @dataclass(slots=True, eq=False)

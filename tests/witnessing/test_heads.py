@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.protocol.checkpoint import open_checkpoint
-from gateway.protocol.note import Signature, parse_note, sign_note
+from gateway.protocol.note import Signature, open_note, parse_note, sign_note
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Head
@@ -263,6 +263,19 @@ async def test_forked_log_is_told_by_the_witness_that_saw_the_other_side(tmp_pat
         assert asked.witnessing.witnessed() is None
         assert (tmp_path / "log_forked.checkpoint").exists()
         assert len(asked.witnesses["w2"].honest.store.forks(ORIGIN)) == 1
+
+
+async def test_head_signed_anew_while_no_witness_answers_is_shown_under_the_key_that_counts(tmp_path: Path) -> None:
+    """The key before may have been taken: what is published must not rest on it until a witness is back."""
+    async with asking(tmp_path) as asked:
+        await asked.tick()
+        asked.witnesses["w1"].is_down = asked.witnesses["w2"].is_down = True
+        asked.log.signers = (NEXT,)
+        await asked.tick(40)
+        for head in (asked.witnessing.served(), asked.witnessing.dressed(asked.log.head())):
+            assert open_checkpoint(head.checkpoint.encode(), [NEXT.verifier], ORIGIN) == asked.log.checkpoint()
+            keys = [witness.key.verifier for witness in asked.witnesses.values()]
+            assert len(open_note(head.checkpoint.encode(), keys).verified) == 2
 
 
 # -- witnesses that are away --------------------------------------------------------------------------------
