@@ -156,6 +156,8 @@ def _url_of(url: str | None, terms: GatewayTerms, origin: str) -> str | None:
 def _is_url(place: str) -> bool:
     if place.startswith("http://"):
         raise usage_error("URL", "must be https://: what is read unencrypted may be kept back by anyone on the way")
+    if place.startswith("https://") and "@" in place.partition("://")[2].partition("/")[0]:
+        raise usage_error("URL", "must not hold a user or a password: it is printed; a certificate says who reads")
     return place.startswith("https://")
 
 

@@ -10,7 +10,7 @@ from typing import Self
 
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.log_sources import LogOptions, trust_authority
-from gateway.monitor.delivery import Webhook, read_secret, require_safe
+from gateway.monitor.delivery import Webhook, read_secret, require_nameless, require_safe
 from gateway.monitor.rules import WindowsOf
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.witness_wire import log_path
@@ -79,7 +79,7 @@ def windows_of(book: Rulebook) -> WindowsOf:
 def witnesses(urls: tuple[str, ...], origin: str, log: LogOptions) -> dict[str, FolderSource | HttpSource]:
     """Where witnesses show what they cosigned of the log `origin`, by name."""
     return {
-        f"witness {url}": HttpSource(require_safe(url, "--witness").rstrip("/") + log_path(origin), _context(log))
+        f"witness {url}": HttpSource(require_nameless(url, "--witness").rstrip("/") + log_path(origin), _context(log))
         for url in urls
     }
 
@@ -87,7 +87,7 @@ def witnesses(urls: tuple[str, ...], origin: str, log: LogOptions) -> dict[str, 
 def mirrors(places: tuple[str, ...], log: LogOptions) -> dict[str, FolderSource | HttpSource]:
     """Other places of the log, by name."""
     return {
-        f"mirror {place}": HttpSource(require_safe(place, "--mirror"), _context(log))
+        f"mirror {place}": HttpSource(require_nameless(place, "--mirror"), _context(log))
         if "://" in place
         else FolderSource(Path(place))
         for place in places

@@ -103,6 +103,13 @@ def read_secret(file: Path) -> bytes:
     return secret
 
 
+def require_nameless(url: str, option: str) -> str:
+    """A URL without user and password: it is printed, and told in alarms; MalformedError as `require_safe`."""
+    if "@" in urlsplit(require_safe(url, option)).netloc:
+        raise MalformedError.at(option, "must not hold a user or a password", Reason.CONFIGURATION_INVALID)
+    return url
+
+
 def require_safe(url: str, option: str) -> str:
     """A URL of HTTPS, or of HTTP on this machine; MalformedError (CONFIGURATION_INVALID) naming the option."""
     try:

@@ -307,3 +307,22 @@ def running(command: list[str]):
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("https://me:secret@log.test/0",),
+        ("--witness", "https://me:secret@witness.test"),
+        ("--mirror", "https://secret@mirror.test/0"),
+    ],
+    ids=["log", "witness", "mirror"],
+)
+def test_password_in_a_url_that_would_be_printed_is_refused_and_not_repeated(log, tmp_path, capsys, words):
+    place = () if words[0].startswith("https") else (str(log),)
+    with pytest.raises(SystemExit) as ended:
+        main(["log", "monitor", *place, *words, "--vkey", VKEY, "--state", str(tmp_path / "monitor.db"), "--once"])
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert "password" in told.err
+    assert "secret" not in told.err + told.out
