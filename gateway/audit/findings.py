@@ -26,6 +26,8 @@ class Disagreement(StrEnum):
     """The leaf that the gateway named in its acknowledgement does not name the statement."""
     FORKED = "FORKED"
     """A checkpoint with the log's signature has another root than the log had at that size."""
+    CONTESTED = "CONTESTED"
+    """As FORKED, but one of the two bears only a key that was compromised: the gateway's, or a thief's."""
     CUT_OFF = "CUT_OFF"
     """A checkpoint with the log's signature is of a larger log than there is."""
     UNPROVEN = "UNPROVEN"

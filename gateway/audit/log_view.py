@@ -31,10 +31,22 @@ class LogView:
     verifiers: tuple[VerifierKey, ...]
     leaves: Iterable[bytes] = ()
     checkpoint: str = ""
+    lost: frozenset[VerifierKey] = frozenset()
+    """Those of `verifiers` that were compromised: what they sign alone may be a thief's."""
 
     def open(self, note: str) -> Checkpoint:
         """A checkpoint that somebody holds, if it is this log's own word; BadDataError."""
         return open_checkpoint(note.encode(), self.verifiers, self.origin)
+
+    def convicts(self, *notes: str) -> bool:
+        """Whether each of these, which are the log's own word, is so by a key that nobody else had."""
+        sound = [key for key in self.verifiers if key not in self.lost]
+        try:
+            for note in notes if self.lost else ():
+                open_checkpoint(note.encode(), sound, self.origin)
+        except BadDataError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

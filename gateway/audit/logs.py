@@ -80,13 +80,15 @@ class Logs:
             if shown.checkpoint.size > log.size:
                 yield Finding(Disagreement.CUT_OFF, sighting.holder, checkpoints=contradiction, origin=origin)
             elif shown.checkpoint.root != log.roots[shown.checkpoint.size]:
-                yield Finding(Disagreement.FORKED, sighting.holder, checkpoints=contradiction, origin=origin)
+                kind = _contradiction(self.read[shown.log], *contradiction)
+                yield Finding(kind, sighting.holder, checkpoints=contradiction, origin=origin)
         for view in self.views:
             for one, other in forks(once, view):
                 if any(self._is_past(sighting) for sighting in (one, other)):
                     notes = (one.checkpoint, other.checkpoint)
                     origin = "" if view.origin == self.newest else view.origin
-                    yield Finding(Disagreement.FORKED, other.holder, checkpoints=notes, origin=origin)
+                    kind = _contradiction(view, *notes)
+                    yield Finding(kind, other.holder, checkpoints=notes, origin=origin)
 
     def _is_past(self, sighting: Sighting) -> bool:
         """Whether only another checkpoint, and no leaf, can contradict this one."""
@@ -124,3 +126,7 @@ class Logs:
             return None if view is None else Shown(view.open(note), self._numbers.get(origin))
         except BadDataError:
             return None
+
+
+def _contradiction(view: LogView, *notes: str) -> Disagreement:
+    return Disagreement.FORKED if view.convicts(*notes) else Disagreement.CONTESTED

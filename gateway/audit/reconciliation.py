@@ -14,7 +14,8 @@ from the leaves, and a restored store excuses nothing: what departments stated m
 What it proves: a checkpoint is the gateway's signed word, so FORKED, REUSED, WITHDRAWN, AFTER_END and MISJOINED convict
 whoever signed it; REINSTATED points at the grant's issuer. UNLOGGED, UNKNOWN, MISREPORTED and WRONG_LEAF show that
 gateway or department lies: the statement itself, which the department signed and one of them must be able to show, says
-which. CUT_OFF asks the gateway for the rest of its log, and convicts it before those who saw that there is none.
+which. CONTESTED is a fork that a thief of a compromised key may have signed.
+CUT_OFF asks the gateway for the rest of its log, and convicts it before those who saw that there is none.
 DROPPED shows that whoever made or held the receipt left paper out of it. SUPPRESSED, NOT_BROUGHT, MISDATED and
 BACKWARDS ask for an explanation: a broken stream or a clock that was set may be one. `weights` says this to people.
 

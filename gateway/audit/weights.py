@@ -55,6 +55,10 @@ _ONE_OF_TWO = {
     Disagreement.UNKNOWN: Text("日志有记载而部门台账没有", "the log names a statement that the journal does not have"),
 }
 _ASKS = {
+    Disagreement.CONTESTED: Text(
+        "相互矛盾的检查点之一仅由已泄露的密钥签名",
+        "checkpoints are not of one log, and one bears only a key that was compromised: its gateway's, or a thief's",
+    ),
     Disagreement.CUT_OFF: Text(
         "有人持有的检查点大于所读日志：请索取其余部分",
         "somebody holds a checkpoint of a larger log than was read: ask for the rest",

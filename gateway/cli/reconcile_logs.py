@@ -14,7 +14,7 @@ from gateway.cli.options import usage_error
 from gateway.log_reader import LogReader
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint, origin_of
 from gateway.protocol.errors import BadDataError, ForgedError, NotFoundError
-from gateway.protocol.log_keys import proof_verifiers
+from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import GatewayTerms
@@ -127,10 +127,13 @@ class GatewayLogs:
 def known_logs(registry: Registry, gateway: str) -> tuple[LogView, ...]:
     """The logs of a gateway by the registry, oldest first, none of them read yet; MalformedError."""
     terms = _terms(registry, gateway)
-    return tuple(
-        LogView(origin, frozenset({gateway}), proof_verifiers(registry, gateway, origin, 0.0))
-        for origin in terms.origins
-    )
+    return tuple(_view(registry, gateway, origin) for origin in terms.origins)
+
+
+def _view(registry: Registry, gateway: str, origin: str) -> LogView:
+    named = proof_verifiers(registry, gateway, origin, 0.0)
+    sound = proof_verifiers(registry, gateway, origin, UNKNOWN_TIME)
+    return LogView(origin, frozenset({gateway}), named, lost=frozenset(named) - frozenset(sound))
 
 
 async def open_logs(

@@ -7,6 +7,7 @@ import pytest
 from gateway.audit.findings import Disagreement, Finding
 from gateway.audit.log_view import LogView, Sighting, forks
 from gateway.audit.reconciliation import reconcile
+from gateway.audit.weights import WEIGHTS, Weight
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.reasons import Reason
 from tests.audit.parties import FOREIGN_SIGNER, GATEWAY, ORIGIN, POLICE, SIGNER, Books, held, kinds, named, note
@@ -65,6 +66,25 @@ def test_contradicting_checkpoints_past_the_end_of_the_log_are_told_as_a_pair(bo
     result = held(books, sightings=[Sighting("one", one), Sighting("other", other)])
     assert kinds(result) == [Disagreement.CUT_OFF, Disagreement.CUT_OFF, Disagreement.FORKED]
     assert result.findings[-1].checkpoints == (one, other)
+
+
+@pytest.mark.parametrize("where", ["within", "past the end"])
+def test_fork_that_a_thief_may_have_signed_convicts_nobody(books: Books, where: str) -> None:
+    """The key was compromised and another signs since: a second tree under it alone may be anybody's who had it."""
+    books.log_other()
+    one, other = [b"made up"], [*books.leaves, b"x"]
+    if where == "past the end":
+        one = [*books.leaves, b"y"]
+    sightings = [Sighting("one", note(one)), Sighting("other", note(other))]
+    kind = {True: Disagreement.CONTESTED, False: Disagreement.FORKED}
+    for is_lost in (True, False):
+        lost = frozenset({SIGNER.verifier} if is_lost else ())
+        keys = (SIGNER.verifier, FOREIGN_SIGNER.verifier)
+        shown = note(books.leaves, signer=FOREIGN_SIGNER)
+        view = LogView(ORIGIN, frozenset({GATEWAY}), keys, books.leaves, shown, lost)
+        assert kind[is_lost] in kinds(reconcile(view, [], sightings=sightings))
+        assert kind[not is_lost] not in kinds(reconcile(view, [], sightings=sightings))
+    assert WEIGHTS[Disagreement.CONTESTED] is Weight.ASKS
 
 
 def test_note_that_the_log_never_signed_proves_nothing_about_it(books: Books) -> None:
