@@ -65,7 +65,7 @@ class OpenedFiles:
     def require_same(self) -> None:
         """LogUnavailableError if another file stands in the place of one: microseconds, before each commit."""
         if self._look() != self._opened:
-            detail = "the store's file was replaced while it was open: stop the gateway, and look who did"
+            detail = "the store's file was replaced while it was open: stop the process, and look who did"
             raise LogUnavailableError(Reason.LOG_ROLLED_BACK, detail)
 
     def _look(self) -> tuple[tuple[int, int] | None, ...]:

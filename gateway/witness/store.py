@@ -9,7 +9,8 @@ The steps of `advance`, and what a crash, a kill or a failing disk at each leave
 5. only now is the cosignature handed out                                          the row, and no answer
 
 So what a witness said is never newer than what it remembers: after a lost answer the log is told the size and asks
-again, and the same checkpoint is cosigned again. A database put back to an old copy cannot be told from a new witness:
+again, and the same checkpoint is cosigned again. A file that is replaced or put back while the process runs is noticed,
+and nothing is cosigned by it. A database put back to an old copy between two starts cannot be told from a new witness:
 then only the other witnesses, and the monitors that read this one, know better (docs/adr/0024).
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
 from gateway.stores.sqlite_connection import as_unavailable, connect, transaction
+from gateway.stores.sqlite_files import OpenedFiles
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS heads (
@@ -70,6 +72,8 @@ class WitnessStore:
             path.touch(mode=0o600, exist_ok=True)
             self._connection = connect(path)
             self._connection.executescript(_SCHEMA)
+            self._files = OpenedFiles(path)
+        self._highest: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def advance(self, origin: str, decide: Callable[[Held | None], Held]) -> Held:
@@ -80,10 +84,14 @@ class WitnessStore:
         may then be durable all the same, and has been told to nobody.
         """
         with self._lock, as_unavailable(), transaction(self._connection):
+            self._files.require_same()
             held = self._held("origin", origin)
+            if (held.size if held is not None else 0) < self._highest.get(origin, 0):
+                raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "the file went back behind what was cosigned")
             decided = decide(held)
             if decided is not held:
                 self._write(held, decided)
+        self._highest[origin] = decided.size
         return decided
 
     def newest(self) -> Sequence[Held]:

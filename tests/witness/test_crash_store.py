@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -156,3 +157,34 @@ def test_evidence_of_a_fork_survives_a_restart(witness: Witness, tmp_path: Path)
     again = open_witness(tmp_path / "witness.db", Clock(NOW))
     assert len(again.store.forks(ORIGIN)) == 1
     again.store.close()
+
+
+def copied(file: Path, to: Path) -> Path:
+    """The database as it is now, in one file."""
+    connection = sqlite3.connect(file)
+    connection.execute("VACUUM INTO ?", (str(to),))
+    connection.close()
+    return to
+
+
+@pytest.mark.parametrize("how", ["renamed", "written over"])
+def test_database_put_back_while_the_witness_runs_signs_no_fork(tmp_path: Path, how: str) -> None:
+    file = tmp_path / "witness.db"
+    witness = open_witness(file, Clock(NOW))
+    log = SignedLog.of(6)
+    witness.add(log, 0, 2)
+    older = copied(file, tmp_path / "older.db")
+    witness.add(log, 2, 5)
+    if how == "renamed":
+        older.replace(file)
+    else:  # by its own means, so that it is a database that any process reads
+        connection = sqlite3.connect(file)
+        with sqlite3.connect(older) as source:
+            source.backup(connection)
+        connection.close()
+        assert witness.size == 2
+    with pytest.raises(LogUnavailableError):
+        witness.add(log.fork(3, 4), 2)
+    with pytest.raises(LogUnavailableError):
+        witness.add(log, 5)
+    witness.store.close()
