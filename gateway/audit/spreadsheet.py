@@ -8,8 +8,8 @@ import csv
 import io
 from collections.abc import Iterable
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters that a spreadsheet takes for a formula (OWASP: CSV injection)."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters that a spreadsheet takes for a formula (OWASP: CSV injection), full-width ones among them."""
 
 
 def write_spreadsheet(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
