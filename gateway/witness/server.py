@@ -4,7 +4,8 @@
     GET  /<hex SHA-256 of the origin>/checkpoint      for monitors
 
 One thread decides and writes, so that requests come one after another; the loop only reads and answers. Every body is
-bounded and must come in time. Nothing is authenticated but the logs' signatures.
+bounded and must come in time; where all places are taken, the one that has been waited for longest gives its
+place up. Nothing is authenticated but the logs' signatures.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class WitnessServer:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="heyan-witness")
         self._under_way = 0
+        self._reading: dict[asyncio.Timeout, None] = {}
+        """Bodies that are waited for, the earliest first."""
         self._complaint: str | None = None
         metrics = CollectorRegistry()
         self._answers = Counter(
@@ -133,12 +136,11 @@ class WitnessServer:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
-        if self._under_way >= self._config.max_requests:
+        if self._under_way >= self._config.max_requests and not self._give_up_slowest():
             return _told(HTTPStatus.SERVICE_UNAVAILABLE, "busy", retry_after=1.0)
         self._under_way += 1
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await request.read()
+            body = await self._body(request)
         except web.HTTPRequestEntityTooLarge:
             return _told(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MAX_REQUEST_BYTES} bytes")
         except TimeoutError:
@@ -147,6 +149,24 @@ class WitnessServer:
             return await self._decide(body)
         finally:
             self._under_way -= 1
+
+    async def _body(self, request: web.Request) -> bytes:
+        """The body of a request; TimeoutError if it does not come in time, or must give its place up."""
+        async with asyncio.timeout(BODY_SECONDS) as waiting:
+            self._reading[waiting] = None
+            try:
+                return await request.read()
+            finally:
+                self._reading.pop(waiting, None)
+
+    def _give_up_slowest(self) -> bool:
+        """End the request whose body was waited for longest: a log's own comes at once. False if none is waited for."""
+        slowest = next(iter(self._reading), None)
+        if slowest is None:
+            return False
+        del self._reading[slowest]
+        slowest.reschedule(asyncio.get_running_loop().time())
+        return True
 
     async def _decide(self, body: bytes) -> web.Response:
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,19 +178,37 @@ async def test_rate_of_one_log_is_bounded(tmp_path: Path, free_port: Callable[[]
 
 async def test_more_than_it_takes_at_once_are_sent_away(tmp_path: Path, free_port: Callable[[], int]) -> None:
     async with serving(tmp_path, free_port, max_requests=1) as running:
-        _reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        writer.write(b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 10\r\n\r\nold")
-        await writer.drain()
+        release = threading.Event()
+        running.server._thread.submit(release.wait)
+        first = asyncio.create_task(running.post(SignedLog.of(3).request(0)))
         async with asyncio.timeout(10):
-            while not running.server._under_way:  # noqa: ASYNC110 - nobody tells
+            while not running.server._under_way or running.server._reading:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
             assert (await running.post(SignedLog.of(3).request(0)))[0] == 503
-        writer.close()
-        await writer.wait_closed()
-        async with asyncio.timeout(10):
-            while running.server._under_way:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        assert (await running.post(SignedLog.of(3).request(0)))[0] == 200
+            release.set()
+            assert (await first)[0] == 200
+        assert (await running.post(SignedLog.of(4).request(3)))[0] == 200
+
+
+async def test_peers_that_bring_no_body_do_not_keep_a_log_from_its_witness(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    async with serving(tmp_path, free_port, max_requests=4) as running:
+        silent = []
+        for _ in range(12):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\nContent-Length: 999\r\n\r\nold")
+            silent.append((reader, writer))
+        while len(running.server._reading) < 4:  # noqa: ASYNC110 - the server's own doing
+            await asyncio.sleep(0.01)
+        log = SignedLog.of(3)
+        assert (await running.post(log.request(0)))[0] == 200
+        first = await asyncio.wait_for(silent[0][0].readline(), 5)
+        assert b"408" in first
+        for _, writer in silent:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def test_rotated_log_key_is_taken_from_the_file_while_it_serves(running: Running) -> None:
