@@ -18,7 +18,7 @@ from gateway.freezing import require_known_log
 from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
-from gateway.log_marks import own_marks, require_reached
+from gateway.log_marks import marks_beside, own_marks, require_reached
 from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import load_signing_keys
 from gateway.party.process import Clock
@@ -60,7 +60,7 @@ async def beside(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
     vault = Vault(open_keks(config))
     store = open_store(config)
     try:
-        require_reached(store, own_marks(config.registry.seen.parent, config.published))
+        require_reached(store, [*own_marks(config.registry.seen.parent, config.published), *marks_beside(config.store)])
         require_known_log(store, terms)
         log = Log(store, terms.log_origin)
         log.use_signers(signers)

@@ -9,28 +9,28 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from gateway import witnesses
 from gateway.audit.bad_places import Wrong
-from gateway.checked_log import LogToCheck
 from gateway.cli import log_export
 from gateway.cli.log_sources import OpenedLog
-from gateway.fsck import Wanted, check_log
 from gateway.protocol.errors import ForgedError, HeyanError
 from gateway.protocol.keys import SigningKey
 from gateway.protocol.log_keys import UNKNOWN_TIME, proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import KeyUse
+from gateway.static_log.checked_log import LogToCheck
+from gateway.static_log.fsck import Wanted, check_log
+from gateway.static_log.tile_source import FolderSource
 from gateway.stores.port import Head
-from gateway.tile_source import FolderSource
-from gateway.witnesses import witnesses_of
+from gateway.witnessing import witnesses
+from gateway.witnessing.witnesses import witnesses_of
 from tests import federation as fed
 from tests.audit.logs import MIDNIGHT, little_log
 from tests.audit.test_log_keys import NEW, NEW_SIGNER, OLD, listing, terms
 from tests.cli.test_audit_search import publish
 from tests.gateway.test_restores import Desk, desk  # noqa: F401 - a fixture
-from tests.witness.asked import Asked, FakeTransport
 from tests.witness.conftest import NOW
 from tests.witness.signed_log import ORIGIN, SIGNER, SignedLog
+from tests.witnessing.asked import Asked, FakeTransport
 
 TAKEN = listing(terms(OLD, compromised=MIDNIGHT + 500), terms(NEW))
 

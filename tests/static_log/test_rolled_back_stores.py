@@ -13,7 +13,7 @@ from gateway.log_marks import PROOF_FILES, SEEN_FILE
 from gateway.protocol.errors import LogUnavailableError
 from gateway.stores.port import Entry, Head
 from gateway.stores.sqlite import SqliteStore
-from tests.gateway.test_publication import database, folder, gateway, made, readiness  # noqa: F401 - fixtures
+from tests.static_log.test_publication import database, folder, gateway, made, readiness  # noqa: F401 - fixtures
 
 NEXT = "heyan.test/next"
 
@@ -68,7 +68,7 @@ async def test_store_that_was_rolled_back_is_not_ended_by_a_command(
     """The end of a log is a leaf like others: signed by a store that went back, it is a second tree, for good."""
     before, _ = await rolled_back(folder)
     forget(folder, kept)
-    monkeypatch.setattr(log_freeze, "wait_for", lambda _instant: None)
+    monkeypatch.setattr(log_freeze, "_wait_for", lambda _instant: None)
     with pytest.raises(SystemExit):
         main(["registry", "next-log", GATEWAY.uri, NEXT, "--desk", str(folder / "operator")])
     capsys.readouterr()
