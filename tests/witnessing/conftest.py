@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.gateway.conftest import federation, gateway
+from tests.gateway.conftest import federation, gateway, land
 
-__all__ = ["federation", "gateway"]
+__all__ = ["federation", "gateway", "land"]
