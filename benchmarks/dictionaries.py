@@ -25,10 +25,10 @@ from benchmarks.load import families_of
 from gateway.cli.sandbox import Asked
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start
-from gateway.keks import FileKek, Keks
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import Vault
 from gateway.packing import Kind
 from gateway.stores.sqlite_leaves import from_row
-from gateway.vault import Vault
 
 SEEDS = (11, 12, 13, 14)
 PREFECTURES = (("4301",), ("4303",), ("4301", "4303"), ("4301",))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from gateway.config import GatewayConfig
 from gateway.ending import Endings
-from gateway.erasing import Eraser
+from gateway.evidence.erasing import Eraser
+from gateway.evidence.key_settings import open_keks
+from gateway.evidence.vault import Vault
 from gateway.freezing import require_known_log
-from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_marks import marks_beside, own_marks, require_reached
@@ -28,7 +29,6 @@ from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from gateway.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from gateway.allowance import Allowance
 from gateway.departments.port import Orphans
 from gateway.dispute_relay import DisputeRelay, bound_to
 from gateway.events import Events
-from gateway.kept_evidence import erased
+from gateway.evidence.kept import erased
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.protocol.attestation import SignedBatch, StatementProof, write_proof, write_signed_batch

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.kept_evidence import KeptEvidence, erased
+from gateway.evidence.kept import KeptEvidence, erased
+from gateway.evidence.vault import Vault
 from gateway.log import Log
 from gateway.packing import Kind
 from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError
@@ -36,7 +37,6 @@ from gateway.stores.port import (
     Withdrawal,
 )
 from gateway.ticket_records import TicketRecords
-from gateway.vault import Vault
 from heyan.v1 import receipt_pb2
 
 _ATTEMPTS = 3

@@ -29,10 +29,11 @@ from gateway.departments.traffic import Traffic, Unanswered
 from gateway.dispute_relay import DisputeRelay
 from gateway.disputes import Disputes, dispute_allowance
 from gateway.events import Events
-from gateway.evidence_keeping import EvidenceKeeping
+from gateway.evidence.keeping import EvidenceKeeping
+from gateway.evidence.key_settings import open_keks
+from gateway.evidence.vault import Vault
 from gateway.fan_out import FanOut
 from gateway.freezing import require_known_log
-from gateway.key_settings import open_keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_marks import SEEN_EVERY, SeenHead, proofs_kept, require_reached
@@ -56,7 +57,6 @@ from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handle
 from gateway.static_log.publication import Publication
 from gateway.stores.sqlite import SqliteStore
 from gateway.tickets import Tickets
-from gateway.vault import Vault
 from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers

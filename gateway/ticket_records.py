@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.kept_evidence import KeptEvidence, erased
+from gateway.evidence.kept import KeptEvidence, erased
 from gateway.log import Log
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.leaf import log_time, read_leaf

@@ -18,11 +18,11 @@ from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, read_request_id, usage_error
 from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
-from gateway.erasing import Erased, Ground
-from gateway.key_settings import open_keks
+from gateway.evidence.erasing import Erased, Ground
+from gateway.evidence.key_settings import open_keks
+from gateway.evidence.rewrapping import Rotation, rewrap
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
-from gateway.rewrapping import Rotation, rewrap
 from gateway.stores.port import RequestKey
 from gateway.stores.sqlite_keeping import SqliteKeeping
 

@@ -22,7 +22,8 @@ from gateway.cli.log_sources import LogOptions, open_source
 from gateway.cli.options import JsonOption, usage_error
 from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
-from gateway.key_settings import open_keks
+from gateway.evidence.key_settings import open_keks
+from gateway.evidence.vault import Vault
 from gateway.leaves import LeafStamp
 from gateway.log_marks import PROOF_FILES, SEEN_FILE, WITNESSED_FILES, Mark
 from gateway.log_signers import LogSigners
@@ -33,7 +34,6 @@ from gateway.protocol.errors import ForgedError, NotFoundError
 from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import log_path
 from gateway.static_log.tile_source import HttpSource
-from gateway.vault import Vault
 from gateway.witnessing.policy_file import read_policy
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keks import FileKek
+from gateway.evidence.keks import FileKek
 from gateway.party.keyfiles import write_private
 from tests.e2e.conftest import Running, federation, heyan
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import hpke
 
-from gateway.keks import FileKek, Keks
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import Vault
 from gateway.packing import Kind as Packing
 from gateway.packing import pack, unpack
 from gateway.party.keyfiles import load_sealing_key, save_sealing_key
@@ -26,7 +27,6 @@ from gateway.protocol.sealing import (
     private_from_seed,
     seal,
 )
-from gateway.vault import Vault
 from heyan.v1 import query_pb2
 from sandbox_departments.answering import Situation, admit, open_subjects
 from sandbox_departments.asks import Ask, read_ask

@@ -24,8 +24,9 @@ from gateway.departments.traffic import Unanswered
 from gateway.dispute_relay import DisputeRelay
 from gateway.disputes import Disputes
 from gateway.events import Events
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import Vault
 from gateway.fan_out import FanOut
-from gateway.keks import FileKek, Keks
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.pipeline import Pipeline
@@ -42,7 +43,6 @@ from gateway.recording import Recording
 from gateway.requests import Requests
 from gateway.stores.port import Store, Waiting
 from gateway.stores.sqlite import SqliteStore
-from gateway.vault import Vault
 from gateway.waiting_room import Limits, WaitingRoom
 from gateway.watching import Watchers
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2

@@ -13,7 +13,8 @@ from msgspec import structs
 from gateway.backups.manifest import CHECKPOINT_FILE, MANIFEST_FILE, STORE_FILE
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
-from gateway.keks import FileKek, Keks
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import Vault
 from gateway.leaves import LeafStamp
 from gateway.log_marks import Mark, require_reached
 from gateway.protocol.checkpoint import Checkpoint, open_checkpoint
@@ -28,7 +29,6 @@ from gateway.stores.port import Committed, Entry, Evidence, Freeze, Head, SignCh
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy
 from gateway.stores.sqlite_restored import RestoredStore
-from gateway.vault import Vault
 from heyan.v1 import log_pb2
 from tests import federation as fed
 from tests.fakes_sqlite import Dead

@@ -30,9 +30,9 @@ from gateway.stores.port import (
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from gateway.stores.sqlite_schema import migrations
+from tests.evidence.erasures import raw_bytes
 from tests.fakes import sign
 from tests.gateway.conftest import OpenStore
-from tests.gateway.erasures import raw_bytes
 
 DAY = 86_400.0
 GRANT, OTHER = bytes([1]) * 32, bytes([2]) * 32

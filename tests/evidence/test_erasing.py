@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.ending import Endings
-from gateway.erasing import Eraser, Ground
-from gateway.keks import FileKek, Keks
+from gateway.evidence.erasing import Eraser, Ground
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import Vault
 from gateway.log import Log
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.identities import parse_identity
@@ -22,13 +23,12 @@ from gateway.protocol.receipt import verify_receipt
 from gateway.requests import Requests
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from gateway.vault import Vault
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
 from tests import federation as fed
+from tests.evidence.erasures import eraser_of, erasures_in, is_erased, key_of, raw_bytes, request_id_of
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
 from tests.gateway.deferrals import DOWN, LAND, deferrable
 from tests.gateway.disputing import answered
-from tests.gateway.erasures import eraser_of, erasures_in, is_erased, key_of, raw_bytes, request_id_of
 from tests.gateway.offline_desk import OfflineDesk
 
 LAWFUL = Ground.LAWFUL_REQUEST
@@ -252,7 +252,7 @@ async def test_nothing_to_erase_leaves_no_leaf(gateway: Gateway) -> None:
 async def test_more_grants_than_a_leaf_holds_are_several_leaves(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.erasing.MAX_ERASED", 2)
+    monkeypatch.setattr("gateway.evidence.erasing.MAX_ERASED", 2)
     consents = [gateway.federation.issue() for _ in range(5)]
     for consent in consents:
         await gateway.verify(gateway.submission(consent))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.erasing import Ground
-from gateway.keks import FileKek, Keks
+from gateway.evidence.erasing import Ground
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.rewrapping import rewrap
+from gateway.evidence.vault import Vault
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
-from gateway.rewrapping import rewrap
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from gateway.vault import Vault
+from tests.evidence.erasures import eraser_of, key_of
 from tests.gateway.conftest import Gateway
-from tests.gateway.erasures import eraser_of, key_of
 
 OLD, NEW = FileKek(bytes(32)), FileKek(bytes([1]) * 32)
 """The gateway under test has OLD."""
@@ -44,7 +44,7 @@ async def test_everything_opens_under_the_new_key_alone_and_nothing_under_the_ol
 async def test_rotation_that_is_cut_off_goes_on_where_it_stopped(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.rewrapping.BATCH", 2)
+    monkeypatch.setattr("gateway.evidence.rewrapping.BATCH", 2)
     await kept(gateway)
 
     class Stopped(Exception):  # noqa: N818 - no error of the system's

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import GatewayConfig
-from gateway.keks import FileKek, Keks
-from gateway.key_settings import open_keks
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.key_settings import open_keks
 from gateway.party.keyfiles import write_private
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason

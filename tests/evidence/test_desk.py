@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.audit.evidence_view import Wanted, verify_evidence
-from gateway.erasing import Ground
-from gateway.evidence_service import BURST, EvidenceDesk, evidence_allowance
+from gateway.evidence.desk import BURST, EvidenceDesk, evidence_allowance
+from gateway.evidence.erasing import Ground
 from gateway.party.service import Guard, unary_handlers
 from gateway.protocol.errors import (
     BadDataError,
@@ -31,10 +31,10 @@ from heyan.v1 import log_pb2
 from heyan.v1 import log_service_pb2 as pb
 from tests import federation as fed
 from tests.attacks.front_door import Caller, RefusedError
+from tests.evidence.erasures import eraser_of, is_erased, request_id_of
 from tests.gateway.conftest import Gateway, department_of
 from tests.gateway.deferrals import DOWN, LAND, deferrable
 from tests.gateway.disputing import answered
-from tests.gateway.erasures import eraser_of, is_erased, request_id_of
 from tests.gateway.offline_desk import OfflineDesk
 
 AUDITOR = parse_identity(fed.AUDITOR)

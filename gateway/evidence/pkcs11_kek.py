@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.keks import ID_BYTES, KEY_BYTES, NONCE_BYTES, TAG_BYTES, Randomness, changed
+from gateway.evidence.keks import ID_BYTES, KEY_BYTES, NONCE_BYTES, TAG_BYTES, Randomness, changed
 from gateway.party.keyfiles import Stamp, read_private, stamp
 from gateway.protocol.errors import HeyanError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
@@ -141,7 +141,7 @@ class Token:
 
 
 class TokenKek:
-    """The AES key of a label in a token, as a `gateway.keks.Kek`. Its id follows from the label: never reuse one."""
+    """The AES key of a label in a token, as a `keks.Kek`. Its id follows from the label: never reuse one."""
 
     def __init__(self, token: Token, label: str, randomness: Randomness = os.urandom) -> None:
         self._token = token

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.ending import Endings
-from gateway.erasing import Eraser
+from gateway.evidence.erasing import Eraser
 from gateway.protocol.errors import NotFoundError
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.presentation import Submission

@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry, Gauge
 from gateway.config import GatewayConfig
 from gateway.disputes import Disputes
 from gateway.ending import Endings
-from gateway.erasing import Eraser
-from gateway.evidence_service import EvidenceDesk, evidence_allowance
+from gateway.evidence.desk import EvidenceDesk, evidence_allowance
+from gateway.evidence.erasing import Eraser
+from gateway.evidence.retention import EVERY, Retention
+from gateway.evidence.vault import Vault
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.party.process import Clock, repeat
 from gateway.party.service import Method
 from gateway.requests import Requests
-from gateway.retention import EVERY, Retention
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from gateway.vault import Vault
 
 KEYS_TRIED_EVERY = 5.0
 """Seconds between two looks whether the key-encryption keys can be used: how long a lost token goes unnoticed."""

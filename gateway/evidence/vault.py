@@ -21,7 +21,7 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.keks import KEY_BYTES, NONCE_BYTES, Keks, Randomness, changed
+from gateway.evidence.keks import KEY_BYTES, NONCE_BYTES, Keks, Randomness, changed
 from gateway.packing import Kind, pack, unpack
 from gateway.protocol.errors import LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.evidence.retention import BATCH, DAY, STEP, Retention
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
-from gateway.retention import BATCH, DAY, STEP, Retention
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from heyan.v1 import log_pb2
+from tests.evidence.erasures import eraser_of, erasures_in, is_erased, request_id_of
 from tests.gateway.conftest import PEER, Gateway
-from tests.gateway.erasures import eraser_of, erasures_in, is_erased, request_id_of
 
 KEPT = 1_095
 GRANT_DAYS = 90
@@ -44,7 +44,7 @@ class Hourly:
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.retention.PAUSE", 0.0)
+    monkeypatch.setattr("gateway.evidence.retention.PAUSE", 0.0)
 
 
 async def test_evidence_is_destroyed_when_its_time_after_leaf_and_grant_is_over_and_not_a_day_before(
@@ -168,7 +168,7 @@ async def test_log_that_cannot_record_erases_nothing(gateway: Gateway) -> None:
 
 
 async def test_more_than_a_batch_is_done_in_batches(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.retention.BATCH", 2)
+    monkeypatch.setattr("gateway.evidence.retention.BATCH", 2)
     assert BATCH > 2
     for _ in range(5):
         await gateway.verify(gateway.submission())

@@ -6,9 +6,9 @@ A token's key wraps if one is set, else that of the file `kek`; every other key 
 from __future__ import annotations
 
 from gateway.config import GatewayConfig
-from gateway.keks import FileKek, Kek, Keks
+from gateway.evidence.keks import FileKek, Kek, Keks
+from gateway.evidence.pkcs11_kek import Token, token_keks
 from gateway.party.keyfiles import read_private
-from gateway.pkcs11_kek import Token, token_keks
 
 
 def open_keks(config: GatewayConfig) -> Keks:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from consent.grant import peek
+from gateway.evidence.vault import Vault
 from gateway.packing import Kind
 from gateway.protocol.codec import encode, parse
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
@@ -20,7 +21,6 @@ from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.reasons import Reason
 from gateway.state_text import MAX_STATE
 from gateway.stores.port import Evidence, Store
-from gateway.vault import Vault
 from heyan.v1 import query_pb2
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.keks import FileKek, Keks
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.vault import CACHED_SECONDS, Vault
 from gateway.packing import Kind
 from gateway.protocol.errors import LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
-from gateway.vault import CACHED_SECONDS, Vault
 from tests.fakes import Clock
 
 OLD, NEW = FileKek(bytes(32)), FileKek(bytes([1]) * 32)
@@ -157,7 +157,7 @@ def test_key_in_memory_opens_no_other_row_of_its_grant() -> None:
 
 
 def test_keys_in_memory_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.vault.CACHED_KEYS", 3)
+    monkeypatch.setattr("gateway.evidence.vault.CACHED_KEYS", 3)
     kept = vault()
     for number in range(5):
         kept.wrap(bytes(32), bytes([number]) * 32)

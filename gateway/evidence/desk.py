@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from gateway.allowance import Allowance
 from gateway.disputes import Disputes
-from gateway.kept_evidence import erased
+from gateway.evidence.kept import erased
 from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.party.service import Context, Method

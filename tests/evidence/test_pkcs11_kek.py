@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from gateway.keks import FileKek, Keks
-from gateway.pkcs11_kek import Token, TokenKek
+from gateway.evidence.keks import FileKek, Keks
+from gateway.evidence.pkcs11_kek import Token, TokenKek
+from gateway.evidence.vault import Vault
 from gateway.protocol.errors import LogUnavailableError, MalformedError
-from gateway.vault import Vault
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 LABEL, PIN, SO_PIN = "heyan-test", "24681357", "13572468"

@@ -5,7 +5,7 @@ Once an hour, in bounded batches, between the commits of requests:
 1. Find out what time it is for retention: the clock's, but no more than a day later than the last time. A clock that is
    set years ahead destroys nothing at once: what it would cost is told each hour (`behind`), and takes as many hours to
    do harm as it is days ahead. Nothing is done while the clock is known to be wrong.
-2. Erase the grants whose retention is over (`gateway.erasing`), on the record.
+2. Erase the grants whose retention is over (`gateway.evidence.erasing`), on the record.
 3. Purge uses of grants that have expired, and what is remembered of what was erased long ago.
 4. Empty the write-ahead log, which would keep destroyed keys.
 
@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.erasing import Eraser, Ground
+from gateway.evidence.erasing import Eraser, Ground
 from gateway.log import Log
 from gateway.party.process import Clock
 from gateway.protocol.errors import LogUnavailableError

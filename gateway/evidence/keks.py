@@ -2,7 +2,7 @@
 
     wrapped = version (1) ‖ id of the key-encryption key (8) ‖ what that key made of it
 
-- One key wraps; the others only unwrap what is not rewrapped yet (`gateway.rewrapping`). Where a key is (a file, a
+- One key wraps; the others only unwrap what is not rewrapped yet (`rewrapping`). Where a key is (a file, a
   PKCS#11 token) is hidden behind `Kek`.
 - The id is bound to what it names: an id that was changed in a row does not open, nor does a row that was moved.
 - What was wrapped before keys had ids has no version: it is of the one key of a file that there was.

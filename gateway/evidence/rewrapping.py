@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.keks import Keks
+from gateway.evidence.keks import Keks
 from gateway.protocol.errors import LogUnavailableError
 from gateway.stores.keeping import HeldKey, Keeping, Rewrapped
 

@@ -1,0 +1,7 @@
+"""Fixtures of evidence: a gateway of tests/gateway."""
+
+from __future__ import annotations
+
+from tests.gateway.conftest import federation, gateway, land
+
+__all__ = ["federation", "gateway", "land"]
