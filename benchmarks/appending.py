@@ -29,7 +29,7 @@ from gateway.log import GROUP_LIMIT
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.merkle import consistency_proof, inclusion_proof
 from gateway.protocol.note import SignerKey
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 
 ORIGIN = "benchmark.heyan/log"

@@ -25,7 +25,7 @@ from gateway.protocol.errors import BadDataError, UnreachableError
 from gateway.protocol.identities import Identity, parse_identity
 from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
-from gateway.stores.port import RequestKey, Waiting
+from gateway.stores.records import RequestKey, Waiting
 from gateway.waiting_room import WaitingRoom
 
 _log = structlog.get_logger(__name__)

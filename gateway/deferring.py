@@ -17,7 +17,7 @@ from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.settlement import PartResult, Row, Settlement
-from gateway.stores.port import Deferral, Waiting
+from gateway.stores.records import Deferral, Waiting
 from gateway.work import Work
 from heyan.v1 import check_pb2, receipt_pb2
 

@@ -43,7 +43,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.resolutions import ResolutionOutcome, is_resolution, read_resolution
 from gateway.requests import Requests, Resumed
-from gateway.stores.port import Entry, RequestKey, Store, StoredDispute, StoredResolution
+from gateway.stores.port import Store
+from gateway.stores.records import Entry, RequestKey, StoredDispute, StoredResolution
 from heyan.v1 import attestation_pb2, dispute_pb2, log_pb2, receipt_pb2
 
 DISPUTE_BURST = 200

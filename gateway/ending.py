@@ -19,7 +19,7 @@ from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests
 from gateway.settlement import LeafFrame, merge, verification_leaf
 from gateway.statistics import tally
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.work import Work
 from heyan.v1 import gateway_service_pb2
 

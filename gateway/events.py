@@ -23,7 +23,7 @@ from gateway.protocol.errors import HeyanError, UnreachableError
 from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.registry import Registry
 from gateway.requests import Requests
-from gateway.stores.port import Committed, Entry, Withdrawal
+from gateway.stores.records import Committed, Entry, Withdrawal
 from heyan.v1 import log_pb2
 
 RECOVERY_LIMIT = 1_000

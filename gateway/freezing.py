@@ -18,7 +18,8 @@ from gateway.log import Log
 from gateway.protocol.errors import ConflictError, MalformedError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import GatewayTerms
-from gateway.stores.port import Freeze, Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Freeze, Head
 from heyan.v1 import log_pb2
 
 ADOPTION_TIME = 10.0

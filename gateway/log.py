@@ -31,7 +31,8 @@ from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, OverloadedError
 from gateway.protocol.note import Signer, parse_note
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry, Freeze, Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Committed, Entry, Freeze, Head
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.merkle import Frontier, frontier_nodes
 from gateway.protocol.reasons import Reason
 from gateway.protocol.tiles import CHECKPOINT_PATH
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 SEEN_FILE = "log.seen"
 """Beside the newest registry seen, in the gateway's own folder."""

@@ -63,7 +63,7 @@ from gateway.protocol.registry import Registry
 from gateway.recording import Recording
 from gateway.requests import Requests, Resumed
 from gateway.settlement import PartResult, Settlement
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.under_way import UnderWay
 from gateway.waiting_room import WaitingRoom
 from gateway.work import Granted, Work

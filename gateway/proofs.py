@@ -13,7 +13,8 @@ from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import Frontier, NodeReader, consistency_proof, frontier_nodes, inclusion_proof
 from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Head
 
 
 class Proofs:

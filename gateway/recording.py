@@ -28,7 +28,7 @@ from gateway.protocol.registry import Registry
 from gateway.requests import Record, Requests, Resumed
 from gateway.settlement import Settlement, merge, verification_leaf
 from gateway.statistics import tally
-from gateway.stores.port import Withdrawal
+from gateway.stores.records import Withdrawal
 from gateway.work import Granted, Work
 
 

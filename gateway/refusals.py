@@ -18,7 +18,7 @@ from gateway.protocol.errors import HeyanError, OverloadedError
 from gateway.protocol.identities import Identity
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from heyan.v1 import log_pb2
 
 PERIOD = 60.0

@@ -23,14 +23,14 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.statistics import Tallies
 from gateway.state_text import MAX_STATE, least_length, read_state, write_state
-from gateway.stores.port import (
+from gateway.stores.port import Store
+from gateway.stores.records import (
     KEPT_BACK,
     Committed,
     Deferral,
     Entry,
     Evidence,
     RequestKey,
-    Store,
     StoredRequest,
     Use,
     Waiting,

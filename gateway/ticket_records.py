@@ -17,7 +17,8 @@ from gateway.protocol.leaf import log_time, read_leaf
 from gateway.protocol.offline import SignedResult, Subject, read_signed_result, read_subject, write_signed_result
 from gateway.protocol.offline import write_subject as subject_message
 from gateway.protocol.offline_rules import OpenTicket
-from gateway.stores.port import Entry, Head, Store, StoredTicket, TicketKey, TicketWrite
+from gateway.stores.port import Store
+from gateway.stores.records import Entry, Head, StoredTicket, TicketKey, TicketWrite
 from heyan.v1 import log_pb2, receipt_pb2
 
 _MAX_STATE = 4_096

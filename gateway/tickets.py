@@ -40,7 +40,7 @@ from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.requests import Requests, Resumed
-from gateway.stores.port import RequestKey, StoredTicket, TicketKey
+from gateway.stores.records import RequestKey, StoredTicket, TicketKey
 from gateway.ticket_records import TicketRecord
 from gateway.verdicts import application_of
 from heyan.v1 import log_pb2, receipt_pb2

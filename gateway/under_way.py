@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway.protocol.errors import ConflictError
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from itertools import count
 
 from gateway.protocol.limits import EXPIRY_TOLERANCE
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey, Waiting
+from gateway.stores.records import RequestKey, Waiting
 
 FIRST_REST = 2.0
 LONGEST_REST = 300.0

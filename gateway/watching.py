@@ -14,7 +14,7 @@ from gateway.deadlines import DEADLINE_MARGIN
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey, Waiting
+from gateway.stores.records import RequestKey, Waiting
 from heyan.v1 import gateway_service_pb2
 
 LONGEST_WATCH = 60.0

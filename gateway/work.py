@@ -11,7 +11,7 @@ from gateway.protocol.disputes import spending
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import Check, OpenedPart, Query
 from gateway.requests import Resumed
-from gateway.stores.port import RequestKey, Use
+from gateway.stores.records import RequestKey, Use
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Committed, Entry, Freeze, Head, SignCheckpoint
+from gateway.stores.records import Committed, Entry, Freeze, Head, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 
 

@@ -17,7 +17,7 @@ from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, NotFoundError, UnreachableError
 from gateway.protocol.reasons import Reason
 from gateway.static_log.tile_proofs import VerifiedTiles, prove_consistency, read_leaves
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.stores.sqlite_copy import LEAVES_AT_ONCE
 from gateway.stores.sqlite_restored import RestoredStore
 

@@ -20,7 +20,7 @@ from typing import Protocol
 from gateway.protocol.errors import HeyanError, MalformedError
 from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
 from gateway.stores.keeping import HeldKey
-from gateway.stores.port import Entry, Withdrawal
+from gateway.stores.records import Entry, Withdrawal
 from gateway.stores.sqlite_restored import Unwrap
 from heyan.v1 import log_pb2
 

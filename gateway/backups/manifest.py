@@ -22,7 +22,7 @@ from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.note import ED25519, SignerKey, VerifierKey, open_note, sign_note
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 STORE_FILE = "store.db"
 CHECKPOINT_FILE = "checkpoint"

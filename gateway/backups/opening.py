@@ -22,7 +22,7 @@ from gateway.party.keyfiles import PRIVATE_MODE
 from gateway.protocol.errors import ForgedError, NotCurrentError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.stores.sqlite_copy import Progress, check_copy, migrate_copy
 
 _CHUNK = 1 << 20

@@ -20,7 +20,7 @@ from gateway.protocol.tiles import TILE_HEIGHT, TILE_WIDTH
 from gateway.static_log.folder import published_numbers
 from gateway.static_log.tile_source import FolderSource, TileSource
 from gateway.stores import sqlite_shards
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.stores.sqlite_connection import as_unavailable
 from gateway.stores.sqlite_copy import open_reading
 from gateway.stores.sqlite_leaves import from_row

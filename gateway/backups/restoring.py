@@ -35,7 +35,7 @@ from gateway.party.keyfiles import FOLDER_MODE, sync_file, sync_folder
 from gateway.protocol.errors import BadDataError, ConflictError, LogUnavailableError, MalformedError
 from gateway.protocol.leaf import read_leaf
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Head, SignCheckpoint
+from gateway.stores.records import Entry, Head, SignCheckpoint
 from gateway.stores.sqlite_files import SUFFIXES, WAL_SUFFIX, held
 from gateway.stores.sqlite_restored import RestoredStore, Unwrap
 from heyan.v1 import log_pb2

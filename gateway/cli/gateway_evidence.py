@@ -23,7 +23,7 @@ from gateway.evidence.key_settings import open_keks
 from gateway.evidence.rewrapping import Rotation, rewrap
 from gateway.protocol.digests import DIGEST_BYTES
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.stores.sqlite_keeping import SqliteKeeping
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from gateway.departments.port import Acknowledgement, DepartmentPort
 from gateway.protocol.attestation import SignedBatch, StatementProof
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 MAX_OPEN_BATCHES = 4_096
 """Batches whose statements are not all logged yet; the oldest is forgotten first (its node sends it again)."""

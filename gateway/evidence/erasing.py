@@ -30,7 +30,8 @@ from gateway.protocol.leaf_events import MAX_ERASED
 from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
 from gateway.stores.keeping import Keeping
-from gateway.stores.port import Entry, Erasure, Evidence, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Entry, Erasure, Evidence
 from heyan.v1 import log_pb2
 
 

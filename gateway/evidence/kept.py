@@ -20,7 +20,8 @@ from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.presentation import Presentation, write_presentation
 from gateway.protocol.reasons import Reason
 from gateway.state_text import MAX_STATE
-from gateway.stores.port import Evidence, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Evidence
 from heyan.v1 import query_pb2
 
 

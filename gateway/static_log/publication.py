@@ -27,7 +27,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.static_log.publishing_logs import HeadChooser, LogsPublisher
 from gateway.static_log.server import LogServer
-from gateway.stores.port import Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Head
 
 PUBLISH_SECONDS = 1.0
 """Between looks for news: six synchronisations of the disk, beside those of the commits."""

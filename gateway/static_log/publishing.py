@@ -34,7 +34,7 @@ from gateway.protocol.tiles import (
     tiles_between,
 )
 from gateway.static_log.folder import PublishedFolder
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 HeadReader = Callable[[], Head | None]
 """The head to publish: the store's own, or the newest that bears what it has to, such as cosignatures."""

@@ -15,7 +15,8 @@ from gateway.protocol.merkle import EMPTY_ROOT
 from gateway.protocol.reasons import Reason
 from gateway.static_log.folder import Disk, PublishedFolder, published_numbers
 from gateway.static_log.publishing import HeadReader, Publisher
-from gateway.stores.port import Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Head
 
 HeadChooser = Callable[[str], Head | None]
 """The head to publish of the log of an origin; None for its newest. LogUnavailableError while there is nothing."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.stores.port import Evidence, RequestKey, Waiting
+from gateway.stores.records import Evidence, RequestKey, Waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ from gateway.protocol.errors import NotFoundError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores import (
-    port,
     sqlite_deferrals,
     sqlite_disputes,
     sqlite_evidence,
@@ -40,7 +39,21 @@ from gateway.stores import (
     sqlite_shards,
     sqlite_tickets,
 )
-from gateway.stores.port import Committed, Entry, Evidence, Head, RequestKey, SignCheckpoint, StoredRequest, Withdrawal
+from gateway.stores.records import (
+    Committed,
+    Entry,
+    Evidence,
+    Freeze,
+    Head,
+    RequestKey,
+    SignCheckpoint,
+    StoredDispute,
+    StoredRequest,
+    StoredTicket,
+    TicketKey,
+    Waiting,
+    Withdrawal,
+)
 from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations
@@ -78,7 +91,7 @@ class SqliteStore:
         with self._writing():
             return self._append(entries, sign)
 
-    def freeze(self, freeze: port.Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
+    def freeze(self, freeze: Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
         """See the port."""
         with self._writing():
             return self._tree.freeze(self._writer, *self._tree.look(self._writer), freeze, sign)
@@ -208,15 +221,15 @@ class SqliteStore:
         """See the port."""
         return self.read(lambda reader: sqlite_evidence.find(reader, grant_digest))
 
-    def ticket(self, key: port.TicketKey) -> port.StoredTicket | None:
+    def ticket(self, key: TicketKey) -> StoredTicket | None:
         """See the port."""
         return self.read(lambda reader: sqlite_tickets.find(reader, key))
 
-    def tickets_of(self, query_digest: bytes) -> Sequence[port.StoredTicket]:
+    def tickets_of(self, query_digest: bytes) -> Sequence[StoredTicket]:
         """See the port."""
         return self.read(lambda reader: sqlite_tickets.of_query(reader, query_digest))
 
-    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[port.StoredTicket]:
+    def open_tickets(self, requester: str, after_leaf: int, count: int) -> Sequence[StoredTicket]:
         """See the port."""
         return self.read(lambda reader: sqlite_tickets.open_ones(reader, requester, after_leaf, count))
 
@@ -224,7 +237,7 @@ class SqliteStore:
         """See the port."""
         return self.read(lambda reader: self._withdrawn_at(reader, withdrawal))
 
-    def dispute(self, dispute_id: bytes) -> port.StoredDispute | None:
+    def dispute(self, dispute_id: bytes) -> StoredDispute | None:
         """See the port."""
         return self.read(lambda reader: sqlite_disputes.find_dispute(reader, dispute_id))
 
@@ -270,7 +283,7 @@ class SqliteStore:
                 found[digest] = row[0]
         return found
 
-    def waiting(self, after: RequestKey | None, count: int) -> Sequence[port.Waiting]:
+    def waiting(self, after: RequestKey | None, count: int) -> Sequence[Waiting]:
         """See the port."""
         return self.read(lambda reader: sqlite_deferrals.waiting_after(reader, after, count))
 

@@ -22,7 +22,7 @@ from gateway.protocol.errors import ForgedError, LogUnavailableError
 from gateway.protocol.merkle import Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.stores import sqlite_shards
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.stores.sqlite_connection import BUSY_TIMEOUT_MS, as_unavailable, connect
 from gateway.stores.sqlite_leaves import from_row
 from gateway.stores.sqlite_schema import migrations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.protocol.digests import DIGEST_BYTES
-from gateway.stores.port import Deferral, RequestKey, Waiting
+from gateway.stores.records import Deferral, RequestKey, Waiting
 
 _SEPARATOR = " "
 """No SPIFFE ID holds one."""

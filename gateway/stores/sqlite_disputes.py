@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.protocol.disputes import Disputed
-from gateway.stores.port import Entry, RequestKey, StoredDispute
+from gateway.stores.records import Entry, RequestKey, StoredDispute
 
 _COLUMNS = (
     "dispute, department, requester, request_id, grant_digest, question, relay, leaf_index, corrected, resolution,"

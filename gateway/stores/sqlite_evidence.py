@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from gateway.stores.port import Entry, Evidence
+from gateway.stores.records import Entry, Evidence
 
 DAY = 86_400
 """Seconds: retention is counted in days, which makes its index small."""

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from gateway.stores import sqlite_deferrals, sqlite_requests
 from gateway.stores.keeping import HeldKey, Rewrapped
-from gateway.stores.port import Erasure, Evidence, RequestKey, Waiting
+from gateway.stores.records import Erasure, Evidence, RequestKey, Waiting
 from gateway.stores.sqlite_evidence import DAY, ERASED, day_of
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.stores import sqlite_evidence
-from gateway.stores.port import Entry, RequestKey, StoredRequest, Use
+from gateway.stores.records import Entry, RequestKey, StoredRequest, Use
 
 _NUMBER = "SELECT id FROM request_rows WHERE peer = (SELECT id FROM peers WHERE uri = ?) AND request_id = ?"
 

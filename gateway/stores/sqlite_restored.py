@@ -14,7 +14,7 @@ from gateway.protocol.merkle import EMPTY_ROOT, Frontier
 from gateway.protocol.reasons import Reason
 from gateway.stores import sqlite_keeping, sqlite_shards
 from gateway.stores.keeping import HeldKey
-from gateway.stores.port import Entry, Erasure, Head, Withdrawal
+from gateway.stores.records import Entry, Erasure, Head, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway.protocol.errors import ConflictError, LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_hash
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Freeze, Head, SignCheckpoint
+from gateway.stores.records import Freeze, Head, SignCheckpoint
 from gateway.stores.sqlite_leaves import to_row
 
 _COLUMNS = "size, root, checkpoint, origin, first_position, number, ended"

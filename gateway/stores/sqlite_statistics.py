@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 _COLUMNS = "region, department, claim, status, verified, reason, bucket"
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.stores.port import RequestKey, StoredTicket, TicketKey, TicketWrite
+from gateway.stores.records import RequestKey, StoredTicket, TicketKey, TicketWrite
 from gateway.stores.sqlite_requests import newest_leaf
 
 _COLUMNS = "requester, ticket_id, request_id, query_digest, grant_digest, state, opened_leaf, resolved_leaf"

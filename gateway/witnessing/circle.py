@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.departments.breaker import Breaker
 from gateway.protocol.policy import Policy, PolicyWitness
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.witnessing.link import LogIdentity, Transport, Tree, WitnessLink
 
 

@@ -31,7 +31,7 @@ from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import BadDataError, HeyanError, LogUnavailableError
 from gateway.protocol.policy import Policy
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.witnessing.alarms import Alarms
 from gateway.witnessing.circle import Circle, Member
 from gateway.witnessing.link import ContradictedError, LogIdentity, Transport, Tree

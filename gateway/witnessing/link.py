@@ -34,7 +34,7 @@ from gateway.protocol.witness_wire import (
     checkpoint_path,
     read_answer,
 )
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 ATTEMPTS = 3
 """Requests for one cosignature: what the witness was thought to hold, what it says that it holds, and once more if

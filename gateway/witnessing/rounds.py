@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gateway.protocol.note import Signature, parse_note
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 
 @dataclass(frozen=True, slots=True)

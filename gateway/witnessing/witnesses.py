@@ -26,7 +26,8 @@ from gateway.protocol.policy import Policy
 from gateway.protocol.proof import InclusionProof, parse_proof
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.registry import Registry
-from gateway.stores.port import Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Head
 from gateway.watching import LONGEST_WATCH, Watchers
 from gateway.witnessing.heads import Times, Witnessing
 from gateway.witnessing.link import HttpTransport, LogIdentity

@@ -12,7 +12,7 @@ from gateway.protocol.identities import parse_identity
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from heyan.v1 import log_pb2
 from tests import federation as fed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.protocol.errors import LogUnavailableError
-from gateway.stores.port import Deferral, Entry, Erasure, Evidence, RequestKey, StoredRequest, Waiting
+from gateway.stores.records import Deferral, Entry, Erasure, Evidence, RequestKey, StoredRequest, Waiting
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When

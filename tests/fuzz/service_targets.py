@@ -30,7 +30,7 @@ from gateway.protocol.receipt import MAX_RECEIPT
 from gateway.protocol.statistics import StatisticKey, read_rows, write_statistic
 from gateway.rulebook import Rulebook
 from gateway.services import LogMethods
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from gateway.verify_stream import open_item
 from heyan.v1 import department_service_pb2, gateway_service_pb2, log_service_pb2

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Evidence, RequestKey, StoredRequest, Use
+from gateway.stores.records import Entry, Evidence, RequestKey, StoredRequest, Use
 from gateway.stores.sqlite import SqliteStore
 
 REQUESTER = "spiffe://heyan/requester/edu"

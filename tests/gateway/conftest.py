@@ -41,7 +41,8 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.recording import Recording
 from gateway.requests import Requests
-from gateway.stores.port import Store, Waiting
+from gateway.stores.port import Store
+from gateway.stores.records import Waiting
 from gateway.stores.sqlite import SqliteStore
 from gateway.waiting_room import Limits, WaitingRoom
 from gateway.watching import Watchers

@@ -12,7 +12,7 @@ from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.codec import to_timestamp
 from gateway.protocol.leaf import write_leaf
 from gateway.protocol.note import SignerKey
-from gateway.stores.port import Entry, Head
+from gateway.stores.records import Entry, Head
 from gateway.stores.sqlite import SqliteStore
 from heyan.v1 import log_pb2
 from tests import federation as fed

@@ -14,7 +14,7 @@ from gateway.backups.making import file_row
 from gateway.backups.manifest import CHECKPOINT_FILE, MANIFEST_FILE, STORE_FILE, Manifest, read_manifest
 from gateway.protocol.errors import HeyanError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Freeze
+from gateway.stores.records import Entry, Freeze
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy, copy_store
 from tests import federation as fed

@@ -11,7 +11,17 @@ from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies
-from gateway.stores.port import Deferral, Entry, Evidence, Head, RequestKey, StoredRequest, Use, Waiting, Withdrawal
+from gateway.stores.records import (
+    Deferral,
+    Entry,
+    Evidence,
+    Head,
+    RequestKey,
+    StoredRequest,
+    Use,
+    Waiting,
+    Withdrawal,
+)
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When

@@ -11,7 +11,7 @@ import pytest
 
 from consent.issuer.store import IssuerStore
 from gateway.protocol.errors import LogUnavailableError
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from sandbox_departments.journal import Journal
 from sandbox_departments.journal_entries import BatchSigned

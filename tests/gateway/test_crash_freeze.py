@@ -10,7 +10,7 @@ import pytest
 from gateway.protocol.errors import ConflictError, LogUnavailableError
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Freeze, Head
+from gateway.stores.records import Entry, Freeze, Head
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import STORE_ORIGIN, sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When

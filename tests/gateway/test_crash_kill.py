@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.stores.sqlite import SqliteStore
 from tests.gateway.committing_child import REQUESTER, USES, grant_of, request_id_of, sign, statement_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.protocol.errors import LogUnavailableError
-from gateway.stores.port import Entry, RequestKey, StoredRequest, StoredTicket, TicketKey, TicketWrite
+from gateway.stores.records import Entry, RequestKey, StoredRequest, StoredTicket, TicketKey, TicketWrite
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import sign
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When

@@ -17,7 +17,7 @@ from gateway.protocol.leaf import CheckStatus
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt
 from gateway.protocol.registry_terms import Document
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.waiting_room import AFTER_THE_END
 from tests import federation as fed
 from tests.fakes import FakeDepartment

@@ -13,7 +13,7 @@ from gateway.deferral import PAGE, DeferralTraffic, DeferralWorker
 from gateway.protocol.errors import LogUnavailableError, NotGrantedError, UnreachableError
 from gateway.protocol.identities import Identity
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey, Waiting
+from gateway.stores.records import RequestKey, Waiting
 from gateway.waiting_room import LONGEST_REST, Limits, WaitingRoom
 from tests.fakes import Clock
 

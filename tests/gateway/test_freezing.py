@@ -26,7 +26,7 @@ from gateway.protocol.note import SignerKey
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.services import LogMethods
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from heyan.v1 import log_service_pb2 as pb
 from tests import federation as fed

@@ -17,7 +17,7 @@ from gateway.protocol.merkle import verify_consistency
 from gateway.protocol.note import SignerKey
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry, SignCheckpoint
+from gateway.stores.records import Committed, Entry, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import FailingStore
 

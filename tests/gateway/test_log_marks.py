@@ -13,7 +13,7 @@ from gateway.log_marks import SEEN_FILE, Mark, SeenHead, own_marks, require_reac
 from gateway.protocol.checkpoint import Checkpoint
 from gateway.protocol.errors import ForgedError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Freeze, Head
+from gateway.stores.records import Entry, Freeze, Head
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_files import StoreLock, held
 from tests.static_logs import ORIGIN, note_of, signing

@@ -21,7 +21,7 @@ from gateway.protocol.note import Note, open_note, parse_note
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.registry_terms import KeyTerms, KeyUse
-from gateway.stores.port import Entry, Head
+from gateway.stores.records import Entry, Head
 from gateway.stores.sqlite import SqliteStore
 from tests import federation as fed
 from tests.fakes import FailingStore

@@ -18,7 +18,7 @@ from gateway.protocol.leaf import read_leaf
 from gateway.protocol.offline import OfflineGround, OfflineReason, write_subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, StoredTicket, TicketKey, TicketWrite
+from gateway.stores.records import Entry, StoredTicket, TicketKey, TicketWrite
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 from heyan.v1 import offline_service_pb2 as pb
 from tests import federation as fed

@@ -10,7 +10,8 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import leaf_hash, root_of
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, Head, Store
+from gateway.stores.port import Store
+from gateway.stores.records import Entry, Head
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes_sqlite import Dead, How, TrippedConnection, When
 from tests.gateway.conftest import OpenStore

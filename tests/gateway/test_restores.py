@@ -25,7 +25,7 @@ from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Document, Party
 from gateway.static_log.tile_source import FolderSource
-from gateway.stores.port import Committed, Entry, Evidence, Freeze, Head, SignCheckpoint, Withdrawal
+from gateway.stores.records import Committed, Entry, Evidence, Freeze, Head, SignCheckpoint, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy
 from gateway.stores.sqlite_restored import RestoredStore

@@ -14,7 +14,7 @@ from gateway.protocol.matrix import Group, School
 from gateway.protocol.reasons import Reason
 from gateway.rulebook import Rulebook
 from gateway.services import REQUESTERS, GatewayMethods, LogMethods
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.witnessing.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
 from heyan.v1 import log_service_pb2

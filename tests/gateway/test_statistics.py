@@ -15,7 +15,7 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies, beijing_day, read_key
 from gateway.statistics import Statistics
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from heyan.v1 import log_service_pb2
 from tests import federation as fed

@@ -9,7 +9,7 @@ import pytest
 from gateway.protocol.disputes import Disputed
 from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Entry, RequestKey, StoredDispute, StoredRequest, StoredResolution, Use
+from gateway.stores.records import Entry, RequestKey, StoredDispute, StoredRequest, StoredResolution, Use
 from tests.fakes import sign
 from tests.gateway.conftest import OpenStore
 

@@ -11,13 +11,13 @@ from sqlite_utils import Database
 
 from gateway.protocol.disputes import Disputed
 from gateway.stores.keeping import Keeping, Rewrapped
-from gateway.stores.port import (
+from gateway.stores.port import Store
+from gateway.stores.records import (
     Deferral,
     Entry,
     Erasure,
     Evidence,
     RequestKey,
-    Store,
     StoredDispute,
     StoredRequest,
     StoredResolution,

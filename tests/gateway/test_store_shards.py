@@ -14,7 +14,8 @@ from gateway.protocol.merkle import consistency_proof, inclusion_proof, leaf_has
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies
 from gateway.stores import sqlite_schema
-from gateway.stores.port import Entry, Freeze, Head, RequestKey, Store, StoredRequest, Use, Withdrawal
+from gateway.stores.port import Store
+from gateway.stores.records import Entry, Freeze, Head, RequestKey, StoredRequest, Use, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import STORE_ORIGIN, sign
 from tests.gateway.conftest import OpenStore

@@ -11,7 +11,7 @@ import pytest
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import inclusion_proof, leaf_hash, root_of, verify_inclusion
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import (
+from gateway.stores.records import (
     Deferral,
     Entry,
     Evidence,

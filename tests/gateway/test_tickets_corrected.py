@@ -9,7 +9,7 @@ import pytest
 from gateway.protocol.offline import OfflineGround, Subject
 from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry
+from gateway.stores.records import Committed, Entry
 from tests.gateway.conftest import PEER, QUESTIONS, Gateway, department_of
 from tests.gateway.disputing import HUKOU, Answered
 from tests.gateway.offline_desk import OfflineDesk, told

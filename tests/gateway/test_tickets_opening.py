@@ -15,7 +15,7 @@ from gateway.protocol.offline import OfflineGround, Subject, ticket_id_of
 from gateway.protocol.outcomes import NextStep, Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Committed, Entry, RequestKey
+from gateway.stores.records import Committed, Entry, RequestKey
 from heyan.v1 import offline_service_pb2 as pb
 from tests import federation as fed
 from tests.gateway.conftest import PEER, Gateway, department_of, open_gateway

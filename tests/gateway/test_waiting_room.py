@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import RequestKey, Waiting
+from gateway.stores.records import RequestKey, Waiting
 from gateway.waiting_room import AFTER_THE_END, FIRST_REST, LONGEST_REST, MOST_STALE, Limits, WaitingRoom
 from tests.fakes import Clock
 

@@ -35,7 +35,7 @@ from gateway.protocol.presentation import Submission
 from gateway.protocol.query import SignedQuery, read_query, write_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
-from gateway.stores.port import Head, RequestKey
+from gateway.stores.records import Head, RequestKey
 from heyan.v1 import receipt_pb2
 from tests import federation as fed
 from tests.gateway.conftest import NOW, PEER, QUESTIONS, Gateway, department_of, open_gateway

@@ -22,7 +22,7 @@ from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.merkle import consistency_proof, leaf_hash, root_of, verify_consistency
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, Tallies
-from gateway.stores.port import (
+from gateway.stores.records import (
     KEPT_BACK,
     Deferral,
     Entry,

@@ -10,7 +10,7 @@ from gateway.static_log.folder import Disk, PublishedFolder
 from gateway.static_log.publishing import Publisher
 from gateway.static_log.tile_proofs import read_leaves
 from gateway.static_log.tile_source import FolderSource
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from tests.static_logs import ORIGIN, SIGNER
 

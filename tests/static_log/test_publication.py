@@ -30,7 +30,7 @@ from gateway.static_log import publication
 from gateway.static_log.folder import Disk
 from gateway.static_log.publication import Publication
 from gateway.static_log.tile_proofs import read_leaves
-from gateway.stores.port import Entry
+from gateway.stores.records import Entry
 from gateway.stores.sqlite import SqliteStore
 from tests.static_log.publications import append, published_leaves
 from tests.static_logs import ORIGIN, SIGNER, leaves

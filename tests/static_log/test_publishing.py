@@ -13,7 +13,7 @@ from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.static_log.folder import PublishedFolder
 from gateway.static_log.publishing import Publisher
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.stores.sqlite import SqliteStore
 from tests.static_log.publications import BadDisk, Killed, QuickDisk, World, append, published_leaves, sign_as
 from tests.static_logs import ORIGIN, SIGNER, leaves, note_of, write_log

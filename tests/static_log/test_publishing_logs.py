@@ -15,7 +15,7 @@ from gateway.static_log.folder import newest_folder
 from gateway.static_log.publishing_logs import LogsPublisher
 from gateway.static_log.tile_proofs import read_leaves
 from gateway.static_log.tile_source import FolderSource
-from gateway.stores.port import Entry, Freeze, Head
+from gateway.stores.records import Entry, Freeze, Head
 from gateway.stores.sqlite import SqliteStore
 
 FIRST, SECOND, THIRD = "log.test/1", "log.test/2", "log.test/3"

@@ -10,7 +10,7 @@ from gateway.protocol.merkle import Frontier, consistency_proof, leaf_hash, root
 from gateway.protocol.note import SignerKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import AddCheckpoint
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 ORIGIN = "heyan.test/log"
 SIGNER = SignerKey.from_seed(ORIGIN, bytes(32))

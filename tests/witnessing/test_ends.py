@@ -12,7 +12,7 @@ from gateway.protocol.note import SignerKey, VerifierKey
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.receipt import verify_receipt
 from gateway.static_log.publishing_logs import LogsPublisher
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.witnessing.heads import Times, Witnessing
 from gateway.witnessing.link import LogIdentity
 from gateway.witnessing.policy_file import watch_policy

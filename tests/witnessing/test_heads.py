@@ -13,7 +13,7 @@ from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.note import Signature, open_note, parse_note, sign_note
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.reasons import Reason
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.witnessing.heads import RENEW_SECONDS, ROUND_SECONDS
 from gateway.witnessing.link import Reply
 from tests.witness.conftest import NOW

@@ -27,7 +27,7 @@ from gateway.protocol.receipt import VerifiedReceipt, verify_receipt
 from gateway.protocol.receipt_file import receipt_to_json
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.services import GatewayMethods
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 from gateway.witnessed_client import WitnessedClient
 from gateway.witnessing.witnesses import Witnesses
 from heyan.v1 import gateway_service_pb2 as pb

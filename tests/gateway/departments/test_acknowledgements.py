@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.departments.acknowledgements import MAX_OPEN_BATCHES, Acknowledgements
 from gateway.departments.port import Acknowledgement
 from gateway.protocol.attestation import SignedBatch, StatementProof
-from gateway.stores.port import Head
+from gateway.stores.records import Head
 
 
 class Port:
