@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from random import SystemRandom
 
 import grpc
@@ -33,20 +32,17 @@ from gateway.evidence.keeping import EvidenceKeeping
 from gateway.evidence.key_settings import open_keks
 from gateway.evidence.vault import Vault
 from gateway.fan_out import FanOut
-from gateway.freezing import require_known_log
 from gateway.leaves import LeafStamp
-from gateway.log import Log
-from gateway.log_marks import SEEN_EVERY, SeenHead, proofs_kept, require_reached
-from gateway.log_signers import LogSigners
+from gateway.log_keeping import LogKeeping
+from gateway.log_marks import SEEN_EVERY
 from gateway.offline_service import OfflineMethods
-from gateway.party.keyfiles import Watched, load_signing_keys
 from gateway.party.probes import Probes
 from gateway.party.process import Clock, repeat
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.service import SERVER_OPTIONS, Guard
 from gateway.party.tls import client_ssl_context, server_credentials, watch_tls
 from gateway.pipeline import Pipeline
-from gateway.protocol.errors import ForgedError, HeyanError, MalformedError
+from gateway.protocol.errors import HeyanError
 from gateway.protocol.reasons import Reason
 from gateway.recording import Recording
 from gateway.reflection import add_reflection
@@ -54,13 +50,10 @@ from gateway.refusals import Refusals
 from gateway.requests import Requests
 from gateway.rulebook import Rulebook
 from gateway.services import GatewayMethods, LogMethods, Metrics, gateway_handlers
-from gateway.static_log.publication import Publication
-from gateway.stores.sqlite import SqliteStore
 from gateway.tickets import Tickets
 from gateway.verify_stream import Desk, VerifyStreams
 from gateway.waiting_room import WaitingRoom
 from gateway.watching import Watchers
-from gateway.witnessing.witnesses import witnesses_of
 
 _logger = structlog.get_logger(__name__)
 
@@ -105,19 +98,12 @@ class GatewayProcess:
         self._config = config
         self._clock = clock
         self._keeper = keeper = RegistryKeeper(config.registry, clock)
-        terms = keeper.current().party(config.spiffe_id).gateway
-        if terms is None:
-            raise MalformedError.at("spiffe_id", "must be a gateway of the registry", Reason.CONFIGURATION_INVALID)
         self._tls = watch_tls(config.tls)
-        self._log_keys = Watched([config.log_keys], lambda: load_signing_keys(config.log_keys))
-        self._store = SqliteStore(config.store)
-        self._signers = LogSigners(
-            gateway=config.spiffe_id, keys=lambda: self._log_keys.value, registry=keeper.current, clock=clock
-        )
-        require_known_log(self._store, terms)
-        self._log = Log(self._store, terms.log_origin, *self._signers(terms.log_origin))
-        self._log.use_signers(self._signers)
         metrics = CollectorRegistry()
+        self._log_keeping = LogKeeping(
+            config=config, registry=keeper.current, tls=self._tls, clock=clock, metrics=metrics
+        )
+        self._store, self._log = self._log_keeping.store, self._log_keeping.log
         deferrals = DeferralTraffic(metrics)
         room = WaitingRoom(config.deferral_limits, time.monotonic, SystemRandom().random, deferrals.gone)
         deferrals.waiting.set_function(lambda: len(room))
@@ -130,26 +116,8 @@ class GatewayProcess:
             (room.committed, lambda key, *_: self._watchers.committed(key)),
         )
         self._watchers = Watchers(config.max_watchers, requests.leaves_of)
-        self._witnesses = witnesses_of(
-            config,
-            log=self._log,
-            store=self._store,
-            watchers=self._watchers,
-            registry=keeper.current,
-            clock=clock,
-            metrics=metrics,
-            on_contradiction=self._log.halt,
-        )
-        self._publication = Publication(
-            config=config,
-            store=self._store,
-            log=self._log,
-            tls=self._tls,
-            registry=keeper.current,
-            clock=clock,
-            metrics=metrics,
-        )
-        self._publication.publish_from(self._witnesses.head)
+        self._witnesses = self._log_keeping.witnesses(self._watchers)
+        self._publication = self._log_keeping.publication
         self._status = StatusFollower(
             registry=keeper.current, ssl_context=lambda: client_ssl_context(self._tls.value), clock=clock
         )
@@ -271,11 +239,11 @@ class GatewayProcess:
 
     async def start(self) -> Ports:
         """Serve; the bound ports."""
-        await self._check_log()
+        await self._log_keeping.check(self._witnesses)
         self._log.start()
         if not self._log.is_halted:
             await self._follow_registry()
-            await self._sign_anew()
+            await self._log_keeping.sign_anew()
         await self._deferral.load()
         port = self._server.add_secure_port(self._config.listen, server_credentials(self._tls))
         await self._server.start()
@@ -289,24 +257,13 @@ class GatewayProcess:
             asyncio.create_task(repeat(1.0, self._follow_registry, "follow the registry")),
             asyncio.create_task(repeat(1.0, self._catch_up, "log what is owed")),
             asyncio.create_task(repeat(5.0, self._refusals.flush, "summarise refusals")),
-            asyncio.create_task(repeat(SEEN_EVERY, self._keep_seen, "remember how far the log has come")),
+            asyncio.create_task(repeat(SEEN_EVERY, self._log_keeping.keep_seen, "remember how far the log has come")),
             asyncio.create_task(repeat(60.0, self._deferral.load, "look for deferred requests")),
             asyncio.create_task(repeat(1.0, self._deferral.run, "ask again for what was deferred")),
             asyncio.create_task(repeat(1.0, self._relay.run_once, "bring disputes to departments")),
         ]
         _logger.info("gateway_serves", listen=self._config.listen, port=port, probes=probe_port, log=log_port)
         return Ports(port, probe_port, log_port)
-
-    async def _check_log(self) -> None:
-        """Hold the store against what was published, witnessed and seen, before anything is signed."""
-        await self._publication.check()
-        self._witnesses.load()
-        try:
-            await asyncio.to_thread(self._seen.require_reached)
-            # What a witness showed before a restart holds until somebody has looked into it.
-            await asyncio.to_thread(require_reached, self._store, proofs_kept(self._config.store))
-        except ForgedError as error:
-            self._log.halt(error)
 
     async def drain(self) -> None:
         """Let nobody in, finish what is under way, record what is owed, and close; a failing step keeps none back."""
@@ -319,7 +276,7 @@ class GatewayProcess:
             steps.callback(self._store.close)
             steps.push_async_callback(self._publication.stop)
             steps.push_async_callback(self._publication.finish)
-            steps.push_async_callback(self._keep_seen)
+            steps.push_async_callback(self._log_keeping.keep_seen)
             steps.push_async_callback(self._log.stop)
             steps.push_async_callback(self._status.close)
             steps.push_async_callback(self._links.close)
@@ -347,7 +304,7 @@ class GatewayProcess:
         """Why the gateway wants no work now."""
         found = [self._log.complaint] if self._log.complaint else []
         for check in (
-            self._signers.require,
+            self._log_keeping.require_signers,
             lambda: self._keeper.current().require_current(self._clock()),
         ):
             try:
@@ -364,32 +321,16 @@ class GatewayProcess:
     async def _look_after(self) -> None:
         """What a second brings: renewed keys and certificates, health."""
         self._tls.refresh()
-        self._log_keys.refresh()
+        self._log_keeping.refresh_keys()
         self._rulebook.refresh()
         status = health_pb2.HealthCheckResponse
         await self._health.set("", status.NOT_SERVING if self.complaints() else status.SERVING)
-        await self._sign_anew()
-
-    async def _sign_anew(self) -> None:
-        """Have a checkpoint from before be signed by the keys that count now; tried again each second if it fails."""
-        try:
-            await self._log.refresh()
-        except HeyanError as error:
-            _logger.error("checkpoint_not_signed_anew", detail=error.detail)
+        await self._log_keeping.sign_anew()
 
     async def _catch_up(self) -> None:
         """After the log could not record: find out whether it can, and log what is owed."""
         await self._log.probe()
         await self._events.settle_owed()
-
-    @cached_property
-    def _seen(self) -> SeenHead:
-        return SeenHead(self._store, self._config.registry.seen.parent)
-
-    async def _keep_seen(self) -> None:
-        """Keep the newest head outside the store too."""
-        if not self._log.is_halted:
-            await asyncio.to_thread(self._seen.keep)
 
     async def _follow_registry(self) -> None:
         """Log the adoption of each version, and keep the links in step."""
