@@ -39,19 +39,16 @@ class Proofs:
             raise NotFoundError(Reason.NOT_FOUND, "no log of that origin")
         return found
 
+    def of(self, origin: str) -> OneLog:
+        """The log of that origin, alone."""
+        return OneLog(self, origin)
+
     def prove(self, position: int, head: Head) -> str:
         """The C2SP tlog-proof of the leaf at a position under `head`; in an earlier log, under its final head."""
         head = self._placed(head)
         tree = head if position >= head.first else self._ended_at(position)
         path = inclusion_proof(position - tree.first, tree.size, self._reader(tree))
         return InclusionProof(position - tree.first, path, tree.checkpoint).format()
-
-    def _placed(self, head: Head) -> Head:
-        """A head that came from a note alone, with the place of its log."""
-        if head.origin:
-            return head
-        known = self.head(origin_of(head.checkpoint))
-        return replace(head, origin=known.origin, first=known.first, number=known.number)
 
     def prove_again(self, proof: str, head: Head) -> str:
         """The proof of the same leaf under `head`, or the final head of its log."""
@@ -71,6 +68,13 @@ class Proofs:
         """The consistency proof between two sizes; NotFoundError past the newest tree."""
         return consistency_proof(old, new, self._reader(self._sized(new, origin)))
 
+    def _placed(self, head: Head) -> Head:
+        """A head that came from a note alone, with the place of its log."""
+        if head.origin:
+            return head
+        known = self.head(origin_of(head.checkpoint))
+        return replace(head, origin=known.origin, first=known.first, number=known.number)
+
     def _sized(self, size: int, origin: str) -> Head:
         head = self.head(origin)
         if size > head.size:
@@ -89,10 +93,6 @@ class Proofs:
 
     def _reader(self, tree: Head) -> NodeReader:
         return lambda level, index: self._store.node(level, index, tree.number)
-
-    def of(self, origin: str) -> OneLog:
-        """The log of that origin, alone."""
-        return OneLog(self, origin)
 
 
 class OneLog:

@@ -1,8 +1,9 @@
-"""Receipts under checkpoints of witnesses, in the client SDK. Beside `gateway.client`, whose rule holds here too.
+"""Receipts under checkpoints of witnesses, in the client SDK: beside `gateway.client`, whose rule holds here too.
 
-async with WitnessedClient(settings, keeper.current, time.time, keeper.refresh) as client:
-    result = await client.witnessed(request_id, policy, within=30.0)
-    result.verified.witnessed          by the caller's own policy, whatever the gateway's says
+    async with WitnessedClient(settings, keeper.current, time.time, keeper.refresh) as client:
+        result = await client.witnessed(request_id, policy, within=30.0)
+
+`result.verified.witnessed` is by the caller's own policy, whatever the gateway's says.
 """
 
 from __future__ import annotations

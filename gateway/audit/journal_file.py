@@ -32,8 +32,6 @@ from gateway.protocol.reasons import Reason
 
 OpenHead = Callable[[SignedHead], JournalHead]
 """Verifies a signed head by the auditor's own registry; a domain error."""
-
-
 OpenLines = Callable[[], Iterable[bytes]]
 """The lines of a file, from the first one on, each time that it is called."""
 

@@ -41,7 +41,6 @@ and 17 MB at the very most."""
 Progress = Callable[[int, int], None]
 """Told how many entries are checked, of how many."""
 
-
 _CONTRADICTIONS = {Reason.LOG_ROLLED_BACK: Wrong.ROLLED_BACK, Reason.LOG_FORKED: Wrong.FORKED}
 
 

@@ -1,7 +1,7 @@
 """The process of a witness: `add-checkpoint` and its newest checkpoints over HTTP, until told to stop.
 
-    POST /add-checkpoint                       for the logs that it was told of
-    GET  /<hex SHA-256 of the origin>/checkpoint      for monitors
+    POST /add-checkpoint                             for the logs that it was told of
+    GET  /<hex SHA-256 of the origin>/checkpoint     for monitors
 
 One thread decides and writes, so that requests come one after another; the loop only reads and answers. Every body is
 bounded and must come in time; where all places are taken, the one that has been waited for longest gives its

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -35,7 +35,7 @@ from gateway.stores.records import Head
 from gateway.witnessing.alarms import Alarms
 from gateway.witnessing.circle import Circle, Member
 from gateway.witnessing.link import ContradictedError, LogIdentity, Transport, Tree
-from gateway.witnessing.rounds import Round, WitnessedHead, dressed_as
+from gateway.witnessing.rounds import Round, Times, WitnessedHead, dressed_as
 from gateway.witnessing.traffic import WitnessTraffic
 
 ROUND_SECONDS = 10.0
@@ -44,19 +44,6 @@ RENEW_SECONDS = 30.0
 """After which a head that is still the newest is cosigned again, so that readers see that the witnesses are there."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """The clocks (seconds since the epoch, and steady), and in seconds: `interval` between rounds, `patience` for
-    which a witnessed head is published before an unwitnessed one is, `alarm` the age that is told as one.
-    """
-
-    clock: Callable[[], float]
-    steady: Callable[[], float]
-    interval: float
-    patience: float
-    alarm: float
 
 
 class Witnessing:

@@ -1,11 +1,27 @@
-"""A head of the log while it is being cosigned, and once a quorum has done so."""
+"""A head of the log while it is being cosigned, and once a quorum has done so; the clocks by which that is measured."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gateway.protocol.note import Signature, parse_note
 from gateway.stores.records import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Two clocks, `clock` in seconds since the epoch and `steady` in seconds that never jump; and seconds of ours.
+
+    `interval` lies between the beginnings of rounds; for `patience` a witnessed head is published before an unwitnessed
+    one is; `alarm` is the age that is told as one.
+    """
+
+    clock: Callable[[], float]
+    steady: Callable[[], float]
+    interval: float
+    patience: float
+    alarm: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,6 @@ class Round:
 
     def dressed(self) -> Head:
         """The head with the cosignatures so far."""
-        lines = "".join(
-            signature.format() + "\n" for signature in list(self.signatures.values())
-        )  # any thread may look
+        known = list(self.signatures.values())  # at once: any thread may look
+        lines = "".join(signature.format() + "\n" for signature in known)
         return replace(self.head, checkpoint=self.head.checkpoint + lines)

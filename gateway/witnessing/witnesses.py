@@ -29,9 +29,10 @@ from gateway.protocol.registry import Registry
 from gateway.stores.port import Store
 from gateway.stores.records import Head
 from gateway.watching import LONGEST_WATCH, Watchers
-from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.heads import Witnessing
 from gateway.witnessing.link import HttpTransport, LogIdentity
 from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.rounds import Times
 from gateway.witnessing.traffic import WitnessTraffic
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 

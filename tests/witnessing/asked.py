@@ -18,9 +18,10 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import ADD_CHECKPOINT, SIZE_TYPE
 from gateway.witness.cosigning import OtherSizeError
 from gateway.witness.server import _status_of
-from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.heads import Witnessing
 from gateway.witnessing.link import LogIdentity, Reply
 from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.rounds import Times
 from gateway.witnessing.traffic import WitnessTraffic
 from tests.fakes import Clock
 from tests.witness.conftest import NOW, Witness, open_witness

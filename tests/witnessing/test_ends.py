@@ -13,9 +13,10 @@ from gateway.protocol.policy import parse_policy
 from gateway.protocol.receipt import verify_receipt
 from gateway.static_log.publishing_logs import LogsPublisher
 from gateway.stores.records import Head
-from gateway.witnessing.heads import Times, Witnessing
+from gateway.witnessing.heads import Witnessing
 from gateway.witnessing.link import LogIdentity
 from gateway.witnessing.policy_file import watch_policy
+from gateway.witnessing.rounds import Times
 from gateway.witnessing.traffic import WitnessTraffic
 from gateway.witnessing.witnesses import KEPT_FILE, Witnesses
 from heyan.v1 import gateway_service_pb2 as pb
