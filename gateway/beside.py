@@ -21,7 +21,6 @@ from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_marks import marks_beside, own_marks, require_reached
 from gateway.log_signers import LogSigners
-from gateway.party.keyfiles import load_signing_keys
 from gateway.party.process import Clock
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.errors import MalformedError
@@ -55,8 +54,7 @@ async def beside(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
     terms = registry().party(config.spiffe_id).gateway
     if terms is None:
         raise MalformedError.at("spiffe_id", "must be a gateway of the registry", Reason.CONFIGURATION_INVALID)
-    keys = load_signing_keys(config.log_keys)
-    signers = LogSigners(gateway=config.spiffe_id, keys=lambda: keys, registry=registry, clock=clock)
+    signers = LogSigners.loaded(config, registry, clock)
     vault = Vault(open_keks(config))
     store = open_store(config)
     try:

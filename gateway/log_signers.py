@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.party.keyfiles import no_key, usable
+from gateway.config import GatewayConfig
+from gateway.party.keyfiles import load_signing_keys, no_key, usable
 from gateway.party.process import Clock
 from gateway.protocol.cosignature import CosignerKey
 from gateway.protocol.errors import LogUnavailableError
@@ -36,6 +37,12 @@ class LogSigners:
         self._keys = keys
         self._registry = registry
         self._clock = clock
+
+    @classmethod
+    def loaded(cls, config: GatewayConfig, registry: Callable[[], Registry], clock: Clock) -> LogSigners:
+        """By the keys that lie there now, for whoever ends before they change; MalformedError if one cannot be read."""
+        keys = load_signing_keys(config.log_keys)
+        return cls(gateway=config.spiffe_id, keys=lambda: keys, registry=registry, clock=clock)
 
     def __call__(self, origin: str) -> tuple[Signer, ...]:
         """Those that sign a checkpoint of the log `origin` now, Ed25519 first.

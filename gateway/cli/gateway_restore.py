@@ -27,7 +27,7 @@ from gateway.evidence.vault import Vault
 from gateway.leaves import LeafStamp
 from gateway.log_marks import PROOF_FILES, SEEN_FILE, WITNESSED_FILES, Mark
 from gateway.log_signers import LogSigners
-from gateway.party.keyfiles import load_signing_keys, read_public
+from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, NotFoundError
@@ -123,8 +123,7 @@ def restore(
 async def _restore(
     folder: Path, settings: GatewayConfig, keeper: RegistryKeeper, sayings: Sayings, *, replace: bool
 ) -> Restored:
-    keys = load_signing_keys(settings.log_keys)
-    signers = LogSigners(gateway=settings.spiffe_id, keys=lambda: keys, registry=keeper.current, clock=time.time)
+    signers = LogSigners.loaded(settings, keeper.current, time.time)
     logs = LogWitness(keeper.current(), settings.spiffe_id)
 
     def sign(size: int, root: bytes, origin: str | None) -> str:

@@ -17,7 +17,6 @@ from gateway.leaves import LeafStamp
 from gateway.log import Log
 from gateway.log_marks import marks_beside, own_marks, require_reached
 from gateway.log_signers import LogSigners
-from gateway.party.keyfiles import load_signing_keys
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.note import encode_base64
@@ -50,8 +49,7 @@ def freeze(
     registry = keeper.current()
     terms = registry.party_in_role(settings.spiffe_id, PartyRole.GATEWAY).gateway
     assert terms is not None  # noqa: S101 - the registry's check() ties terms to roles
-    keys = load_signing_keys(settings.log_keys)
-    signers = LogSigners(gateway=settings.spiffe_id, keys=lambda: keys, registry=keeper.current, clock=time.time)
+    signers = LogSigners.loaded(settings, keeper.current, time.time)
     _wait_for(registry.document.issued + ADOPTION_TIME)
     store = SqliteStore(settings.store)
     try:
