@@ -24,7 +24,7 @@ from gateway.protocol.note import COSIGNATURE, VerifierKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.witness_wire import checkpoint_path
 from tests import federation as fed
-from tests.gateway.keepers import Keeper
+from tests.backups.keepers import Keeper
 from tests.static_logs import write_log
 
 

@@ -18,8 +18,8 @@ from gateway.stores.records import Entry, Freeze
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy, copy_store
 from tests import federation as fed
+from tests.backups.keepers import Keeper, quiet
 from tests.fakes_sqlite import Dead
-from tests.gateway.keepers import Keeper, quiet
 
 STEPS = ("copy", "check", "checkpoint", "hash", "manifest", "rename", "sync")
 
