@@ -24,7 +24,7 @@ from gateway.cli.audit_search import search
 from gateway.cli.endpoints import Auditor, open_auditor
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, RequiredFolder, require_writable, usage_error
+from gateway.cli.options import JsonOption, RequiredFolder, Switch, require_writable, usage_error
 from gateway.cli.printing import cell, printable
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public, write_atomic
@@ -55,7 +55,7 @@ def report(  # noqa: PLR0913 - each is an option of the command
     csv: Path | None = None,
     html: Path | None = None,
     checkpoint: Path | None = None,
-    publish: Annotated[bool, Parameter(negative="")] = False,
+    publish: Switch = False,
     origin: str | None = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -15,13 +15,13 @@ from gateway.audit.evidence_view import Evidence, Wanted, verify_evidence
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.endpoints import Auditor, open_auditor, read_endpoints
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, RequiredFolder, read_request_id, require_writable, usage_error
+from gateway.cli.options import JsonOption, RequiredFolder, read_party, read_request_id, require_writable, usage_error
 from gateway.cli.receipts import write_receipt
 from gateway.party.keyfiles import write_private
 from gateway.party.registry_keeper import operator_key
 from gateway.protocol.case_references import check_case_reference
 from gateway.protocol.errors import MalformedError
-from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.identities import Identity, PartyRole
 from heyan.v1 import log_service_pb2
 
 
@@ -66,7 +66,7 @@ def evidence(
         raise usage_error("--case", error.violations[0].description) from None
     for file, option in ((out, "--out"), (receipt, "--receipt")):
         require_writable(file, option)
-    identity = parse_identity(requester) if "://" in requester else Identity(PartyRole.REQUESTER, requester)
+    identity = read_party(requester, PartyRole.REQUESTER)
     wanted = Wanted(Identity(PartyRole.AUDITOR, auditor).uri, identity.uri, wanted_id, case)
     reader = open_auditor(folder, auditor)
     response = asyncio.run(_read(reader, wanted))

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from gateway.audit.reconciliation import ALLOWED, Reconciling
 from gateway.cli.endpoints import Auditor, open_auditor, read_endpoints
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, Options
-from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.options import JsonOption, SeveralFiles, usage_error
 from gateway.cli.progress import Tell, counting
 from gateway.cli.reconcile_evidence import keeping, write_evidence
 from gateway.cli.reconcile_inputs import Journals, Shown, read_checkpoints, read_journals, read_receipts
@@ -32,8 +29,6 @@ from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.registry import Registry
-
-Several = Annotated[tuple[Path, ...], Parameter(negative="")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +59,10 @@ def reconcile(  # noqa: PLR0913 - each is an option of the command
     registry: Path | None = None,
     operator_vkey: str | None = None,
     gateway: str | None = None,
-    journal: Several = (),
-    head: Several = (),
-    receipt: Several = (),
-    checkpoint: Several = (),
+    journal: SeveralFiles = (),
+    head: SeveralFiles = (),
+    receipt: SeveralFiles = (),
+    checkpoint: SeveralFiles = (),
     allowed: float = ALLOWED,
     as_of: str | None = None,
     out: Path | None = None,

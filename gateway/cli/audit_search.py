@@ -18,7 +18,7 @@ from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.leaf_files import write_leaf
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
-from gateway.cli.options import JsonOption, require_writable, usage_error
+from gateway.cli.options import JsonOption, Switch, require_writable, usage_error
 from gateway.cli.printing import cell, printable
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public
@@ -54,7 +54,7 @@ def search(  # noqa: PLR0913 - each is an option of the command
     *,
     log: Options = NO_OPTIONS,
     index: Path | None = None,
-    rebuild: Annotated[bool, Parameter(negative="")] = False,
+    rebuild: Switch = False,
     first: Annotated[str | None, Parameter(name="--from")] = None,
     end: Annotated[str | None, Parameter(name="--to")] = None,
     event: str = "",

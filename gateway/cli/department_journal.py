@@ -15,7 +15,7 @@ from gateway.cli.answers import iso_time
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.journal_files import HEAD_SUFFIX, SUFFIX, last_head, lines_of, named_files
 from gateway.cli.json_output import print_json
-from gateway.cli.options import FolderOption, JsonOption, require_writable, usage_error
+from gateway.cli.options import FolderOption, JsonOption, Switch, require_writable, usage_error
 from gateway.cli.progress import counting
 from gateway.cli.trusted_registry import trusted_registry
 from gateway.party.keyfiles import write_private, writing
@@ -37,7 +37,7 @@ def export(
     config: Path,
     out: Path,
     after: int = 0,
-    whole: Annotated[bool, Parameter(negative="")] = False,
+    whole: Switch = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the journal for auditors: every entry as it is chained, and the chain's end, signed by the answer key.

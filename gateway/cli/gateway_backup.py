@@ -6,15 +6,12 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from gateway.backups.making import Maker
 from gateway.backups.manifest import LAST_BACKUP_FILE, Manifest
 from gateway.cli.answers import iso_time
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption
+from gateway.cli.options import JsonOption, Switch
 from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
 from gateway.party.keyfiles import load_signing_keys, newest_usable, write_private
@@ -27,7 +24,7 @@ def backup(
     *,
     config: Path,
     out: Path,
-    verify: Annotated[bool, Parameter(negative="")] = False,
+    verify: Switch = False,
     as_json: JsonOption = False,
 ) -> None:
     """Copy a gateway's store as of one moment, while it serves, and check the copy.

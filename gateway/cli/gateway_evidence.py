@@ -15,14 +15,14 @@ from consent.consent_file import read_consent_file
 from gateway.beside import Beside, beside, open_store
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, read_request_id, usage_error
+from gateway.cli.options import JsonOption, Several, read_party, read_request_id, usage_error
 from gateway.cli.progress import counting
 from gateway.config import GatewayConfig
 from gateway.evidence.erasing import Erased, Ground
 from gateway.evidence.key_settings import open_keks
 from gateway.evidence.rewrapping import Rotation, rewrap
 from gateway.protocol.digests import DIGEST_BYTES
-from gateway.protocol.identities import Identity, PartyRole, parse_identity
+from gateway.protocol.identities import PartyRole
 from gateway.stores.records import RequestKey
 from gateway.stores.sqlite_keeping import SqliteKeeping
 
@@ -30,7 +30,7 @@ from gateway.stores.sqlite_keeping import SqliteKeeping
 def erase(
     *,
     config: Path,
-    grant: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    grant: Several = (),
     consent: Path | None = None,
     request: tuple[str, str] | None = None,
     yes: Annotated[bool, Parameter(name="--yes", negative="")] = False,
@@ -129,7 +129,7 @@ def _digest(text: str) -> bytes:
 
 
 def _request_key(requester: str, request_id: str) -> RequestKey:
-    identity = parse_identity(requester) if "://" in requester else Identity(PartyRole.REQUESTER, requester)
+    identity = read_party(requester, PartyRole.REQUESTER)
     return RequestKey(identity.uri, read_request_id(request_id))
 
 

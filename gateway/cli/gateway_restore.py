@@ -19,7 +19,7 @@ from gateway.backups.restoring import Restored, Restorer
 from gateway.cli.journal_files import SUFFIX, lines_of, named_files
 from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import LogOptions, open_source
-from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.options import JsonOption, Switch, usage_error
 from gateway.cli.progress import stepping
 from gateway.config import GatewayConfig
 from gateway.evidence.key_settings import open_keks
@@ -84,7 +84,7 @@ def restore(
     *,
     config: Path,
     sayings: Annotated[Sayings, Parameter(name="*")] = _NOTHING,
-    replace: Annotated[bool, Parameter(negative="")] = False,
+    replace: Switch = False,
     as_json: JsonOption = False,
 ) -> None:
     """Restore a stopped gateway's store from a backup, and bring its log to where it was last seen.

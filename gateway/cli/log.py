@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from gateway.cli.answers import answer_row, iso_time, print_answers, print_tickets, ticket_row
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.leaf_files import extract_leaves
-from gateway.cli.options import FolderOption, JsonOption, usage_error
+from gateway.cli.options import FolderOption, JsonOption, Switch, usage_error
 from gateway.cli.trusted_registry import operator_of
 from gateway.cli.verdicts import print_verdict, verdict_in, verdict_row
 from gateway.cli.witnessed import print_witnesses, witness_row
@@ -46,10 +45,10 @@ def verify_receipt_file(  # noqa: PLR0913 - each is an option of the command
     folder: FolderOption = None,
     registry: Path | None = None,
     packs: Path | None = None,
-    require_pq: bool = False,
+    require_pq: Switch = False,
     pq_vkey: str | None = None,
     policy: Path | None = None,
-    require_witnessed: Annotated[bool, Parameter(negative="")] = False,
+    require_witnessed: Switch = False,
     extract: Path | None = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -13,7 +13,7 @@ from gateway.audit.bad_places import BadPlace
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
-from gateway.cli.options import JsonOption
+from gateway.cli.options import JsonOption, SeveralFiles, Switch
 from gateway.cli.printing import printable
 from gateway.cli.progress import counting
 from gateway.monitor.store import read_seen
@@ -31,11 +31,11 @@ def fsck(
     place: LogPlace = None,
     *,
     log: Options = NO_OPTIONS,
-    checkpoint: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
-    receipt: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
+    checkpoint: SeveralFiles = (),
+    receipt: SeveralFiles = (),
     state: Path | None = None,
     entries: Annotated[bool, Parameter(negative="--no-entries")] = True,
-    leaves: Annotated[bool, Parameter(negative="")] = False,
+    leaves: Switch = False,
     as_json: JsonOption = False,
 ) -> int:
     """Rebuild root and every tile of a log from its entries, and name the first place that does not fit.

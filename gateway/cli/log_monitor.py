@@ -9,14 +9,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from cyclopts import Parameter
+from typing import Any, TypeVar
 
 from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.monitor_places import ReopenedSource, mirrors, rulebook_of, webhook_of, windows_of, witnesses
-from gateway.cli.options import JsonOption, usage_error
+from gateway.cli.options import JsonOption, Several, Switch, usage_error
 from gateway.cli.printing import json_text
 from gateway.monitor.alarms import line_of
 from gateway.monitor.comparing import SightingSource
@@ -43,8 +41,6 @@ REOPEN_SECONDS = 3_600.0
 REOPEN_AFTER_FAULT = 60.0
 """And after which it is if it could not be read: a certificate that ended is one reason."""
 
-Several = Annotated[tuple[str, ...], Parameter(negative="")]
-
 
 def monitor(  # noqa: PLR0913 - each is an option of the command
     place: LogPlace = None,
@@ -54,7 +50,7 @@ def monitor(  # noqa: PLR0913 - each is an option of the command
     rules: Path | None = None,
     packs: Path | None = None,
     interval: float = 10.0,
-    once: Annotated[bool, Parameter(negative="")] = False,
+    once: Switch = False,
     webhook: str | None = None,
     webhook_secret: Path | None = None,
     witness: Several = (),
@@ -62,7 +58,7 @@ def monitor(  # noqa: PLR0913 - each is an option of the command
     max_lag: float = 300.0,
     max_idle: float | None = None,
     max_age: float | None = None,
-    example_rules: Annotated[bool, Parameter(negative="")] = False,
+    example_rules: Switch = False,
     as_json: JsonOption = False,
 ) -> int:
     """Follow a log, and raise alarms: forks, rollbacks, stalls, wrong signatures and leaves, and what the rules name.

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gateway.protocol.errors import MalformedError
+from gateway.protocol.identities import Identity, PartyRole, parse_identity
 from gateway.protocol.limits import MAX_REQUEST_ID, MIN_REQUEST_ID
 from gateway.protocol.reasons import Reason
 
@@ -22,11 +23,22 @@ DeskOption = Annotated[Path, _DESK]
 OptionalDesk = Annotated[Path | None, _DESK]
 
 JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a program to read.")]
+Switch = Annotated[bool, Parameter(negative="")]
+"""An option that is given or left out: there is no --no-…."""
+Several = Annotated[tuple[str, ...], Parameter(negative="")]
+"""An option that may be given again for more."""
+SeveralFiles = Annotated[tuple[Path, ...], Parameter(negative="")]
+"""The same, of files."""
 
 
 def usage_error(option: str, description: str) -> MalformedError:
     """What is wrong with an option, as `--option: description`; ends a command with EXIT_USAGE."""
     return MalformedError.at(option, description, Reason.CONFIGURATION_INVALID)
+
+
+def read_party(name: str, role: PartyRole) -> Identity:
+    """The party of an id in a role, or of a SPIFFE ID; MalformedError if it can be neither."""
+    return parse_identity(name) if "://" in name else Identity(role, name)
 
 
 def read_request_id(text: str) -> bytes:

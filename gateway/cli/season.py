@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.json_output import print_json
-from gateway.cli.options import JsonOption, require_writable, usage_error
+from gateway.cli.options import JsonOption, Several, require_writable, usage_error
 from gateway.protocol.claims import DEPARTMENT_NAMES, DepartmentKind
 from gateway.protocol.divisions import COUNTIES, PREFECTURES
 from gateway.season.assumptions import Setting, read_setting
@@ -48,7 +47,7 @@ def plan(  # noqa: PLR0913 - each is an option of the command
     out: Path | None = None,
     most_days: int = Limits().most_days,
     most_moves: int = Limits().most_moves,
-    not_on: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    not_on: Several = (),
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a calendar of enrolment windows, and propose a staggered one with its effect.
