@@ -22,12 +22,14 @@ _DESK = Parameter(name="--desk", env_var="HEYAN_DESK", help="The operator's fold
 DeskOption = Annotated[Path, _DESK]
 OptionalDesk = Annotated[Path | None, _DESK]
 
-JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for a program to read.")]
-Switch = Annotated[bool, Parameter(negative="")]
+JsonOption = Annotated[
+    bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON for a program to read.")
+]
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option that is given or left out: there is no --no-…."""
-Several = Annotated[tuple[str, ...], Parameter(negative="")]
+Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 """An option that may be given again for more."""
-SeveralFiles = Annotated[tuple[Path, ...], Parameter(negative="")]
+SeveralFiles = Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)]
 """The same, of files."""
 
 
