@@ -15,9 +15,8 @@ import io
 import sys
 import traceback
 from collections.abc import Sequence
-from functools import reduce
 from importlib.metadata import version
-from operator import getitem
+from itertools import takewhile
 
 from cyclopts import App, CycloptsError
 
@@ -56,27 +55,14 @@ for _name, _target, _help in (
     ("season", "gateway.cli.season:app", "Plan the enrolment season, and rehearse its opening morning."),
     ("rules", "gateway.cli.rules:app", "Check, show and compare rule packs; render a county's guide."),
     ("doctor", "gateway.cli.doctor:doctor", "Find what is wrong, and what to do about it."),
-    ("gateway", "gateway.cli.serve:gateway", "Serve a gateway; erase evidence, rotate its key."),
+    (
+        "gateway",
+        "gateway.cli.serve:gateway",
+        "Serve a gateway; back it up and restore it; erase evidence, rotate keys.",
+    ),
     ("department", "gateway.cli.department:app", "Serve a department node; work off its disputes; break a sandbox's."),
 ):
     app.command(_target, name=_name, help=_help)
-
-
-_SINGLE = (
-    ("demo",),
-    ("up",),
-    ("verify",),
-    ("doctor",),
-    ("consent", "dispute"),
-    ("log", "fsck"),
-    ("log", "export"),
-    ("log", "monitor"),
-    ("season", "stress"),
-    ("season", "profile"),
-    ("gateway", "backup"),
-    ("gateway", "restore"),
-)
-"""Commands without commands of their own whose modules are loaded only when they are run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(tokens: list[str], *, debug: bool) -> int:
     configure_logging("warning")
     try:
-        for path in _SINGLE:
-            if tuple(tokens[: len(path)]) == path:
-                reduce(getitem, path, app).help = None  # its docstring, with examples, not the line of the list
+        words = takewhile(lambda token: not token.startswith("-"), tokens)
+        _, [*_, command], _ = app.parse_commands(list(words))
+        if command.default_command is not None:
+            command.help = None  # its docstring, with examples, not the line of the list
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -35,7 +35,26 @@ def test_debug_adds_a_traceback_and_changes_no_exit_code(tokens, code, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "up", "verify", "doctor", "consent dispute", "season stress", "season profile"]
+    "command",
+    [
+        "demo",
+        "up",
+        "verify",
+        "doctor",
+        "consent dispute",
+        "season stress",
+        "season profile",
+        "log fsck",
+        "log export",
+        "log freeze",
+        "log monitor",
+        "log witness",
+        "log witness-key",
+        "gateway backup",
+        "gateway restore",
+        "gateway erase",
+        "gateway rewrap",
+    ],
 )
 def test_help_of_a_command_has_examples_and_the_list_of_commands_one_line(command, capsys):
     *group, name = command.split()
