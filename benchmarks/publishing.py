@@ -40,7 +40,7 @@ def _publisher(growing: Growing, folder: Path) -> Publisher:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Grow to each size in turn, and publish there."""
     rows = []
-    growing = Growing(folder, options.leaf_bytes)
+    growing = Growing(folder, options.checks)
     with closing(growing.store):
         for exponent in range(4, options.largest + 1):
             growing.append(10**exponent - growing.size)
@@ -70,14 +70,14 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 }
             )
             print(f"10^{exponent}: {10**exponent / spent:,.0f} leaves/s, step {median(steps) * 1e3:.0f} ms", flush=True)
-    return {"leaf_bytes": options.leaf_bytes, "leaves_of_a_step": options.leaves_per_second, "rows": rows}
+    return {"leaf_bytes": growing.leaves.size, "leaves_of_a_step": options.leaves_per_second, "rows": rows}
 
 
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=count, default=6, help="power of ten up to which the log grows (6)")
-    parser.add_argument("--leaf-bytes", type=count, default=1_000, help="bytes of a leaf (1,000)")
+    parser.add_argument("--checks", type=count, default=5, help="checks of a leaf (5)")
     parser.add_argument("--leaves-per-second", type=count, default=500, help="leaves of a step (500)")
     parser.add_argument("--steps", type=count, default=20, help="steps at each size (20)")
     parser.add_argument("--folder", type=Path, help="where the log grows; a temporary folder if not given")

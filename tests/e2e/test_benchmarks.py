@@ -58,11 +58,18 @@ def test_hanging_offers_both_kinds_in_both_phases(tmp_path: Path) -> None:
 
 
 def test_publishing_measures_each_size(tmp_path: Path) -> None:
-    words = ("--largest", "4", "--leaf-bytes", "100", "--leaves-per-second", "20", "--steps", "2")
+    words = ("--largest", "4", "--checks", "1", "--leaves-per-second", "20", "--steps", "2")
     printed, results = run_script("publishing", tmp_path, *words, "--folder", str(tmp_path))
     assert [row["size"] for row in results["rows"]] == [10_000]
     assert all(value >= 0 for row in results["rows"] for value in row.values())
     assert "take_up_ms" in printed
+
+
+def test_appending_measures_each_size(tmp_path: Path) -> None:
+    printed, results = run_script("appending", tmp_path, "--largest", "4", "--rounds", "2", "--folder", str(tmp_path))
+    assert [row["size"] for row in results["rows"]] == [1_000, 10_000]
+    assert all(value > 0 for row in results["rows"] for value in row.values())
+    assert "largest against smallest" in printed
 
 
 def test_quantiles_sums_and_tables() -> None:
