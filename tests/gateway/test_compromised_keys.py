@@ -26,8 +26,9 @@ from gateway.witnessing.witnesses import witnesses_of
 from tests import federation as fed
 from tests.audit.logs import MIDNIGHT, little_log
 from tests.audit.test_log_keys import NEW, NEW_SIGNER, OLD, listing, terms
+from tests.backups.conftest import desk  # noqa: F401 - a fixture
+from tests.backups.desks import Desk
 from tests.cli.test_audit_search import publish
-from tests.gateway.test_restores import Desk, desk  # noqa: F401 - a fixture
 from tests.witness.conftest import NOW
 from tests.witness.signed_log import ORIGIN, SIGNER, SignedLog
 from tests.witnessing.asked import Asked, FakeTransport
