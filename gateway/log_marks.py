@@ -30,7 +30,7 @@ SEEN_FILE = "log.seen"
 WITNESSED_FILES = "witnessed-*.checkpoint"
 """Beside the store: the newest head of each log that a quorum cosigned."""
 PROOF_FILES = ("log_forked.checkpoint", "log_rolled_back.checkpoint")
-"""Beside the store: what a witness showed that the log had signed and does not hold (`gateway.witness_alarms`)."""
+"""Beside the store: what a witness showed that the log had signed and does not hold (`gateway.witnessing.alarms`)."""
 SEEN_EVERY = 5.0
 """Seconds between two writings of it: two fsyncs, beside all commits."""
 REMEDY = "nothing is appended to it: put the newer store back, or heyan gateway restore"
