@@ -15,7 +15,7 @@ from gateway.cli.exit_codes import EXIT_REFUSED, EXIT_UNREACHABLE
 from gateway.cli.log_sources import NO_OPTIONS, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.monitor_places import ReopenedSource, mirrors, rulebook_of, webhook_of, windows_of, witnesses
 from gateway.cli.options import JsonOption, Several, Switch, usage_error
-from gateway.cli.printing import json_text
+from gateway.cli.printing import json_text, printable
 from gateway.monitor.alarms import line_of
 from gateway.monitor.comparing import SightingSource
 from gateway.monitor.cycle import Look, Monitor
@@ -277,7 +277,7 @@ def _warnings(look: Look) -> list[str]:
 
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stderr.write("warning: " + "".join(each if each.isprintable() else "?" for each in line) + "\n")
+        sys.stderr.write(f"warning: {printable(line)}\n")
 
 
 def _json_line(document: dict[str, Any]) -> str:

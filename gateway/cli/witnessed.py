@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from gateway.cli.answers import iso_time
+from gateway.cli.printing import printable
 from gateway.protocol.policy import Cosigned, Policy
 from gateway.protocol.receipt import VerifiedReceipt
 
@@ -23,17 +24,13 @@ def print_witnesses(verified: VerifiedReceipt, policy: Policy | None) -> None:
     if policy is None:
         sys.stdout.write("UNWITNESSED: no policy says whose word would count (--policy FILE)\n")
         return
-    who = ", ".join(f"{_shown(each)} {_when(each)}" for each in verified.cosigned)
+    who = ", ".join(f"{printable(each.witness.name)} {_when(each)}" for each in verified.cosigned)
     if verified.witnessed:
         sys.stdout.write(f"WITNESSED by {who}\n")
     elif policy.quorum is None:
         sys.stdout.write("UNWITNESSED: the policy asks for no witness\n")
     else:
         sys.stdout.write(f"UNWITNESSED: cosigned by {who or 'nobody of the policy'}, which is no quorum of it\n")
-
-
-def _shown(each: Cosigned) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in each.witness.name)
 
 
 def _when(each: Cosigned) -> str:
