@@ -82,7 +82,7 @@ def _run(tokens: list[str], *, debug: bool) -> int:
     try:
         words = takewhile(lambda token: not token.startswith("-"), tokens)
         _, [*_, command], _ = app.parse_commands(list(words))
-        if command.default_command is not None:
+        if command.default_command is not None and "\n" not in command.help:  # one that is longer is the command's own
             command.help = None  # its docstring, with examples, not the line of the list
         outcome = app(tokens, exit_on_error=False, print_error=True, result_action="return_value")
     except KeyboardInterrupt:
