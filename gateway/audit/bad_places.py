@@ -57,9 +57,10 @@ MEANINGS: Mapping[Wrong, Text] = {
         "states a size that it has not.",
     ),
     Wrong.KEPT_BACK: Text(
-        "日志拒绝向审计人员提供此文件。请核对证书；若确为审计人员证书，则日志有所隐瞒。无证书者可用 --no-entries。",
+        "日志拒绝向审计人员提供此文件。请核对证书；若确为审计人员证书，则日志有所隐瞒。"
+        "无证书者用 heyan log fsck --no-entries。",
         "The log keeps this file back. Check the certificate that you read with; if that is an auditor's, the log "
-        "hides what it must show. Without one, check the hashes alone with --no-entries.",
+        "hides what it must show. Without one, check the hashes alone: heyan log fsck --no-entries.",
     ),
     Wrong.UNREADABLE: Text(
         "该文件不可能是其名称所指的内容：被截断、加长或损坏。",
@@ -86,8 +87,9 @@ MEANINGS: Mapping[Wrong, Text] = {
         "compromised.",
     ),
     Wrong.NO_CHECKPOINT: Text(
-        "这不是该日志的检查点：无法读取，或属于另一个日志。",
-        "This is no checkpoint of the log: it cannot be read, or is of another log.",
+        "没有该日志的检查点：缺失、无法读取，或属于另一个日志。请指明单个日志的网址或目录，例如 published/0。",
+        "There is no checkpoint of the log: it is missing, cannot be read, or is of another log. Name the URL or "
+        "folder of one log, such as published/0.",
     ),
     Wrong.LEAF_NOT_LOGGED: Text(
         "回执所示的记录不在日志的该位置：记录已被改动，或回执出自另一份历史。",

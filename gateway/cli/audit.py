@@ -184,7 +184,8 @@ def _print(document: Document, assessment: Assessment) -> None:
     if left:
         console.print(f"… and {left} more: --json, --csv or --html", markup=False)
     log, differences = document["report"]["log"], document["differences"]
-    console.print(f"log {printable(log['origin'])}: {log['size']} leaves, root {log['root']}, as signed", markup=False)
+    of = f"log {printable(log['origin'])}: {log['size']} leaves, root {log['root']}, as signed"
+    console.print(of, markup=False, soft_wrap=True)
     for item in differences[:_ROWS]:
         place = " ".join(filter(None, (item["day"], item["region"], item["department"], item["claim"], item["status"])))
         told = f"statistics {item['statistics']}, log {item['log']}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from cyclopts import Parameter, validators
 from rich.console import Console
-from rich.table import Table
 
 from gateway.audit.leaf_rows import Mark
 from gateway.cli.exit_codes import EXIT_REFUSED
@@ -19,7 +21,7 @@ from gateway.cli.json_output import print_json
 from gateway.cli.leaf_files import write_leaf
 from gateway.cli.log_sources import NO_OPTIONS, LogOptions, LogPlace, OpenedLog, Options, open_log
 from gateway.cli.options import JsonOption, Switch, require_writable, usage_error
-from gateway.cli.printing import cell, printable
+from gateway.cli.printing import printable
 from gateway.cli.progress import counting
 from gateway.party.keyfiles import read_public
 from gateway.protocol.beijing import BEIJING
@@ -138,7 +140,8 @@ def search(  # noqa: PLR0913 - each is an option of the command
         reason=reason,
         marks=(*_grant(grant), *_of_receipt(receipt)),
     )
-    opened, file = open_log(place, log), index or _beside(log)
+    opened = open_log(place, log)
+    file = index or index_beside(log, opened.origin)
     if rebuild:
         for name in ("", "-wal", "-shm"):
             file.with_name(file.name + name).unlink(missing_ok=True)
@@ -155,11 +158,11 @@ def search(  # noqa: PLR0913 - each is an option of the command
     return EXIT_REFUSED if found.unreadable else 0
 
 
-def _beside(options: LogOptions) -> Path:
-    """Where the index lies if no file is named: in the auditor's folder of a federation."""
+def index_beside(options: LogOptions, origin: str) -> Path:
+    """Where the index of a log lies if no file is named: in the auditor's folder of a federation."""
     if options.folder is None:
         raise usage_error("--index", "must name the index's file, unless --dir names a federation")
-    return options.folder / "auditors" / options.auditor / "log-index.db"
+    return options.folder / "auditors" / options.auditor / f"log-index-{quote(origin, safe='')}.db"
 
 
 async def _search(opened: OpenedLog, file: Path, wanted: Wanted, limit: int) -> _Found:
@@ -213,8 +216,9 @@ def _of_receipt(file: Path | None) -> tuple[tuple[Mark, bytes], ...]:
     """The pseudonyms of a receipt's query, consents and tickets in this log; it is not judged here."""
     if file is None:
         return ()
+    text = read_public(file).decode(errors="replace")
     try:
-        receipt = receipt_from_json(read_public(file).decode(errors="replace"))
+        receipt = receipt_from_json(text)
         signed = read_signed_query(receipt.query)
         query, tags = read_query(signed.query), Tags(receipt.leaf_key)
     except BadDataError:
@@ -242,30 +246,12 @@ def _document(found: _Found) -> dict[str, Any]:
 
 def _print(found: _Found) -> None:
     console = Console()
-    table = Table(box=None, pad_edge=False)
-    for column in (
-        "leaf\n序号",
-        "Beijing time\n北京时间",
-        "event, status\n事件、状态",
-        "who, whom\n操作方、部门",
-        "what 事项",
-    ):
-        table.add_column(column, overflow="fold")
-    for item in found.hits:
-        for position, row in enumerate(item.hit.rows):
-            first = position == 0
-            ended = " ".join(filter(None, (row.status, row.reason, f"× {row.count}" if row.count > 1 else "")))
-            table.add_row(
-                str(item.hit.index) if first else "",
-                _shown_time(item) if first else "",
-                cell(item.hit.event if first else "", ended),
-                cell(_short(row.actor) if first else "", _short(row.department)),
-                cell(row.claim, row.region),
-            )
-    console.print(table)
+    for line in (line for item in found.hits for line in _lines(item)):
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     left = found.matching - len(found.hits)
     more = f"; {left} more: --limit, --json, --csv" if left else ""
-    console.print(f"{found.matching} leaves match 条目, {len(found.hits)} shown{more}", markup=False)
+    told = f"{found.matching} leaves match 条目, {len(found.hits)} shown{more} (Beijing time 北京时间)"
+    console.print(told, markup=False, soft_wrap=True)
     size, root = found.checkpoint.size, encode_base64(found.checkpoint.root)
     console.print(
         f"each proven in {printable(found.checkpoint.origin)}, tree of {size}, root {root}, as signed 均已验证",
@@ -276,9 +262,24 @@ def _print(found: _Found) -> None:
         console.print(f"{found.unreadable} leaves cannot be read: update heyan", markup=False)
 
 
+def _lines(item: ProvenHit) -> Iterator[str]:
+    """A leaf, and below it how its checks ended; those that ended alike on one line."""
+    rows = item.hit.rows
+    actor = _short(rows[0].actor) if rows else ""
+    yield f"leaf {item.hit.index}  {_shown_time(item)}  {item.hit.event}  {actor}".rstrip()
+    counts: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        department = _short(row.department).removeprefix(f"{PartyRole.DEPARTMENT.value}/")
+        counts[row.status, row.reason, department, row.claim, row.region] += row.count
+    for words, count in counts.items():
+        told = "  ".join(filter(None, (*words, f"× {count}" if count > 1 else "")))
+        if told:
+            yield f"  {told}"
+
+
 def _short(uri: str) -> str:
     return uri.removeprefix(f"spiffe://{TRUST_DOMAIN}/")
 
 
 def _shown_time(item: ProvenHit) -> str:
-    return (shown_time(item.hit) or "")[:19].replace("T", "\n")  # without fraction and offset, which the column names
+    return (shown_time(item.hit) or "")[:19].replace("T", " ")  # Beijing time, without fraction and offset

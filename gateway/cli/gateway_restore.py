@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from gateway.audit.journal_file import read_export
 from gateway.audit.journals import AcknowledgementRefused, BatchAcknowledged
+from gateway.backups.opening import Backup
 from gateway.backups.places import LogWitness, Place
 from gateway.backups.restoring import Restored, Restorer
 from gateway.cli.journal_files import SUFFIX, lines_of, named_files
@@ -30,7 +31,7 @@ from gateway.log_signers import LogSigners
 from gateway.party.keyfiles import read_public
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
-from gateway.protocol.errors import ForgedError, NotFoundError
+from gateway.protocol.errors import ForgedError, NotFoundError, UnreachableError
 from gateway.protocol.journal import open_head
 from gateway.protocol.witness_wire import log_path
 from gateway.static_log.tile_source import HttpSource
@@ -138,6 +139,7 @@ async def _restore(
         unwrap=Vault(open_keks(settings)).unwrap,
         clock=time.time,
     )
+    Backup.open(folder, logs.gateway, logs.registry)  # one that will not do is told before anybody is asked
     async with AsyncExitStack() as stack:
         places = await _places(settings, logs, sayings, stack)
         marks = await _marks(settings, logs, sayings, stack)
@@ -176,6 +178,11 @@ async def _marks(settings: GatewayConfig, logs: LogWitness, sayings: Sayings, st
                 marks.append(logs.mark(await source.checkpoint(), url))
             except NotFoundError:
                 continue  # it never cosigned that log
+            except UnreachableError as error:
+                if url in sayings.witness:
+                    raise
+                detail = f"{error.detail}: a witness of the policy; --no-policy-witnesses restores without them"
+                raise UnreachableError(error.reason, detail) from error
     return marks
 
 

@@ -165,7 +165,7 @@ def _vkey(text: str) -> VerifierKey:
     try:
         return VerifierKey.parse(text.strip())
     except MalformedError as error:
-        raise usage_error("--vkey", error.detail) from None
+        raise usage_error("--vkey", error.detail.removeprefix("vkey: ")) from None
 
 
 def _context(options: LogOptions) -> ssl.SSLContext:

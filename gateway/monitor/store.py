@@ -142,11 +142,13 @@ class MonitorStore:
         if not sound or digest != digest_of(text):
             raise self._unusable("is damaged")
         if state.origin != self._origin:
-            raise self._unusable(f"is of the log {state.origin}, not {self._origin}")
+            advice = "keep it for that log (--origin, or its --vkey), and name another file for this one"
+            raise self._unusable(f"is of the log {state.origin}, not {self._origin}", advice)
         return state
 
-    def _unusable(self, what: str) -> MalformedError:
-        advice = "keep it as evidence, and name another file only if you know why"
+    def _unusable(
+        self, what: str, advice: str = "keep it as evidence, and name another file only if you know why"
+    ) -> MalformedError:
         return MalformedError.at("--state", f"{self._path} {what}: {advice}", Reason.CONFIGURATION_INVALID)
 
     def _write_evidence(self, alarm: Alarm) -> None:

@@ -37,6 +37,8 @@ async def open_newest(log: LogToCheck) -> tuple[bytes, Checkpoint | BadPlace]:
     try:
         note = await log.source.checkpoint()
     except BadDataError as error:
+        if isinstance(error, NotFoundError):
+            return b"", BadPlace(Wrong.NO_CHECKPOINT, CHECKPOINT_PATH, detail="is not there")
         return b"", bad_file(CHECKPOINT_PATH, error)
     return note, open_sighted(Sighted(CHECKPOINT_PATH, note), log, 0.0)
 

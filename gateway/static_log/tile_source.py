@@ -209,6 +209,9 @@ class HttpSource(_FileSource):
             ) as response:
                 _judge(path, response)
                 return await _body(path, response, limit)
+        except aiohttp.ClientConnectorCertificateError as error:
+            detail = f"{self._url}/{path}: its certificate is of no authority that is trusted here, or of another name"
+            raise UnreachableError(Reason.PEER_UNREACHABLE, f"{detail}; --ca names the authority") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             detail = f"{self._url}/{path}: {type(error).__name__}"
             raise UnreachableError(Reason.PEER_UNREACHABLE, detail) from error

@@ -37,10 +37,20 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+_DAMAGE = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+_REMEDY = "the store is damaged; stop the gateway and restore a backup, heyan gateway restore"
+
+
 @contextmanager
 def as_unavailable() -> Iterator[None]:
     """Every failure of SQLite, or of the file itself, is one thing to the caller: the log cannot record now."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, type(error).__name__, retry_after=1.0) from error
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, _told(error), retry_after=1.0) from error
+
+
+def _told(error: sqlite3.Error | OSError) -> str:
+    """What failed, by its kind alone: no message of SQLite or of the system is passed on."""
+    code = getattr(error, "sqlite_errorname", "")
+    return f"{code}: {_REMEDY}" if code in _DAMAGE else type(error).__name__

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.cli.log_sources import OpenedLog
+from gateway.cli.audit_search import index_beside
+from gateway.cli.log_sources import LogOptions, OpenedLog
 from gateway.protocol.note import VerifierKey
 from gateway.protocol.proof import parse_proof
 from gateway.static_log.tile_source import FolderSource
@@ -51,7 +52,7 @@ def test_hits_are_shown_with_who_what_and_why(log: Path, capsys) -> None:
     assert search(log, "--department", "land", "--status", "refused") == 0
     shown = capsys.readouterr().out
     assert "BUDGET_EXHAUSTED" in shown
-    assert "department/land" in shown
+    assert "  REFUSED  BUDGET_EXHAUSTED  land  " in shown
     assert "1 leaves match" in shown
     assert "as signed" in shown
 
@@ -99,6 +100,28 @@ def test_everything_about_one_consent_is_found(log: Path, books: Books, capsys) 
     publish(books, log)
     assert search(log, "--grant", GRANT.hex(), "--json") == 0
     assert [hit["event"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["verification", "revocation"]
+
+
+def test_receipt_that_is_not_there_is_told_from_a_file_that_is_none(log: Path, tmp_path: Path, capsys) -> None:
+    assert search(log, "--receipt", tmp_path / "gone.json") == 2
+    assert "gone.json cannot be read" in capsys.readouterr().err
+    assert search(log, "--receipt", log / "checkpoint") == 2
+    assert "is no receipt" in capsys.readouterr().err
+
+
+def test_log_that_follows_another_has_an_index_of_its_own() -> None:
+    options = LogOptions(folder=Path("run"), auditor="auditor")
+    files = {index_beside(options, origin) for origin in ("log.test/2027", "log.test/2028", "log.test%2F2027")}
+    assert len(files) == 3
+    assert {file.parent for file in files} == {Path("run/auditors/auditor")}
+
+
+def test_checks_that_ended_alike_stand_on_one_line(log: Path, capsys) -> None:
+    assert search(log, "--event", "verification") == 0
+    leaves = capsys.readouterr().out.split("leaf ")[1:]
+    assert len(leaves) > 1
+    for lines in map(str.splitlines, leaves):
+        assert len(lines) == len(set(lines))
 
 
 def test_more_hits_than_are_shown_are_counted(log: Path, capsys) -> None:

@@ -208,6 +208,24 @@ def test_witness_that_does_not_answer_stops_the_restore(desk: Desk) -> None:
         restore(desk.backup, config=desk.config, sayings=Sayings(witness=("http://127.0.0.1:1",)))
 
 
+def test_witness_of_the_policy_that_does_not_answer_is_told_with_the_way_around_it(desk: Desk) -> None:
+    policy = desk.folder / "policy"
+    key = VerifierKey.of("witness.test", COSIGNATURE, bytes(32))
+    policy.write_text(f"witness w {key.format()} http://127.0.0.1:1\nquorum w\n", encoding="utf-8")
+    desk.config.write_text(f'witness_policy = "policy"\n{desk.config.read_text(encoding="utf-8")}', encoding="utf-8")
+    desk.publish()
+    desk.lose()
+    with pytest.raises(UnreachableError, match="--no-policy-witnesses"):
+        restore(desk.backup, config=desk.config)
+
+
+def test_backup_that_will_not_do_is_told_before_anybody_is_asked(desk: Desk, tmp_path: Path) -> None:
+    desk.lose()
+    with pytest.raises(ForgedError) as refused:
+        restore(tmp_path / "none", config=desk.config, sayings=Sayings(witness=("http://127.0.0.1:1",)))
+    assert refused.value.reason is Reason.BACKUP_INVALID
+
+
 def test_witness_that_never_saw_the_log_says_nothing(
     desk: Desk, witness: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:

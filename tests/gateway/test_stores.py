@@ -401,3 +401,10 @@ def test_open_tickets_are_listed_by_their_leaves_page_by_page_each_requesters_ow
     rest = store.open_tickets(KEY.requester, first[-1].opened_leaf, 10)
     assert [item.key.ticket_id[0] for item in rest] == [2]
     assert [item.key.ticket_id[0] for item in store.open_tickets(other.requester, -1, 10)] == [4]
+
+
+def test_damaged_store_is_told_as_one_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(LogUnavailableError, match="heyan gateway restore"):
+        SqliteStore(path)

@@ -157,7 +157,8 @@ async def test_file_that_was_cut_short_is_refused_and_kept(tmp_path, keep):
 
 def test_state_of_another_log_is_refused(tmp_path):
     MonitorStore(tmp_path / "m.db", ORIGIN).close()
-    assert f"is of the log {ORIGIN}, not other.test" in refused(tmp_path / "m.db", "other.test")
+    told = refused(tmp_path / "m.db", "other.test")
+    assert f"is of the log {ORIGIN}, not other.test: keep it for that log" in told
 
 
 def test_file_that_is_no_monitors_is_refused(tmp_path):

@@ -225,9 +225,9 @@ async def test_checkpoint_that_does_not_count_is_all_that_is_told(log, note, wro
     assert (first(result).wrong, result.checkpoint, result.found.count) == (wrong, None, 1)
 
 
-async def test_log_without_checkpoint_misses_it(log):
+async def test_log_without_checkpoint_says_that_there_is_none(log):
     (log / "checkpoint").unlink()
-    assert first(await checked(log)).wrong is Wrong.MISSING
+    assert first(await checked(log)).wrong is Wrong.NO_CHECKPOINT
 
 
 # -- checkpoints that were kept ----------------------------------------------------------------------------------
