@@ -3,8 +3,8 @@
     form (1) ‖ length of the parts (4) ‖ the parts ‖ everything else, in which known values are marks
 
 Digests do not compress, and the digests of query, grant and parts stand in every statement. They are known before the
-state is read: from its row in the store, or from the parts. Where the mark stands in the text by chance nothing is
-replaced. What was kept before has no form: it begins as a receipt does.
+state is read: from its row in the store, or from the parts. Where marks would not read back as what they replaced
+(because the mark stands in the text, or a value that its requester chose covers another) nothing is replaced. What was kept before has no form: it begins as a receipt does.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ def write_state(receipt: receipt_pb2.Receipt, known: Sequence[bytes]) -> bytes:
     rest.CopyFrom(receipt)
     rest.ClearField("parts")
     text = encode(rest)
-    form = _AS_IT_IS
-    if _MARK not in text:
-        form = _MARKED
-        for number, value in enumerate(_values(receipt.parts, known)):
-            text = text.replace(value, _MARK + bytes([number]))
+    form, values = _AS_IT_IS, _values(receipt.parts, known)
+    marked = text
+    for number, value in enumerate(values):
+        marked = marked.replace(value, _MARK + bytes([number]))
+    if _reads_back(marked, values, text):
+        form, text = _MARKED, marked
     return bytes([form]) + len(parts).to_bytes(_LENGTH_BYTES, "big") + parts + text
 
 
@@ -109,6 +110,14 @@ def _shape_of(receipt: receipt_pb2.Receipt) -> receipt_pb2.Receipt:
 
 def _values(parts: Sequence[bytes], known: Sequence[bytes]) -> list[bytes]:
     return [*known, *(digest(Kind.PART, part) for part in parts)]
+
+
+def _reads_back(marked: bytes, values: Sequence[bytes], text: bytes) -> bool:
+    """Whether marks stand for what they were put for. Requesters choose some values, and could make them overlap."""
+    try:
+        return _unmarked(marked, values) == text
+    except MalformedError:
+        return False
 
 
 def _unmarked(text: bytes, values: Sequence[bytes]) -> bytes:

@@ -127,6 +127,23 @@ def test_state_reads_back_as_it_was_whatever_stands_in_it(query: bytes) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("between", "request_id"),
+    [
+        (b"J\x20", b"\x01J\x20" + bytes(range(200, 229))),  # begins in the mark of the grant's digest
+        (b"", b"\xc1\xc0\xc1\x01" + bytes(12)),
+        (b"", b"\xc1\xc0" + KNOWN[1][:30]),
+        (b"\xc1\xc0", bytes(range(16))),  # half a mark in front of a value
+    ],
+)
+def test_request_id_chosen_to_cover_a_mark_does_not_make_the_state_unreadable(
+    between: bytes, request_id: bytes
+) -> None:
+    known = (*KNOWN, request_id)
+    receipt = receipt_of(b"part", query=request_id + KNOWN[1] + between + bytes(range(200, 232)) + between + KNOWN[0])
+    assert read_state(write_state(receipt, known), known) == receipt
+
+
 def test_state_of_before_is_read_as_the_receipt_that_it_is() -> None:
     receipt = receipt_of(b"part", query=KNOWN[0])
     assert read_state(receipt.SerializeToString(), ()) == receipt
