@@ -26,8 +26,13 @@ from gateway.party.registry_keeper import RegistryKeeper
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
+from gateway.stores.keeping import Keeping
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
+
+
+_SWEEPS, _SWEEP_PAUSE = 20, 0.1
+"""Attempts to empty the write-ahead log, and the seconds between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +85,15 @@ async def beside(config: GatewayConfig, clock: Clock = time.time) -> AsyncIterat
             await log.stop()
     finally:
         store.close()
+
+
+def sweep_beside(keeping: Keeping) -> bool:
+    """Empty the write-ahead log between the commits of a gateway that serves; False if somebody goes on reading it.
+
+    The gateway then does so within the hour.
+    """
+    for _ in range(_SWEEPS):
+        if keeping.sweep():
+            return True
+        time.sleep(_SWEEP_PAUSE)
+    return False

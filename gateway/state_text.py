@@ -4,7 +4,8 @@
 
 Digests do not compress, and the digests of query, grant and parts stand in every statement. They are known before the
 state is read: from its row in the store, or from the parts. Where marks would not read back as what they replaced
-(because the mark stands in the text, or a value that its requester chose covers another) nothing is replaced. What was kept before has no form: it begins as a receipt does.
+(because the mark stands in the text, or a value that its requester chose covers another) nothing is replaced. What was
+kept before has no form: it begins as a receipt does.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from consent.consent_file import read_consent_file
-from gateway.beside import Beside, beside, open_store
+from gateway.beside import beside, open_store, sweep_beside
 from gateway.cli.exit_codes import EXIT_REFUSED
 from gateway.cli.json_output import print_json
 from gateway.cli.options import JsonOption, Several, read_party, read_request_id, usage_error
@@ -69,8 +70,8 @@ def erase(
     key = _request_key(*request) if request is not None else None
     if not yes:
         _require_confirmed()
-    erased, asked = asyncio.run(_erase(settings, digests, key))
-    _print_erased(erased, asked, as_json=as_json)
+    erased, asked, swept = asyncio.run(_erase(settings, digests, key))
+    _print_erased(erased, asked, swept, as_json=as_json)
     return 0 if erased.grants else EXIT_REFUSED
 
 
@@ -99,23 +100,21 @@ def rewrap_keys(*, config: Path, as_json: JsonOption = False) -> int:
             looked += keys
             tell(looked, looked)
 
-        rotation = rewrap(SqliteKeeping(store), keks, count)
+        keeping = SqliteKeeping(store)
+        rotation = rewrap(keeping, keks, count)
+        if not rotation.swept:
+            rotation = replace(rotation, swept=sweep_beside(keeping))
     _print_rotation(rotation, as_json=as_json)
     return EXIT_REFUSED if rotation.unreadable else 0
 
 
-async def _erase(settings: GatewayConfig, digests: Sequence[bytes], key: RequestKey | None) -> tuple[Erased, int]:
+async def _erase(settings: GatewayConfig, digests: Sequence[bytes], key: RequestKey | None) -> tuple[Erased, int, bool]:
+    """What was erased, how many grants were asked for, and whether the write-ahead log is empty."""
     async with beside(settings) as opened:
         if key is not None:
             digests = opened.keeping.grants_of(key)
         erased = await opened.eraser.erase(digests, Ground.LAWFUL_REQUEST)
-        await _sweep(opened)
-        return erased, len(digests)
-
-
-async def _sweep(opened: Beside) -> None:
-    """Empty the write-ahead log; the gateway's own retention does so later, should somebody read from it just now."""
-    await opened.log.run(opened.keeping.sweep)
+        return erased, len(digests), await opened.log.run(lambda: sweep_beside(opened.keeping))
 
 
 def _digest(text: str) -> bytes:
@@ -142,15 +141,22 @@ def _require_confirmed() -> None:
         raise usage_error("--yes", "was not confirmed: nothing was erased")
 
 
-def _print_erased(erased: Erased, asked: int, *, as_json: bool) -> None:
+def _print_erased(erased: Erased, asked: int, swept: bool, *, as_json: bool) -> None:
     if as_json:
-        row = {"erased": erased.grants, "asked": asked, "leaf_indexes": list(erased.leaf_indexes)}
-        print_json(row)
+        row = {
+            "erased": erased.grants,
+            "asked": asked,
+            "leaf_indexes": list(erased.leaf_indexes),
+            "write_ahead_log_emptied": swept,
+        }
+        sys.stdout.write(json.dumps(row, indent=2) + "\n")
     elif erased.grants:
         leaves = ", ".join(map(str, erased.leaf_indexes))
         sys.stdout.write(f"erased the evidence of {erased.grants} grants 已删除; logged as leaf {leaves}\n")
     else:
         sys.stdout.write("nothing to erase: no evidence is held of that, or it was erased before 无可删除\n")
+    if not as_json and not swept:
+        sys.stdout.write("the write-ahead log is in use: the gateway that serves empties it within the hour\n")
 
 
 def _print_rotation(rotation: Rotation, *, as_json: bool) -> None:

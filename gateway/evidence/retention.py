@@ -2,12 +2,14 @@
 
 Once an hour, in bounded batches, between the commits of requests:
 
-1. Find out what time it is for retention: the clock's, but no more than a day later than the last time. A clock that is
-   set years ahead destroys nothing at once: what it would cost is told each hour (`behind`), and takes as many hours to
-   do harm as it is days ahead. Nothing is done while the clock is known to be wrong.
+1. Find out what time it is for retention: the clock's, but no more than a day later than the last time, and no more
+   than 24 times what has passed since by the steady clock of the machine. A clock that is set years ahead destroys
+   nothing at once: what it would cost is told each hour (`behind`), and takes as many hours to do harm as it is days
+   ahead, however often the gateway is started, and however many there are. Nothing is done while the clock is known to
+   be wrong.
 2. Erase the grants whose retention is over (`gateway.evidence.erasing`), on the record.
 3. Purge uses of grants that have expired, and what is remembered of what was erased long ago.
-4. Empty the write-ahead log, which would keep destroyed keys.
+4. Empty the write-ahead log, which would keep destroyed keys, whoever destroyed them.
 
 A grant whose key cannot be unwrapped is left, told, and tried again the next time: its leaf could not name it.
 """
@@ -15,6 +17,7 @@ A grant whose key cannot be unwrapped is left, told, and tried again the next ti
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -42,7 +45,7 @@ MOST_BATCHES = 200
 PAUSE = 0.05
 """Seconds between batches, which requests have for themselves."""
 
-_TIME, _PURGED = "retention_time", "uses_purged"
+_TIME, _STEADY, _PURGED = "retention_time", "retention_steady", "uses_purged"
 
 _log = structlog.get_logger(__name__)
 
@@ -60,6 +63,7 @@ class Retention:
         clock: Clock,
         days: int,
         clock_complaint: Callable[[], str | None],
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._keeping = keeping
@@ -68,7 +72,7 @@ class Retention:
         self._clock = clock
         self._kept = days * DAY
         self._clock_complaint = clock_complaint
-        self._must_sweep = True  # what an earlier process erased may stand in the write-ahead log
+        self._steady = steady
         self.behind = 0.0
         """Seconds by which the clock is ahead of retention's time."""
         self.unreadable = 0
@@ -81,8 +85,7 @@ class Retention:
             return 0
         erased = await self._erase(now - self._kept)
         await self._purge(now)
-        if self._must_sweep:
-            self._must_sweep = not await self._log.run(self._keeping.sweep)
+        await self._log.run(self._keeping.sweep)  # also of what other processes erased
         return erased
 
     async def _time(self) -> float | None:
@@ -97,13 +100,22 @@ class Retention:
             if head is None:
                 return None
             known = min(now, log_time(read_leaf(self._store.leaf(head.end - 1))))
-        time = min(now, known + STEP)
-        self.behind = max(0.0, now - time)
-        if self.behind:
+        steady = self._steady()
+        at = min(now, known + self._step(steady))
+        self.behind = max(0.0, now - at)
+        if self.behind > EVERY:
             _log.error("clock_ran_ahead", seconds=round(self.behind), detail="retention goes on by a day each hour")
-        if time > known:
-            await self._log.run(lambda: self._keeping.set_mark(_TIME, time))
-        return time
+        # What has passed is used up first: if this process ends in between, retention's time only goes on later.
+        await self._log.run(lambda: self._keeping.set_mark(_STEADY, steady))
+        if at > known:
+            await self._log.run(lambda: self._keeping.set_mark(_TIME, at))
+        return at
+
+    def _step(self, steady: float) -> float:
+        """Seconds by which retention's time may go on; none where the machine was started since the last time."""
+        last = self._keeping.mark(_STEADY)
+        passed = EVERY if last is None else max(0.0, steady - last)
+        return min(STEP, passed * STEP / EVERY)
 
     async def _erase(self, before: float) -> int:
         done, self.unreadable = 0, 0
@@ -133,7 +145,6 @@ class Retention:
         return done
 
     async def _erase_some(self, digests: list[bytes]) -> int:
-        self._must_sweep = True
         return (await self._eraser.erase(digests, Ground.RETENTION_OVER)).grants
 
     async def _purge(self, now: float) -> None:

@@ -55,6 +55,7 @@ from gateway.stores.records import (
     Withdrawal,
 )
 from gateway.stores.sqlite_connection import as_unavailable, connect
+from gateway.stores.sqlite_connection import as_unavailable, connect, short_patience
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_shards import GrowingTree
@@ -310,8 +311,11 @@ class SqliteStore:
             return work(self._writer)
 
     def checkpoint(self) -> bool:
-        """Empty the write-ahead log; False if somebody reads from it just now. From the thread that commits."""
-        with as_unavailable(), self._reading:
+        """Empty the write-ahead log; False if somebody reads from it just now. From the thread that commits.
+
+        Reads wait meanwhile, and so may an event loop: it does not wait for others as long as a commit does.
+        """
+        with as_unavailable(), self._reading, short_patience(self._writer):
             (is_busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not is_busy
 

@@ -12,6 +12,8 @@ from gateway.protocol.reasons import Reason
 
 BUSY_TIMEOUT_MS = 5_000
 """For how long one replica waits for another's commit."""
+SHORT_TIMEOUT_MS = 100
+"""And for how long a read of this process may wait for others'."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -54,3 +56,13 @@ def _told(error: sqlite3.Error | OSError) -> str:
     """What failed, by its kind alone: no message of SQLite or of the system is passed on."""
     code = getattr(error, "sqlite_errorname", "")
     return f"{code}: {_REMEDY}" if code in _DAMAGE else type(error).__name__
+
+
+@contextmanager
+def short_patience(connection: sqlite3.Connection) -> Iterator[None]:
+    """Wait for other processes only as long as an event loop may."""
+    connection.execute(f"PRAGMA busy_timeout = {SHORT_TIMEOUT_MS}")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
