@@ -30,7 +30,6 @@ from gateway.stores.keeping import Keeping
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 
-
 _SWEEPS, _SWEEP_PAUSE = 20, 0.1
 """Attempts to empty the write-ahead log, and the seconds between them."""
 

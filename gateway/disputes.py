@@ -187,8 +187,10 @@ class Disputes:
             return False
         event = log_pb2.ResolutionEvent(department=department, dispute_id=name, statement_digest=proof.digest)
         attested = attestation_pb2.AttestedStatement(proof=write_proof(proof), batch=write_signed_batch(signed))
+        leaf = self._stamp(log_pb2.LogLeaf(resolution=event))
         entry = Entry(
-            self._stamp(log_pb2.LogLeaf(resolution=event)),
+            leaf,
+            kept_from=log_time(read_leaf(leaf)),
             statement_digests=(proof.digest,),
             resolution=StoredResolution(name, resolution.outcome is ResolutionOutcome.CORRECTED, encode(attested)),
         )

@@ -1,7 +1,7 @@
 """What an auditor holds a gateway's evidence against before believing it; nothing of it rests on the gateway's word.
 
-the receipt, as anybody verifies it → it is of the query asked for → its grants are those that the query names, and
-held when it was logged → the access stands in the log, with this auditor and case, under
+the receipt, as anybody verifies it → it is of the query asked for → its grants are those that the query names, held
+when it was logged, and allow each check → the access stands in the log, with this auditor and case, under
     the receipt's checkpoint if it is of the same log
 """
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consent.verification import open_grant
+from consent.verification import authorize, open_grant
 from consent.verified import VerifiedGrant
 from gateway.protocol.checkpoint import origin_of
-from gateway.protocol.errors import ForgedError
+from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.keys import PublicKey
 from gateway.protocol.leaf import Tags, read_leaf
 from gateway.protocol.log_keys import proof_verifiers
@@ -56,7 +56,9 @@ def verify_evidence(
     presentations = read_presentations(response.grants)
     if tuple(each.digest for each in presentations) != query.grant_digests:
         raise ForgedError(Reason.GRANT_INVALID, "not the grants that the query names")
-    return Evidence(receipt, _grants(presentations, receipt, registry), _access(response, wanted, receipt, registry))
+    grants = _grants(presentations, receipt, registry)
+    _require_consented(receipt, grants, registry)
+    return Evidence(receipt, grants, _access(response, wanted, receipt, registry))
 
 
 def _grants(
@@ -68,6 +70,18 @@ def _grants(
         open_grant(each, requester=query.requester, gateway=query.gateway, registry=registry, now=then)
         for each in presentations
     )
+
+
+def _require_consented(receipt: VerifiedReceipt, grants: Sequence[VerifiedGrant], registry: Registry) -> None:
+    """Hold each check against the grants: a gateway that asked beyond the consent, or hides it, is found here."""
+    held = {grant.digest: grant for grant in grants}
+    for answer in receipt.answers:
+        try:
+            authorize(answer.check, query=receipt.query, grants=held, registry=registry)
+        except BadDataError as error:
+            if error.reason is Reason.ASSURANCE_TOO_LOW and registry.version > receipt.registry_version:
+                continue  # it may have been enough when it was asked
+            raise ForgedError(Reason.GRANT_INVALID, f"a check without consent: {error.reason.value}") from None
 
 
 def _access(

@@ -66,18 +66,31 @@ class KeptEvidence:
         """The evidence of a grant: what is kept, counted from `kept_from` on at least, or fresh; see `key`."""
         held = self._held(grant.digest)
         if held is not None:
-            return replace(held, kept_from=max(kept_from, held.kept_from))
+            return self._with_more(replace(held, kept_from=max(kept_from, held.kept_from)), grant)
         key = self._vault.new_key()
-        data = encode(write_presentation(grant))
-        ciphertext = self._vault.encrypt(key, data, _bound_to(grant.digest), Kind.GRANT)
+        ciphertext = self._encrypted(key, grant.digest, write_presentation(grant))
         return Evidence(grant.digest, self._vault.wrap(key, grant.digest), ciphertext, kept_from)
+
+    def _with_more(self, held: Evidence, grant: Presentation) -> Evidence:
+        """What is held, with what this presentation discloses beyond it: later requests may rest on other elements."""
+        kept = self.presentation(held)
+        known = set(kept.disclosures)
+        more = [text for text in grant.disclosures if text not in known]
+        if not more:
+            return held
+        kept.disclosures.extend(more)
+        ciphertext = self._encrypted(self.key_of(held), grant.digest, kept)
+        return replace(held, ciphertext=ciphertext, replaces=held.ciphertext)
+
+    def _encrypted(self, key: bytes, grant_digest: bytes, presented: query_pb2.GrantPresentation) -> bytes:
+        return self._vault.encrypt(key, encode(presented), _bound_to(grant_digest), Kind.GRANT)
 
     def key_of(self, evidence: Evidence) -> bytes:
         """The key of evidence that was read, or made just now; LogUnavailableError if it was changed."""
         return self._vault.unwrap(evidence.wrapped_key, evidence.grant_digest)
 
     def presentation(self, evidence: Evidence) -> query_pb2.GrantPresentation:
-        """The grant as it was first presented, with the disclosures shown of it then."""
+        """The grant with all that was disclosed of it by the requests that rest on it."""
         digest = evidence.grant_digest
         data = self._vault.decrypt(
             self.key_of(evidence), evidence.ciphertext, _bound_to(digest), MAX_MESSAGE, Kind.GRANT

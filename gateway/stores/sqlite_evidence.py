@@ -58,7 +58,7 @@ def keep(writer: sqlite3.Connection, entry: Entry) -> tuple[Evidence, ...]:
     clash = tuple(
         other
         for item, other in zip(entry.evidence, held, strict=True)
-        if other is not None and other.wrapped_key != item.wrapped_key
+        if other is not None and (other.wrapped_key != item.wrapped_key or item.replaces not in (b"", other.ciphertext))
     )
     if clash:
         return clash
@@ -70,18 +70,45 @@ def keep(writer: sqlite3.Connection, entry: Entry) -> tuple[Evidence, ...]:
                 " ciphertext = excluded.ciphertext",
                 (item.grant_digest, day_of(item.kept_from), item.wrapped_key, item.ciphertext),
             )
-        elif day_of(item.kept_from) > day_of(other.kept_from):
-            keep_longer(writer, item.grant_digest, item.kept_from)
-    for resting in (entry.dispute, entry.ticket.ticket if entry.ticket is not None else None):
-        if resting is not None:
-            keep_longer(writer, resting.grant_digest, entry.kept_from)
+            continue
+        if item.replaces:
+            writer.execute("UPDATE grants SET ciphertext = ? WHERE digest = ?", (item.ciphertext, item.grant_digest))
+        day = day_of(item.kept_from)
+        writer.execute(
+            "UPDATE grants SET kept_day = ? WHERE digest = ? AND kept_day < ?", (day, item.grant_digest, day)
+        )
+    keep_longer(writer, entry)
     return ()
 
 
-def keep_longer(writer: sqlite3.Connection, grant_digest: bytes, kept_from: float) -> None:
-    """Count retention from no earlier than a time."""
-    day = day_of(kept_from)
-    writer.execute("UPDATE grants SET kept_day = ? WHERE digest = ? AND kept_day < ?", (day, grant_digest, day))
+_RESTED_ON = (
+    "SELECT grant_id FROM request_rows WHERE id = :request UNION SELECT grant_id FROM further_grants WHERE"
+    " request = :request"
+)
+
+
+def keep_longer(writer: sqlite3.Connection, entry: Entry) -> None:
+    """Count retention from no earlier than the entry's ticket, dispute or resolution, of all that its request rests on.
+
+    The request goes with the first of them that is erased, and its ticket and dispute with it.
+    """
+    key = None
+    if entry.ticket is not None:
+        key = (entry.ticket.ticket.key.requester, entry.ticket.ticket.request_id)
+    elif entry.dispute is not None:
+        key = (entry.dispute.key.requester, entry.dispute.key.request_id)
+    elif entry.resolution is not None:
+        disputed = "SELECT requester, request_id FROM disputes WHERE dispute = ?"
+        key = writer.execute(disputed, (entry.resolution.dispute_id,)).fetchone()
+    if key is None:
+        return
+    number = "SELECT id FROM request_rows WHERE peer = (SELECT id FROM peers WHERE uri = ?) AND request_id = ?"
+    row = writer.execute(number, key).fetchone()
+    if row is not None:
+        writer.execute(
+            f"UPDATE grants SET kept_day = :day WHERE id IN ({_RESTED_ON}) AND kept_day < :day",  # noqa: S608
+            {"day": day_of(entry.kept_from), "request": row[0]},
+        )
 
 
 def find(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:

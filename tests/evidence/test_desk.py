@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from consent.selection import select_disclosures
 from gateway.audit.evidence_view import Wanted, verify_evidence
 from gateway.evidence.desk import BURST, EvidenceDesk, evidence_allowance
 from gateway.evidence.erasing import Ground
 from gateway.party.service import Guard, unary_handlers
 from gateway.protocol.errors import (
     BadDataError,
+    ForgedError,
     HeyanError,
     LogUnavailableError,
     MalformedError,
@@ -23,6 +25,7 @@ from gateway.protocol.errors import (
 from gateway.protocol.identities import parse_identity
 from gateway.protocol.leaf import Tags
 from gateway.protocol.outcomes import Outcome
+from gateway.protocol.presentation import Submission
 from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
@@ -33,6 +36,7 @@ from tests import federation as fed
 from tests.attacks.front_door import Caller, RefusedError
 from tests.evidence.erasures import eraser_of, is_erased, request_id_of
 from tests.gateway.conftest import Gateway, department_of
+from tests.gateway.conftest import QUESTIONS, Gateway, department_of
 from tests.gateway.deferrals import DOWN, LAND, deferrable
 from tests.gateway.disputing import answered
 from tests.gateway.offline_desk import OfflineDesk
@@ -89,6 +93,43 @@ async def test_auditor_sees_what_verifies_and_the_log_has_it(gateway: Gateway, d
 
 def operator(gateway: Gateway):
     return gateway.federation.operator.public_key()
+
+
+def showing(submission: Submission) -> Submission:
+    """With no more of each grant than the checks use."""
+    uses: dict[bytes, set[int]] = {}
+    for part in submission.parts:
+        for check in open_part(part.part).part.checks:
+            for use in check.authorizations:
+                uses.setdefault(use.grant_digest, set()).add(use.authorization)
+    return replace(
+        submission, grants=tuple(select_disclosures(grant, uses[grant.digest]) for grant in submission.grants)
+    )
+
+
+async def test_consent_that_a_later_request_shows_more_of_is_in_the_evidence_of_each(
+    gateway: Gateway, desk: EvidenceDesk
+) -> None:
+    consent = gateway.federation.issue(max_uses=3)
+    submissions = [showing(gateway.submission(consent, [question])) for question in QUESTIONS]
+    assert len({submission.grants[0].disclosures for submission in submissions}) > 1
+    for submission in submissions:
+        await gateway.verify(submission)
+    for submission in submissions:
+        request_id = request_id_of(submission)
+        response = await look(desk, request_id)
+        assert verify_evidence(response, wanted(request_id), gateway.federation.registry, operator(gateway)).grants
+
+
+async def test_gateway_that_asked_without_a_consent_or_hides_it_is_found(gateway: Gateway, desk: EvidenceDesk) -> None:
+    submission = gateway.submission()
+    await gateway.verify(submission)
+    request_id = request_id_of(submission)
+    response = await look(desk, request_id)
+    del response.grants[0].disclosures[:]
+    with pytest.raises(ForgedError, match="without consent") as told:
+        verify_evidence(response, wanted(request_id), gateway.federation.registry, operator(gateway))
+    assert told.value.reason is Reason.GRANT_INVALID
 
 
 async def test_disputes_and_tickets_are_in_it(gateway: Gateway, desk: EvidenceDesk) -> None:

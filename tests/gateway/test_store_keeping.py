@@ -159,6 +159,35 @@ def test_retention_counts_from_the_newest_that_rests_on_a_grant(open_store: Open
     assert keeping.due(13 * DAY, 0, 10) == []
 
 
+def test_dispute_and_its_resolution_keep_all_that_the_request_rests_on_as_long(open_store: OpenStore) -> None:
+    """A request goes with the first of its grants: a co-resident's must not end it before its dispute's time."""
+    store = open_store()
+    store.commit([answer(KEY, evidence(), evidence(OTHER, b"another key", 5 * DAY))], sign)
+    dispute = StoredDispute(b"d" * 32, KEY, GRANT, Disputed("d", KEY.requester, b"", None, None), b"relay")
+    store.commit([Entry(b"d", dispute=dispute, kept_from=400 * DAY)], sign)
+    assert keeping_of(store).due(400 * DAY, 0, 10) == []
+    resolution = StoredResolution(dispute.dispute_id, True, b"statement")
+    store.commit([Entry(b"r", resolution=resolution, kept_from=500 * DAY)], sign)
+    assert keeping_of(store).due(500 * DAY, 0, 10) == []
+    assert {item.grant_digest for item in keeping_of(store).due(501 * DAY, 0, 10)} == {GRANT, OTHER}
+
+
+def test_two_requests_that_show_more_of_a_consent_at_once_lose_nothing_of_it(open_store: OpenStore) -> None:
+    store = open_store()
+    store.commit([answer()], sign)
+    more = [replace(evidence(), ciphertext=text, replaces=b"a grant") for text in (b"a grant, more", b"a grant, else")]
+    first, second = (answer(LATER, item) for item in more)
+    (kept,) = store.commit([first], sign)
+    (clash,) = store.commit([second], sign)
+    assert not kept.foreign_keys
+    assert [item.ciphertext for item in clash.foreign_keys] == [b"a grant, more"]
+    (unchanged,) = store.commit([answer(LATER)], sign)  # by a request that shows nothing new
+    assert not unchanged.foreign_keys
+    held = store.evidence(GRANT)
+    assert held is not None
+    assert held.ciphertext == b"a grant, more"
+
+
 def test_key_that_was_erased_or_changed_since_it_was_read_is_not_rewrapped(open_store: OpenStore) -> None:
     store = open_store()
     keeping = keeping_of(store)
