@@ -14,7 +14,8 @@ Used by the gateway (retention) and beside it (`heyan gateway erase`): two proce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, unique
 
@@ -99,15 +100,17 @@ class Eraser:
             held = self._held(digests)
             if not held:
                 return 0, None
+            await self._unwrap(held.values())
+            unended: frozenset[RequestKey] = frozenset()
             for digest in held:
-                await self._end_what_waits(digest)
+                unended |= await self._end_what_waits(digest)
             tags = sorted(self._tag(evidence) for evidence in held.values())
             event = log_pb2.ErasureEvent(ground=ground.value, grant_tags=tags)  # type: ignore[arg-type]
-            entry = Entry(self._stamp(log_pb2.LogLeaf(erasure=event)), erasure=Erasure(self._remembered(held)))
+            entry = Entry(self._stamp(log_pb2.LogLeaf(erasure=event)), erasure=Erasure(self._remembered(held), unended))
             committed = await self._log.append(entry)
             for digest in held:
                 self._forget(digest)
-            if not committed.overtaken:  # by another process that erased some of them
+            if not committed.overtaken:  # by whoever erased some of them, or began to wait for something
                 _log.info("evidence_erased", grants=len(held), leaf=committed.leaf_index)
                 return len(held), committed.leaf_index
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "others erase the same", retry_after=1.0)
@@ -132,9 +135,27 @@ class Eraser:
             _log.error("evidence_unreadable", detail="a grant was changed; its key is destroyed")
             return evidence.kept_from + REMEMBERED
 
-    async def _end_what_waits(self, digest: bytes) -> None:
+    async def _unwrap(self, held: Iterable[Evidence]) -> None:
+        """Have the keys at hand: a device is asked beside the event loop."""
+        if self._requests.kept.waits:
+            await asyncio.to_thread(lambda: [self._requests.kept.key_of(evidence) for evidence in held])
+
+    async def _end_what_waits(self, digest: bytes) -> frozenset[RequestKey]:
+        """End it on the record; the requests of which that cannot be done, because what is kept does not open."""
+        unended = set()
         for key in self._keeping.requests_on(digest):
             waiting = self._keeping.waiting_request(key)
-            message = self._requests.deferred_message(waiting) if waiting is not None else None
+            if waiting is None:
+                continue
+            try:
+                self._requests.find(key)
+                message = self._requests.deferred_message(waiting)
+            except LogUnavailableError as error:  # a row was changed, which must not keep what the law has end
+                if self._log.complaint is not None:
+                    raise
+                _log.error("evidence_unreadable", detail=error.detail)
+                unended.add(key)
+                continue
             if message is not None:
                 await self._endings.end_message(message, key, Reason.EVIDENCE_ERASED)
+        return frozenset(unended)

@@ -11,7 +11,8 @@ _SEPARATORS = re.compile(r"[._-]")
 _IDENTIFIER = re.compile(r"\d{15}|[A-Za-z]{3}\d{12}")
 """Identity cards have 15 digits (of before 1999), or 17 and a check character; permanent residents' cards of before
 2023 three letters and 12 digits. Separators hide none."""
-_PHONE = re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)")
+_PHONE = re.compile(r"(?<!\d)(?:(?:00)?86[._-]*)?1[._-]*[3-9](?:[._-]*\d){9}(?!\d)")
+"""A mobile number, with or without its country, however it is written."""
 
 
 def check_case_reference(text: str) -> str:

@@ -144,6 +144,8 @@ class SqliteStore:
             return True
         if sqlite_disputes.is_late(self._writer, entry) or sqlite_keeping.is_late(self._writer, entry.erasure):
             return True
+        if sqlite_keeping.is_waited_for(self._writer, entry.erasure):
+            return True
         return sqlite_requests.is_overtaken(self._writer, entry)
 
     def _kept_back(self, entry: Entry) -> Reason | None:

@@ -130,6 +130,19 @@ def is_late(writer: sqlite3.Connection, erasure: Erasure | None) -> bool:
     return any(writer.execute(held, (digest,)).fetchone() is None for digest in erasure.grants)
 
 
+def is_waited_for(writer: sqlite3.Connection, erasure: Erasure | None) -> bool:
+    """Whether a request that rests on what is to be erased waits, and is not told as one that cannot be ended."""
+    if erasure is None:
+        return False
+    resting = "SELECT id FROM grants WHERE digest = ?"
+    for digest in erasure.grants:
+        row = writer.execute(resting, (digest,)).fetchone()
+        for _, key, _ in _resting_on(writer, row[0]) if row else ():
+            if key not in erasure.unended and sqlite_deferrals.waiting_of(writer, key) is not None:
+                return True
+    return False
+
+
 def erase(writer: sqlite3.Connection, erasure: Erasure) -> None:
     """Destroy the keys of grants, and all that stands under them and of the requests that rest on them."""
     for digest, until in erasure.grants.items():

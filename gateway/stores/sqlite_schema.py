@@ -207,6 +207,21 @@ def compact_requests(db: Database) -> None:
     _execute(db, _COMPACT)
 
 
+_RESTING = """
+INSERT OR IGNORE INTO further_grants
+    WITH RECURSIVE places(at) AS (SELECT 0 UNION ALL SELECT at + 32 FROM places WHERE at < 2048)
+    SELECT g.id, r.id FROM deferrals d JOIN places ON at < length(d.grants)
+    JOIN grants g ON g.digest = substr(d.grants, at + 1, 32) JOIN peers p ON p.uri = d.requester
+    JOIN request_rows r ON r.peer = p.id AND r.request_id = d.request_id WHERE g.id <> r.grant_id
+"""
+
+
+@migrations()
+def rest_on_what_waits(db: Database) -> None:
+    """All grants of a request that waited before grants had numbers, also those of which it had spent no use yet."""
+    _execute(db, _RESTING)
+
+
 def _execute(db: Database, schema: str) -> None:
     for statement in schema.split(";"):
         if statement.strip():

@@ -21,6 +21,7 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.requests import Requests
+from gateway.stores.port import RequestKey
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
@@ -105,6 +106,43 @@ async def test_what_waited_ends_on_the_record_before_it_is_erased(gateway: Gatew
     (row,) = ended.verification.checks
     assert (row.status, row.reason) == (CheckStatus.UNAVAILABLE, Reason.EVIDENCE_ERASED)
     assert erased.HasField("erasure")
+
+
+async def test_request_that_begins_to_wait_while_its_consent_is_erased_ends_on_the_record_too(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent = gateway.federation.issue(max_uses=3)
+    await gateway.verify(gateway.submission(consent))
+    department_of(gateway, LAND).failure = DOWN
+    eraser = eraser_of(gateway)
+    end_what_waits, sent = eraser._end_what_waits, []
+
+    async def end_and_wait_anew(digest: bytes) -> frozenset[RequestKey]:
+        unended = await end_what_waits(digest)
+        if not sent:
+            sent.append(await gateway.send(deferrable(gateway, consent=consent)))
+        return unended
+
+    monkeypatch.setattr(eraser, "_end_what_waits", end_and_wait_anew)
+    assert (await eraser.erase([consent.grants[0].digest], LAWFUL)).grants == 1
+    *_, ended, erased = gateway.leaves()
+    assert {row.reason for row in ended.verification.checks} == {Reason.EVIDENCE_ERASED}
+    assert erased.HasField("erasure")
+    assert gateway.kept() == []
+    assert len(gateway.room) == 0
+
+
+async def test_waiting_request_whose_row_was_changed_does_not_keep_a_consent_from_being_erased(
+    gateway: Gateway,
+) -> None:
+    department_of(gateway, LAND).failure = DOWN
+    consent = gateway.federation.issue()
+    await gateway.send(deferrable(gateway, consent=consent))
+    gateway.store._writer.execute("UPDATE deferrals SET message = zeroblob(length(message))")
+    assert (await eraser_of(gateway).erase([consent.grants[0].digest], LAWFUL)).grants == 1
+    assert gateway.kept() == []
+    await gateway.tick()
+    assert len(gateway.room) == 0
 
 
 async def test_gateway_whose_waiting_request_was_erased_by_another_process_lets_go_of_it(gateway: Gateway) -> None:

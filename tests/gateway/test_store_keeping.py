@@ -35,7 +35,7 @@ from tests.fakes import sign
 from tests.gateway.conftest import OpenStore
 
 DAY = 86_400.0
-GRANT, OTHER = bytes([1]) * 32, bytes([2]) * 32
+GRANT, OTHER, THIRD = bytes([1]) * 32, bytes([2]) * 32, bytes([3]) * 32
 KEY = RequestKey("spiffe://heyan/requester/edu", bytes(16))
 LATER = RequestKey("spiffe://heyan/requester/edu", bytes([7]) * 16)
 USE = Use(GRANT, 0, 2, 100 * DAY)
@@ -57,6 +57,11 @@ def erasing(*grants: bytes, until: float = 100 * DAY) -> Entry:
     return Entry(b"erased", erasure=Erasure(dict.fromkeys(grants or (GRANT,), until)))
 
 
+def erasing_unended(*keys: RequestKey) -> Entry:
+    """Though they wait."""
+    return Entry(b"erased", erasure=Erasure({GRANT: 100 * DAY}, frozenset(keys)))
+
+
 def keeping_of(store: Store) -> Keeping:
     assert isinstance(store, SqliteStore)
     return SqliteKeeping(store)
@@ -69,7 +74,7 @@ def test_erasure_and_its_leaf_are_one_and_nothing_is_left_but_that_it_was(open_s
     ticket = StoredTicket(TicketKey(KEY.requester, bytes(32)), KEY.request_id, QUERY, GRANT, b"ticket")
     dispute = StoredDispute(b"d" * 32, KEY, GRANT, Disputed("land", KEY.requester, b"?", None, None), b"relay")
     store.commit([Entry(b"t", ticket=TicketWrite(ticket, 0)), Entry(b"d", dispute=dispute)], sign)
-    (committed,) = store.commit([erasing()], sign)
+    (committed,) = store.commit([erasing_unended(KEY)], sign)
     assert not committed.overtaken
     assert store.leaves(0, 10) == [b"answer", b"t", b"d", b"erased"]
     held = store.evidence(GRANT)
@@ -130,6 +135,20 @@ def test_request_goes_with_any_grant_that_it_rests_on(open_store: OpenStore) -> 
     assert (request.state, held.is_erased) == (b"", False)
     (again,) = store.commit([replace(answer(), evidence=(evidence(),))], sign)
     assert again.erased
+
+
+def test_request_that_began_to_wait_meanwhile_is_not_erased_before_it_was_ended(open_store: OpenStore) -> None:
+    store = open_store()
+    waiting = Deferral(Waiting(KEY, ("land",), (GRANT, OTHER), 20 * DAY, 1), b"m")
+    store.commit([replace(answer(KEY, evidence(), evidence(OTHER, b"another key")), deferral=waiting)], sign)
+    for grant in (GRANT, OTHER):
+        (late,) = store.commit([erasing(grant)], sign)
+        assert late.overtaken
+        held = store.evidence(grant)
+        assert held is not None
+        assert not held.is_erased
+    store.commit([erasing_unended(KEY)], sign)
+    assert store.deferred_message(KEY) is None
 
 
 def test_what_is_erased_already_is_not_erased_again(open_store: OpenStore) -> None:
@@ -308,6 +327,9 @@ def test_store_of_before_is_taken_over_whole(tmp_path: Path) -> None:
     old.execute("INSERT INTO uses VALUES (?, 0, 1, 2e9), (?, 1, 1, 2e9)", (GRANT, OTHER))
     for grant, number in ((GRANT, 0), (OTHER, 1)):
         old.execute("INSERT INTO request_uses VALUES (?, ?, ?, ?)", (requester, second, grant, number))
+    old.execute("INSERT INTO evidence VALUES (?, ?, ?)", (THIRD, b"wrapped too", b"text"))
+    waits = (requester, bytes(16), "land", GRANT + THIRD, 2e9, b"message")
+    old.execute("INSERT INTO deferrals VALUES (?, ?, ?, ?, ?, ?)", waits)
     old.conn.commit()
     old.close()
     store = SqliteStore(path)
@@ -322,5 +344,8 @@ def test_store_of_before_is_taken_over_whole(tmp_path: Path) -> None:
     assert (found.query_digest, found.grant_digest, found.state, found.leaf_indexes) == (QUERY, GRANT, b"\x01", (1,))
     assert (store.uses(GRANT, 0), store.uses(OTHER, 1)) == (1, 1)
     assert list(keeping.grants_of(RequestKey(requester, second))) == [GRANT, OTHER]
+    waiting = RequestKey(requester, bytes(16))  # it has spent no use yet, and rests on the co-resident's all the same
+    assert list(keeping.grants_of(waiting)) == [GRANT, THIRD]
+    assert list(keeping.requests_on(THIRD)) == [waiting]
     assert store.read(lambda reader: len(reader.execute("SELECT * FROM request_uses").fetchall())) == 2
     store.close()
