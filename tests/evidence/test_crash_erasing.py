@@ -20,7 +20,7 @@ ANSWER = Entry(
     evidence=(Evidence(GRANT, b"wrapped", b"text", 1e9),),
     deferral=Deferral(Waiting(KEY, ("land",), (GRANT,), 2e9, 7), b"message"),
 )
-ERASED = Entry(b"erased", erasure=Erasure({GRANT: 2e9}))
+ERASED = Entry(b"erased", erasure=Erasure({GRANT: 2e9}, frozenset({KEY})))
 
 
 def opened(path: Path) -> tuple[SqliteStore, TrippedConnection]:
