@@ -64,8 +64,9 @@ class EvidenceKeeping:
             eraser=eraser,
             clock=clock,
             days=config.retention_days,
-            clock_complaint=clock_complaint,
+            complaint=lambda: clock_complaint() or next(iter(self.complaints), None),
         )
+        self._tried = asyncio.Event()
         behind = Gauge("heyan_retention_behind_seconds", "Seconds the clock is ahead of retention", registry=metrics)
         behind.set_function(lambda: self._retention.behind)
         unreadable = Gauge("heyan_retention_unreadable", "Grants overdue whose keys do not open", registry=metrics)
@@ -81,12 +82,18 @@ class EvidenceKeeping:
         return [
             asyncio.create_task(repeat(KEYS_TRIED_EVERY, self._try_keys, "try the key-encryption keys")),
             asyncio.create_task(repeat(1.0, self._sweep, "forget evidence keys")),
-            asyncio.create_task(repeat(EVERY, self._retention.run, "destroy what was kept for long enough")),
+            asyncio.create_task(repeat(EVERY, self._retain, "destroy what was kept for long enough")),
         ]
 
     async def _try_keys(self) -> None:
         """A token is asked in a thread of its own."""
         self.complaints = await asyncio.to_thread(self._vault.keks.complaints)
+        self._tried.set()
+
+    async def _retain(self) -> None:
+        """Not before it is known whether keys can be unwrapped: a token that is away is not asked for each grant."""
+        await self._tried.wait()
+        await self._retention.run()
 
     async def _sweep(self) -> None:
         self._vault.sweep()

@@ -102,8 +102,8 @@ class Keks:
 
     @property
     def waits(self) -> bool:
-        """Whether the key that wraps is in a device, for which an event loop should not wait."""
-        return not isinstance(self._wrapping, FileKek)
+        """Whether a key is in a device, for which an event loop should not wait."""
+        return any(not isinstance(kek, FileKek) for kek in self._by_id.values())
 
     def wrap(self, key: bytes, grant_digest: bytes) -> bytes:
         """An evidence key as the store keeps it, bound to its grant; LogUnavailableError."""

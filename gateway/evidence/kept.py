@@ -39,7 +39,7 @@ class KeptEvidence:
 
     @property
     def waits(self) -> bool:
-        """Whether a fresh key waits for a device, so that an event loop should not."""
+        """Whether a key may wait for a device, so that an event loop should not."""
         return self._vault.keks.waits
 
     def key(self, grant_digest: bytes) -> bytes:

@@ -5,7 +5,8 @@
 - A session that was lost is opened again, once per call; a token that is gone, a PIN that is refused or a key that is
   missing is a fault that is told (`complaint`), and over as soon as it is back. A refused PIN is not tried again before
   its file changes: a few wrong ones lock a token.
-- One call at a time: sessions are not to be shared between threads, and many tokens have few.
+- One call at a time: sessions are not to be shared between threads, and many tokens have few. A token that hangs is
+  waited for once, for PATIENCE, and then told as one that does not answer, at once, until it does (`gateway.patience`).
 
 The extra `pkcs11` brings the binding. Sources: PKCS #11 v2.40 (CKM_AES_GCM, CKM_AES_KEY_WRAP), NIST SP 800-38D.
 """
@@ -14,8 +15,8 @@ The extra `pkcs11` brings the binding. Sources: PKCS #11 v2.40 (CKM_AES_GCM, CKM
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,10 +26,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.evidence.keks import ID_BYTES, KEY_BYTES, NONCE_BYTES, TAG_BYTES, Randomness, changed
 from gateway.party.keyfiles import Stamp, read_private, stamp
+from gateway.patience import OneByOne
 from gateway.protocol.errors import HeyanError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
 
 T = TypeVar("T")
+
+PATIENCE = 3.0
+"""Seconds for which a token is waited for, perhaps by an event loop."""
 
 _GCM, _KEY_WRAP = b"\x01", b"\x02"
 _ID_LABEL = b"heyan.v1.TokenKekId\x00"
@@ -39,7 +44,7 @@ _WRAPPED_BYTES = KEY_BYTES + 8
 class Token:
     """A logged-in session with the token of a label, opened when it is needed and again when it was lost."""
 
-    def __init__(self, module: Path, label: str, pin: Path) -> None:
+    def __init__(self, module: Path, label: str, pin: Path, patience: float = PATIENCE) -> None:
         try:
             import pkcs11  # noqa: PLC0415 - an optional extra
         except ImportError as error:
@@ -58,25 +63,31 @@ class Token:
         self._session: Any = None
         self._keys: dict[str, Any] = {}
         self._refused: Stamp | None = None
-        self._lock = threading.Lock()
+        self._calls = OneByOne(patience)
 
     def use(self, key: str, work: Callable[[Any, Any], T]) -> T:
         """`work` on the key of a label and its session; LogUnavailableError if the token cannot do it now."""
-        with self._lock:
-            try:
-                return self._attempt(key, work)
-            except self.binding.PKCS11Error:
-                self._forget()  # a session that was lost is no fault yet
-            try:
-                return self._attempt(key, work)
-            except self.binding.PKCS11Error as error:
-                self._forget()
-                raise self._fault(key, error) from None
+        try:
+            return self._calls.call(lambda: self._use(key, work))
+        except TimeoutError:
+            said = self._told("does not answer")
+            raise LogUnavailableError(Reason.LOG_UNAVAILABLE, said, retry_after=5.0) from None
 
     def close(self) -> None:
         """Log out."""
-        with self._lock:
+        with suppress(TimeoutError):  # from a token that does not answer nobody can
+            self._calls.call(self._forget)
+
+    def _use(self, key: str, work: Callable[[Any, Any], T]) -> T:
+        try:
+            return self._attempt(key, work)
+        except self.binding.PKCS11Error:
+            self._forget()  # a session that was lost is no fault yet
+        try:
+            return self._attempt(key, work)
+        except self.binding.PKCS11Error as error:
             self._forget()
+            raise self._fault(key, error) from None
 
     def _attempt(self, label: str, work: Callable[[Any, Any], T]) -> T:
         session = self._open()

@@ -6,7 +6,7 @@ Once an hour, in bounded batches, between the commits of requests:
    than 24 times what has passed since by the steady clock of the machine. A clock that is set years ahead destroys
    nothing at once: what it would cost is told each hour (`behind`), and takes as many hours to do harm as it is days
    ahead, however often the gateway is started, and however many there are. Nothing is done while the clock is known to
-   be wrong.
+   be wrong, or the keys cannot be used.
 2. Erase the grants whose retention is over (`gateway.evidence.erasing`), on the record.
 3. Purge uses of grants that have expired, and what is remembered of what was erased long ago.
 4. Empty the write-ahead log, which would keep destroyed keys, whoever destroyed them.
@@ -51,7 +51,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Retention:
-    """One gateway's retention; `clock_complaint` says why its clock cannot be believed, if so."""
+    """One gateway's retention; `complaint` says why its clock cannot be believed or its keys cannot be used."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Retention:
         eraser: Eraser,
         clock: Clock,
         days: int,
-        clock_complaint: Callable[[], str | None],
+        complaint: Callable[[], str | None],
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -71,7 +71,7 @@ class Retention:
         self._eraser = eraser
         self._clock = clock
         self._kept = days * DAY
-        self._clock_complaint = clock_complaint
+        self._complaint = complaint
         self._steady = steady
         self.behind = 0.0
         """Seconds by which the clock is ahead of retention's time."""
@@ -90,7 +90,7 @@ class Retention:
 
     async def _time(self) -> float | None:
         """What time it is for retention; None if it cannot be told."""
-        wrong, now = self._clock_complaint(), self._clock()
+        wrong, now = self._complaint(), self._clock()
         if wrong is not None:
             _log.warning("retention_waits", detail=wrong)
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,28 @@ def test_token_that_is_taken_away_is_told_and_works_again_when_it_is_back(device
     device.put_back()
     assert keks.unwrap(wrapped, GRANT) == KEY
     assert keks.complaints() == []
+
+
+def test_token_that_hangs_holds_nobody_up_for_long_and_works_again_when_it_answers(device: Device) -> None:
+    token, answers, done = Token(MODULE, LABEL, device.pin, patience=0.2), threading.Event(), threading.Event()
+
+    def hang(_session: Any, _key: Any) -> None:
+        answers.wait()
+        done.set()
+
+    kek = TokenKek(token, "one")
+    with pytest.raises(LogUnavailableError, match="does not answer"):
+        token.use("one", hang)
+    for attempt in (lambda: kek.wrap(KEY, b"bound"), lambda: kek.unwrap(b"\x01" + bytes(60), b"bound")):
+        with pytest.raises(LogUnavailableError, match="does not answer"):
+            attempt()
+    assert kek.complaint() is not None
+    token.close()  # does not wait either
+    answers.set()
+    done.wait()
+    while kek.complaint() is not None:
+        pass
+    assert kek.unwrap(kek.wrap(KEY, b"bound"), b"bound") == KEY
 
 
 def test_wrong_pin_is_not_tried_again_before_its_file_changes(device: Device) -> None:

@@ -35,7 +35,7 @@ class Hourly:
             eraser=eraser_of(gateway),
             clock=gateway.clock,
             days=days,
-            clock_complaint=lambda: self.wrong,
+            complaint=lambda: self.wrong,
             steady=lambda: gateway.steady.now,
         )
 
