@@ -28,6 +28,7 @@ from gateway.cli.up import open_sandbox, start
 from gateway.evidence.keks import FileKek, Keks
 from gateway.evidence.vault import Vault
 from gateway.packing import Kind
+from gateway.stores.sqlite_key_slots import from_slot
 from gateway.stores.sqlite_leaves import from_row
 
 SEEDS = (11, 12, 13, 14)
@@ -68,8 +69,9 @@ def kept(folder: Path) -> dict[str, list[bytes]]:
     vault = Vault(Keks([FileKek((folder / "kek").read_bytes())]))
     with closing(sqlite3.connect(folder / "store.db")) as connection:
         keys, grants, states = {}, [], []
-        for digest, wrapped, text in connection.execute("SELECT digest, wrapped_key, ciphertext FROM grants"):
-            keys[digest] = vault.unwrap(wrapped, digest)
+        rows = connection.execute("SELECT digest, wrapped, ciphertext FROM grants JOIN grant_keys ON grant_id = id")
+        for digest, slot, text in rows:
+            keys[digest] = vault.unwrap(from_slot(slot), digest)
             grants.append(vault.decrypt(keys[digest], text, b"grant\x00" + digest, LIMIT, Kind.GRANT))
         for requester, request_id, digest, state in connection.execute(
             "SELECT requester, request_id, grant_digest, state FROM requests"

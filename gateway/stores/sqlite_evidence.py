@@ -1,7 +1,7 @@
 """Grants and their evidence in the SQLite store: functions on its connections, within its transactions.
 
 A grant has one row, which says one of three things: that its uses are counted and nothing else is kept (no key), what
-is kept of it (a wrapped key), or that this was erased (an empty key, `erased_until`). Days are those of UTC since 1970.
+is kept of it (its key in a slot), or that this was erased (an empty key, `erased_until`). Days are of UTC since 1970.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.stores.records import Entry, Evidence
+from gateway.stores import sqlite_key_slots
+from gateway.stores.sqlite_key_slots import HELD, from_slot
 
 DAY = 86_400
 """Seconds: retention is counted in days, which makes its index small."""
@@ -68,8 +70,9 @@ def keep(writer: sqlite3.Connection, entry: Entry) -> tuple[Evidence, ...]:
                 "INSERT INTO grants (digest, kept_day, wrapped_key, ciphertext) VALUES (?, ?, ?, ?) ON CONFLICT"
                 " DO UPDATE SET kept_day = max(kept_day, excluded.kept_day), wrapped_key = excluded.wrapped_key,"
                 " ciphertext = excluded.ciphertext",
-                (item.grant_digest, day_of(item.kept_from), item.wrapped_key, item.ciphertext),
+                (item.grant_digest, day_of(item.kept_from), HELD, item.ciphertext),
             )
+            sqlite_key_slots.put(writer, number_of(writer, item.grant_digest), item.wrapped_key)
             continue
         if item.replaces:
             writer.execute("UPDATE grants SET ciphertext = ? WHERE digest = ?", (item.ciphertext, item.grant_digest))
@@ -114,7 +117,8 @@ def keep_longer(writer: sqlite3.Connection, entry: Entry) -> None:
 def find(connection: sqlite3.Connection, grant_digest: bytes) -> Evidence | None:
     """A grant's evidence, or that it was erased."""
     row = connection.execute(
-        "SELECT wrapped_key, ciphertext, kept_day FROM grants WHERE digest = ? AND wrapped_key IS NOT NULL",
+        "SELECT wrapped, ciphertext, kept_day FROM grants JOIN grant_keys ON grant_id = id WHERE digest = ?"
+        " AND wrapped_key IS NOT NULL",
         (grant_digest,),
     ).fetchone()
-    return Evidence(grant_digest, row[0], row[1], float(row[2] * DAY)) if row else None
+    return Evidence(grant_digest, from_slot(row[0]), row[1], float(row[2] * DAY)) if row else None

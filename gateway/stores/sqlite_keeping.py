@@ -1,7 +1,7 @@
 """Erasing, rewrapping and purging in the SQLite store: the adapter of `gateway.stores.keeping.Keeping`.
 
-The connection overwrites what it deletes (`secure_delete`), so that no page keeps a destroyed key; the write-ahead log
-does until it is emptied (`sweep`).
+Keys stand in slots that are overwritten where they are (`sqlite_key_slots`), so that no page keeps a destroyed one; the
+write-ahead log does until it is emptied (`sweep`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from gateway.stores import sqlite_deferrals, sqlite_requests
+from gateway.stores import sqlite_deferrals, sqlite_key_slots, sqlite_requests
 from gateway.stores.keeping import HeldKey, Rewrapped
 from gateway.stores.records import Erasure, Evidence, RequestKey, Waiting
 from gateway.stores.sqlite_evidence import DAY, ERASED, day_of
+from gateway.stores.sqlite_key_slots import from_slot, to_slot
 
 T = TypeVar("T")
 _HELD = "wrapped_key IS NOT NULL AND erased_until IS NULL"
+_EVIDENCE = "SELECT digest, wrapped, ciphertext, kept_day FROM grants JOIN grant_keys ON grant_id = id"
+_KEYS = "SELECT id, digest, wrapped FROM grants JOIN grant_keys ON grant_id = id"
 _REQUESTS = "SELECT r.id, uri, request_id, query_digest FROM request_rows r JOIN peers p ON p.id = r.peer"
 _OF_GRANT = (
     "SELECT id FROM request_rows WHERE grant_id = :grant UNION SELECT request FROM further_grants WHERE"
@@ -53,12 +56,9 @@ class SqliteKeeping:
 
     def due(self, before: float, skip: int, count: int) -> Sequence[Evidence]:
         """See the port."""
-        query = (
-            f"SELECT digest, wrapped_key, ciphertext, kept_day FROM grants WHERE kept_day < ? AND {_HELD}"  # noqa: S608
-            " ORDER BY kept_day, id LIMIT ? OFFSET ?"
-        )
+        query = f"{_EVIDENCE} WHERE kept_day < ? AND {_HELD} ORDER BY kept_day, id LIMIT ? OFFSET ?"
         rows = self._store.read(lambda reader: reader.execute(query, (day_of(before), count, skip)).fetchall())
-        return [Evidence(digest, key, text, float(day * DAY)) for digest, key, text, day in rows]
+        return [Evidence(digest, from_slot(slot), text, float(day * DAY)) for digest, slot, text, day in rows]
 
     def requests_on(self, grant_digest: bytes) -> Sequence[RequestKey]:
         """See the port."""
@@ -89,15 +89,15 @@ class SqliteKeeping:
 
     def held_keys(self, after: int, count: int) -> Sequence[HeldKey]:
         """See the port."""
-        query = f"SELECT id, digest, wrapped_key FROM grants WHERE id > ? AND {_HELD} ORDER BY id LIMIT ?"  # noqa: S608
-        return [
-            HeldKey(*row) for row in self._store.read(lambda reader: reader.execute(query, (after, count)).fetchall())
-        ]
+        query = f"{_KEYS} WHERE id > ? AND {_HELD} ORDER BY id LIMIT ?"
+        rows = self._store.read(lambda reader: reader.execute(query, (after, count)).fetchall())
+        return [HeldKey(number, digest, from_slot(slot)) for number, digest, slot in rows]
 
     def rewrap(self, keys: Sequence[Rewrapped]) -> int:
         """See the port."""
-        rows = [(item.after, item.grant_digest, item.before) for item in keys]
-        update = f"UPDATE grants SET wrapped_key = ? WHERE digest = ? AND wrapped_key = ? AND {_HELD}"  # noqa: S608
+        rows = [(to_slot(item.after), item.grant_digest, to_slot(item.before)) for item in keys]
+        grant = f"SELECT id FROM grants WHERE digest = ? AND {_HELD}"  # noqa: S608 - a constant
+        update = f"UPDATE grant_keys SET wrapped = ? WHERE grant_id = ({grant}) AND wrapped = ?"  # noqa: S608
         return self._store.write(lambda writer: writer.executemany(update, rows).rowcount)
 
     def purge(self, since: float, expired: float, erased: float, count: int) -> int:
@@ -151,6 +151,7 @@ def erase(writer: sqlite3.Connection, erasure: Erasure) -> None:
             "UPDATE grants SET wrapped_key = ?, ciphertext = ?, erased_until = ? WHERE id = ?",
             (ERASED, b"", until, grant),
         )
+        sqlite_key_slots.put(writer, grant, ERASED)
         for number, key, query_digest in _resting_on(writer, grant):
             name = (key.requester, key.request_id)
             writer.execute("UPDATE request_rows SET state = ? WHERE id = ?", (b"", number))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database, Migrations
 
+from gateway.stores.sqlite_key_slots import to_slot
+
 migrations = Migrations("heyan.gateway")
 
 _FIRST = """
@@ -220,6 +222,27 @@ INSERT OR IGNORE INTO further_grants
 def rest_on_what_waits(db: Database) -> None:
     """All grants of a request that waited before grants had numbers, also those of which it had spent no use yet."""
     _execute(db, _RESTING)
+
+
+_SLOTS = """
+CREATE TABLE grant_keys (grant_id INTEGER PRIMARY KEY, wrapped BLOB NOT NULL) STRICT;
+INSERT INTO grant_keys SELECT id, slot(wrapped_key) FROM grants WHERE wrapped_key IS NOT NULL ORDER BY id;
+UPDATE grants SET wrapped_key = x'01' WHERE wrapped_key <> x'';
+"""
+
+
+@migrations()
+def put_keys_into_slots(db: Database) -> None:
+    """Wrapped keys stand where they are never moved (`gateway.stores.sqlite_key_slots`)."""
+    db.conn.create_function("slot", 1, to_slot, deterministic=True)
+    _execute(db, _SLOTS)
+
+
+@migrations(transactional=False)
+def leave_no_key_behind(db: Database) -> None:
+    """Write all pages anew: keys that were moved or destroyed before may stand in the gaps of old ones."""
+    if db.execute("SELECT 1 FROM leaves LIMIT 1").fetchone() is not None:
+        db.execute("VACUUM")
 
 
 def _execute(db: Database, schema: str) -> None:

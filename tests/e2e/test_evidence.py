@@ -14,6 +14,7 @@ import pytest
 
 from gateway.evidence.keks import FileKek
 from gateway.party.keyfiles import write_private
+from gateway.stores.sqlite_key_slots import from_slot
 from tests.e2e.conftest import Running, federation, heyan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -122,8 +123,8 @@ def test_key_is_rotated_while_the_gateway_serves_and_the_old_one_is_needed_no_mo
     assert rotation["rewrapped"] >= 1
     assert rotation["unreadable"] == 0
     with closing(sqlite3.connect(running.folder / "gateway/store.db")) as connection:
-        wrapped = [key for (key,) in connection.execute("SELECT wrapped_key FROM grants WHERE wrapped_key <> x''")]
-    assert {key[1:9] for key in wrapped} == {FileKek(new.read_bytes()).id}
+        wrapped = [from_slot(slot) for (slot,) in connection.execute("SELECT wrapped FROM grant_keys")]
+    assert {key[1:9] for key in wrapped if key} == {FileKek(new.read_bytes()).id}
     code, _, told_text = look(running, request_id)
     assert code == 3, told_text  # a gateway that was not restarted has not got the key: a fault, and no answer
     back = text.replace('kek = "kek"', f'kek = "kek"\nretired_keks = ["{new}"]')

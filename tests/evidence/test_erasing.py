@@ -24,6 +24,8 @@ from gateway.requests import Requests
 from gateway.stores.port import RequestKey
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
+from gateway.stores.sqlite_key_slots import to_slot
+from gateway.evidence.vault import Vault
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
 from tests import federation as fed
 from tests.evidence.erasures import eraser_of, erasures_in, is_erased, key_of, raw_bytes, request_id_of
@@ -260,7 +262,7 @@ async def test_key_that_cannot_be_unwrapped_is_not_erased_under_a_wrong_name(gat
     consent = gateway.federation.issue()
     await gateway.verify(gateway.submission(consent))
     gateway.vault.forget(consent.grants[0].digest)
-    gateway.store._writer.execute("UPDATE grants SET wrapped_key = zeroblob(69)")
+    gateway.store._writer.execute("UPDATE grant_keys SET wrapped = ?", (to_slot(bytes(69)),))
     with pytest.raises(LogUnavailableError):
         await eraser_of(gateway).erase([consent.grants[0].digest], LAWFUL)
     assert erasures_in(gateway) == []

@@ -11,6 +11,7 @@ from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.evidence.erasing import Ground
 from gateway.evidence.retention import BATCH, DAY, EVERY, STEP, Retention
 from gateway.stores.sqlite_keeping import SqliteKeeping
+from gateway.stores.sqlite_key_slots import to_slot
 from heyan.v1 import log_pb2
 from tests.evidence.erasures import eraser_of, erasures_in, is_erased, request_id_of
 from tests.gateway.conftest import PEER, Gateway
@@ -196,7 +197,8 @@ async def test_grant_whose_key_does_not_open_is_left_and_told_and_the_others_go(
         await gateway.verify(gateway.submission(consent))
         gateway.vault.forget(consent.grants[0].digest)
     broken = consents[1].grants[0].digest
-    gateway.store._writer.execute("UPDATE grants SET wrapped_key = zeroblob(69) WHERE digest = ?", (broken,))
+    changed = "UPDATE grant_keys SET wrapped = ? WHERE grant_id = (SELECT id FROM grants WHERE digest = ?)"
+    gateway.store._writer.execute(changed, (to_slot(bytes(69)), broken))
     job = Hourly(gateway, days=1)
     assert await job.pass_days(GRANT_DAYS + 3) == 3
     assert job.retention.unreadable == 1

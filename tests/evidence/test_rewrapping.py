@@ -13,6 +13,8 @@ from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from tests.evidence.erasures import eraser_of, key_of
+from gateway.stores.sqlite_key_slots import to_slot
+from gateway.evidence.vault import Vault
 from tests.gateway.conftest import Gateway
 
 OLD, NEW = FileKek(bytes(32)), FileKek(bytes([1]) * 32)
@@ -80,7 +82,8 @@ async def test_gateway_that_serves_goes_on_meanwhile(gateway: Gateway) -> None:
 async def test_key_that_no_configured_key_unwraps_is_counted_and_the_rest_rotated(gateway: Gateway) -> None:
     await kept(gateway, 3)
     (first, *_) = SqliteKeeping(gateway.store).held_keys(0, 10)
-    gateway.store._writer.execute("UPDATE grants SET wrapped_key = zeroblob(69) WHERE id = ?", (first.position,))
+    changed = "UPDATE grant_keys SET wrapped = ? WHERE grant_id = ?"
+    gateway.store._writer.execute(changed, (to_slot(bytes(69)), first.position))
     rotation = rewrap(SqliteKeeping(gateway.store), Keks([NEW, OLD]))
     assert (rotation.rewrapped, rotation.unreadable) == (2, 1)
 
