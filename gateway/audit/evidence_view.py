@@ -15,7 +15,8 @@ from consent.verified import VerifiedGrant
 from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import BadDataError, ForgedError
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.leaf import Tags, read_leaf
+from gateway.protocol.leaf import Tags, log_time, read_leaf
+from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.log_keys import proof_verifiers
 from gateway.protocol.presentation import Presentation, read_presentations
 from gateway.protocol.proof import parse_proof
@@ -27,12 +28,14 @@ from heyan.v1 import log_service_pb2
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for: by whom (SPIFFE IDs), which query, and in which case."""
+    """What was asked for: by whom (SPIFFE IDs), which query, in which case, and when (seconds since the epoch)."""
 
     auditor: str
     requester: str
     request_id: bytes
     case_reference: str
+    asked: float = 0.0
+    """An access that was logged before is no record of this one. 0: evidence that was kept from an earlier look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +104,6 @@ def _access(
     event, tag = leaf.evidence_access, Tags(response.receipt.leaf_key).query(receipt.query_digest)
     if (event.auditor, event.query_tag, event.case_reference) != (wanted.auditor, tag, wanted.case_reference):
         raise ForgedError(Reason.PROOF_INVALID, "the access of another auditor, query or case")
+    if log_time(leaf) < wanted.asked - EARLY_TOLERANCE:
+        raise ForgedError(Reason.PROOF_INVALID, "the access of an earlier look, which was not logged again")
     return proof.index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +67,8 @@ def evidence(
         raise usage_error("--case", error.violations[0].description) from None
     for file, option in ((out, "--out"), (receipt, "--receipt")):
         require_writable(file, option)
-    identity = read_party(requester, PartyRole.REQUESTER)
-    wanted = Wanted(Identity(PartyRole.AUDITOR, auditor).uri, identity.uri, wanted_id, case)
+    identity = parse_identity(requester) if "://" in requester else Identity(PartyRole.REQUESTER, requester)
+    wanted = Wanted(Identity(PartyRole.AUDITOR, auditor).uri, identity.uri, wanted_id, case, time.time())
     reader = open_auditor(folder, auditor)
     response = asyncio.run(_read(reader, wanted))
     operator = operator_key(read_endpoints(folder).operator_vkey)

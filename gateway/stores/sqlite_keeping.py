@@ -20,7 +20,6 @@ T = TypeVar("T")
 _HELD = "wrapped_key IS NOT NULL AND erased_until IS NULL"
 _EVIDENCE = "SELECT digest, wrapped, ciphertext, kept_day FROM grants JOIN grant_keys ON grant_id = id"
 _KEYS = "SELECT id, digest, wrapped FROM grants JOIN grant_keys ON grant_id = id"
-_REQUESTS = "SELECT r.id, uri, request_id, query_digest FROM request_rows r JOIN peers p ON p.id = r.peer"
 _OF_GRANT = (
     "SELECT id FROM request_rows WHERE grant_id = :grant UNION SELECT request FROM further_grants WHERE"
     " grant_id = :grant"

@@ -132,6 +132,17 @@ async def test_gateway_that_asked_without_a_consent_or_hides_it_is_found(gateway
     assert told.value.reason is Reason.GRANT_INVALID
 
 
+async def test_evidence_shown_again_without_being_logged_again_is_found(gateway: Gateway, desk: EvidenceDesk) -> None:
+    submission = gateway.submission()
+    await gateway.verify(submission)
+    request_id = request_id_of(submission)
+    asked, earlier = gateway.clock.now, await look(desk, request_id)
+    registry = gateway.federation.registry
+    assert verify_evidence(earlier, wanted(request_id, asked=asked), registry, operator(gateway)).grants
+    with pytest.raises(ForgedError, match="earlier look"):
+        verify_evidence(earlier, wanted(request_id, asked=asked + 3_600), registry, operator(gateway))
+
+
 async def test_disputes_and_tickets_are_in_it(gateway: Gateway, desk: EvidenceDesk) -> None:
     asked = await answered(gateway)
     await asked.resolved()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
+from importlib.resources import files
 from itertools import product
 
 import pytest
@@ -170,3 +172,17 @@ def test_row_of_a_leaf_that_was_changed_is_the_stores_fault() -> None:
     row[-3] ^= 0xFF
     with pytest.raises(LogUnavailableError):
         from_row(bytes(row))
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("grants-1", "2504608ef62999584765c3cd75027ec935132a117c84125e4475889628a4e30c"),
+        ("leaves-1", "2d68760f32d1c5fd870110ea003a18889ace5817634d75da087b262a79c2e8ed"),
+        ("states-1", "2d3d95a4543b2f5b0505902a2ac7323ecd0bd21e21866690c71096f64f46697e"),
+    ],
+)
+def test_dictionary_that_anything_was_packed_by_is_never_changed(name: str, digest: str) -> None:
+    """What was packed by it would be unreadable: a new dictionary gets a new name."""
+    data = files("gateway").joinpath("dictionaries", f"{name}.zdict").read_bytes()
+    assert sha256(data).hexdigest() == digest
