@@ -67,7 +67,7 @@ def evidence(
         raise usage_error("--case", error.violations[0].description) from None
     for file, option in ((out, "--out"), (receipt, "--receipt")):
         require_writable(file, option)
-    identity = parse_identity(requester) if "://" in requester else Identity(PartyRole.REQUESTER, requester)
+    identity = read_party(requester, PartyRole.REQUESTER)
     wanted = Wanted(Identity(PartyRole.AUDITOR, auditor).uri, identity.uri, wanted_id, case, time.time())
     reader = open_auditor(folder, auditor)
     response = asyncio.run(_read(reader, wanted))

@@ -149,7 +149,7 @@ def _print_erased(erased: Erased, asked: int, swept: bool, *, as_json: bool) -> 
             "leaf_indexes": list(erased.leaf_indexes),
             "write_ahead_log_emptied": swept,
         }
-        sys.stdout.write(json.dumps(row, indent=2) + "\n")
+        print_json(row)
     elif erased.grants:
         leaves = ", ".join(map(str, erased.leaf_indexes))
         sys.stdout.write(f"erased the evidence of {erased.grants} grants 已删除; logged as leaf {leaves}\n")

@@ -32,7 +32,7 @@ from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
 from gateway.stores.keeping import Keeping
 from gateway.stores.port import Store
-from gateway.stores.records import Entry, Erasure, Evidence
+from gateway.stores.records import Entry, Erasure, Evidence, RequestKey
 from heyan.v1 import log_pb2
 
 

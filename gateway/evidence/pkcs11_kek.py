@@ -6,7 +6,7 @@
   missing is a fault that is told (`complaint`), and over as soon as it is back. A refused PIN is not tried again before
   its file changes: a few wrong ones lock a token.
 - One call at a time: sessions are not to be shared between threads, and many tokens have few. A token that hangs is
-  waited for once, for PATIENCE, and then told as one that does not answer, at once, until it does (`gateway.patience`).
+  waited for once, for PATIENCE, and then told as one that does not answer, at once, until it does (`patience`).
 
 The extra `pkcs11` brings the binding. Sources: PKCS #11 v2.40 (CKM_AES_GCM, CKM_AES_KEY_WRAP), NIST SP 800-38D.
 """
@@ -25,8 +25,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.evidence.keks import ID_BYTES, KEY_BYTES, NONCE_BYTES, TAG_BYTES, Randomness, changed
+from gateway.evidence.patience import OneByOne
 from gateway.party.keyfiles import Stamp, read_private, stamp
-from gateway.patience import OneByOne
 from gateway.protocol.errors import HeyanError, LogUnavailableError, MalformedError
 from gateway.protocol.reasons import Reason
 

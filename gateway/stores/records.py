@@ -115,6 +115,8 @@ class Evidence:
     wrapped_key: bytes
     ciphertext: bytes
     kept_from: float = 0.0
+    replaces: bytes = b""
+    """The ciphertext that this one was made from, because more is kept of the grant than before."""
 
     @property
     def is_erased(self) -> bool:
@@ -127,10 +129,11 @@ class Erasure:
     """Grants whose keys are destroyed, with all that stands under them and of the requests that rest on them.
 
     By digest: until when (seconds since the epoch) it is remembered that the grant was erased, so that it is never
-    usable afresh.
+    usable afresh. Not committed while a request that rests on one waits, but for `unended`, which cannot be.
     """
 
     grants: Mapping[bytes, float]
+    unended: frozenset[RequestKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,7 @@ class Entry:
     deferral: Deferral | None = None
     """What `request` waits for from now on. Without one it waits for nothing: what was kept for it is deleted."""
     kept_from: float = 0.0
-    """From when the retention counts of the grant that `ticket` or `dispute` rests on, at least."""
+    """From when retention counts at least, for all that the request of `ticket`, `dispute` or `resolution` rests on."""
     erasure: Erasure | None = None
     uses: tuple[Use, ...] = ()
     evidence: tuple[Evidence, ...] = ()
@@ -258,8 +261,8 @@ class Committed:
     head: Head
     withheld: Reason | None = None
     foreign_keys: tuple[Evidence, ...] = ()
-    """Evidence that another commit had stored first, under another key: the entry was NOT committed."""
+    """Evidence that another commit had stored first, under another key, or with more: the entry was NOT committed."""
     overtaken: bool = False
-    """Another commit had carried the request on, opened or resolved the ticket or dispute, or erased: NOT committed."""
+    """Another commit carried on the request, ticket or dispute, erased, or had it waited for: NOT committed."""
     erased: bool = False
     """Something that the entry rests on was erased: NOT committed."""

@@ -54,7 +54,6 @@ from gateway.stores.records import (
     Waiting,
     Withdrawal,
 )
-from gateway.stores.sqlite_connection import as_unavailable, connect
 from gateway.stores.sqlite_connection import as_unavailable, connect, short_patience
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from gateway.stores.records import Entry, Evidence
 from gateway.stores import sqlite_key_slots
+from gateway.stores.records import Entry, Evidence
 from gateway.stores.sqlite_key_slots import HELD, from_slot
 
 DAY = 86_400

@@ -16,7 +16,7 @@ from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
 
 SLOT = 128
-"""Bytes: the length, the wrapped key, zeros. The longest that `gateway.keks` makes has 110."""
+"""Bytes: the length, the wrapped key, zeros. The longest that `gateway.evidence.keks` makes has 110."""
 HELD = b"\x01"
 """What stands in the row of a grant whose key is in a slot."""
 

@@ -17,8 +17,6 @@ from gateway.stores.keeping import HeldKey
 from gateway.stores.records import Entry, Erasure, Head, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from gateway.stores.sqlite_connection import as_unavailable
-from gateway.stores.sqlite_key_slots import from_slot
 
 
 class RestoredStore(SqliteStore):
@@ -44,14 +42,9 @@ class RestoredStore(SqliteStore):
                 [(item.issuer, item.grant_digest, position) for item, position in withdrawals.items()],
             )
 
-    def held_keys(self, after: bytes, count: int) -> Sequence[HeldKey]:
-        """Up to `count` evidence keys, by grant digest, from the one after `after`."""
-        query = (
-            "SELECT digest, wrapped FROM grants JOIN grant_keys ON grant_id = id WHERE digest > ?"
-            " AND wrapped_key IS NOT NULL AND erased_until IS NULL ORDER BY digest LIMIT ?"
-        )
-        rows = self.read(lambda reader: reader.execute(query, (after, count)).fetchall())
-        return [HeldKey(digest, from_slot(slot)) for digest, slot in rows]
+    def held_keys(self, after: int, count: int) -> Sequence[HeldKey]:
+        """Up to `count` wrapped evidence keys at positions after `after`, in their order."""
+        return SqliteKeeping(self).held_keys(after, count)
 
     def erase(self, grants: Mapping[bytes, float]) -> None:
         """Destroy the evidence keys of held grants; with each stands until when it is remembered that it was erased."""

@@ -35,7 +35,6 @@ from heyan.v1 import log_service_pb2 as pb
 from tests import federation as fed
 from tests.attacks.front_door import Caller, RefusedError
 from tests.evidence.erasures import eraser_of, is_erased, request_id_of
-from tests.gateway.conftest import Gateway, department_of
 from tests.gateway.conftest import QUESTIONS, Gateway, department_of
 from tests.gateway.deferrals import DOWN, LAND, deferrable
 from tests.gateway.disputing import answered

@@ -21,11 +21,10 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.requests import Requests
-from gateway.stores.port import RequestKey
+from gateway.stores.records import RequestKey
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from gateway.stores.sqlite_key_slots import to_slot
-from gateway.evidence.vault import Vault
 from heyan.v1 import gateway_service_pb2, log_pb2, receipt_pb2
 from tests import federation as fed
 from tests.evidence.erasures import eraser_of, erasures_in, is_erased, key_of, raw_bytes, request_id_of

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.evidence.retention import BATCH, DAY, STEP, Retention
-from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.evidence.erasing import Ground
 from gateway.evidence.retention import BATCH, DAY, EVERY, STEP, Retention
+from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from gateway.stores.sqlite_key_slots import to_slot
 from heyan.v1 import log_pb2
-from tests.evidence.erasures import eraser_of, erasures_in, is_erased, request_id_of
+from tests.evidence.erasures import eraser_of, erasures_in, is_erased, raw_bytes, request_id_of
 from tests.gateway.conftest import PEER, Gateway
-from tests.gateway.erasures import eraser_of, erasures_in, is_erased, raw_bytes, request_id_of
 
 KEPT = 1_095
 GRANT_DAYS = 90

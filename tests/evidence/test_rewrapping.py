@@ -12,9 +12,8 @@ from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.reasons import Reason
 from gateway.requests import Requests
 from gateway.stores.sqlite_keeping import SqliteKeeping
-from tests.evidence.erasures import eraser_of, key_of
 from gateway.stores.sqlite_key_slots import to_slot
-from gateway.evidence.vault import Vault
+from tests.evidence.erasures import eraser_of, key_of
 from tests.gateway.conftest import Gateway
 
 OLD, NEW = FileKek(bytes(32)), FileKek(bytes([1]) * 32)

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from gateway.audit.evidence_view import verify_evidence
-from gateway.evidence_service import EvidenceDesk, evidence_allowance
+from gateway.evidence.desk import EvidenceDesk, evidence_allowance
 from tests import federation as fed
+from tests.evidence.erasures import request_id_of
+from tests.evidence.test_desk import look, operator, wanted
 from tests.gateway.conftest import Gateway
-from tests.gateway.erasures import request_id_of
 from tests.gateway.shards import NEXT, announce, freeze
-from tests.gateway.test_evidence_service import look, operator, wanted
 
 THIRD = "heyan.test/log/3"
 

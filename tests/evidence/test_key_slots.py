@@ -10,12 +10,12 @@ import pytest
 
 from gateway.protocol.errors import LogUnavailableError
 from gateway.stores.keeping import Rewrapped
-from gateway.stores.port import Entry, Erasure, Evidence, RequestKey, StoredRequest
+from gateway.stores.records import Entry, Erasure, Evidence, RequestKey, StoredRequest
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_keeping import SqliteKeeping
 from gateway.stores.sqlite_key_slots import SLOT, from_slot, to_slot
+from tests.evidence.erasures import raw_bytes
 from tests.fakes import sign
-from tests.gateway.erasures import raw_bytes
 
 
 def entry(random: Random, evidence: Evidence) -> Entry:
