@@ -157,7 +157,7 @@ def test_key_in_memory_opens_no_other_row_of_its_grant() -> None:
 
 
 def test_keys_in_memory_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.vault.CACHED_KEYS", 3)
+    monkeypatch.setattr("gateway.evidence.vault.CACHED_KEYS", 3)
     kept = vault()
     for number in range(5):
         kept.wrap(bytes(32), bytes([number]) * 32)
