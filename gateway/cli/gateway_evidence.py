@@ -79,9 +79,10 @@ def rewrap_keys(*, config: Path, as_json: JsonOption = False) -> int:
     """Rotate the key-encryption key: wrap every evidence key under the one that the settings name now.
 
     First name the new key in the settings (kek, or token.key) and the old one as retired (retired_keks, or
-    token.retired_keys), and restart the gateway; then run this, while it serves. It may be interrupted and run again.
-    Once it says that nothing is left, the old key can be taken from the settings and destroyed. Exit code 1 if keys
-    are left that no configured key unwraps.
+    token.retired_keys), and restart every gateway of the store: one that was not restarted goes on wrapping under the
+    old key. Then run this, while they serve; it may be interrupted and run again. Once all run with the new settings
+    and it says that nothing is left, the old key can be taken from them and destroyed. Exit code 1 if keys are left
+    that no configured key unwraps.
 
     Example: `heyan gateway rewrap --config run/gateway/settings.toml`
 
@@ -173,6 +174,7 @@ def _print_rotation(rotation: Rotation, *, as_json: bool) -> None:
     if rotation.unreadable:
         sys.stdout.write(f"{rotation.unreadable} keys cannot be unwrapped: name the key that wrapped them as retired\n")
     elif rotation.swept:
-        sys.stdout.write("nothing is left under older keys: they can be destroyed 旧密钥可以销毁\n")
+        told = "nothing is left under older keys: they can be destroyed once every gateway was restarted"
+        sys.stdout.write(f"{told} 各网关均重启后，旧密钥即可销毁\n")
     else:
         sys.stdout.write("the write-ahead log is in use: run this again before an older key is destroyed\n")
