@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -269,11 +270,22 @@ def type_line(line: str, folder: Path, environment: dict[str, str], expected: in
 
 
 def pinned(folder: Path) -> dict[str, str]:
-    """What the auditors' guide takes from the paper on which it was noted, and from the receipt of the case."""
+    """What the auditors' guide takes from the paper on which it was noted, and from the receipt of the case.
+
+    And the files that an auditor has on another machine.
+    """
     endpoints = json.loads((folder / "run/endpoints.json").read_text(encoding="utf-8"))
+    (auditor,) = endpoints["auditors"].values()
+    for name, source in (("ca.pem", endpoints["ca"]), ("me.pem", auditor["cert"]), ("me.key", auditor["key"])):
+        shutil.copy2(folder / "run" / source, folder / name)
     receipt = receipt_from_json((folder / "receipt.json").read_text(encoding="utf-8"))
     query = read_query(read_signed_query(receipt.query).query)
-    return {"LOG_VKEY": endpoints["gateway"]["log_vkey"], "REQUEST_ID": query.request_id.hex()}
+    gateway = endpoints["gateway"]
+    return {
+        "LOG_URL": gateway["log_url"],
+        "LOG_VKEY": gateway["log_vkey"],
+        "REQUEST_ID": query.request_id.hex(),
+    }
 
 
 def can_run(line: str) -> bool:
