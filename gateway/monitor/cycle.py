@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.audit.bad_places import BadPlace
+from gateway.audit.bad_places import BadPlace, Wrong
 from gateway.audit.leaf_order import LeafOrder
 from gateway.monitor.alarms import Alarm, Kind
 from gateway.monitor.comparing import SightingSource, compare, pair, sizes
@@ -131,6 +131,9 @@ class Monitor:
         """The checkpoint that is shown, once it is believed, and its tiles."""
         note, newest = await open_newest(self._log)
         if isinstance(newest, BadPlace):
+            if newest.wrong is Wrong.NO_CHECKPOINT and not note and self._store.state.checkpoint is None:
+                # A log that begins has nothing to show for a moment; one that goes on so is told as unreadable.
+                raise UnreachableError(Reason.PEER_UNREACHABLE, "the log shows no checkpoint yet")
             self._found.wrong(newest, {"shown": note.decode(errors="replace")[:MAX_SHOWN_NOTE]} if note else {})
             raise _Stopped
         tiles = VerifiedTiles(self._log.source, newest)

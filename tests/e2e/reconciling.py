@@ -127,7 +127,7 @@ def plant(auditing: Auditing, node: str) -> dict[str, set[str]]:
     (folder / honest.name).write_bytes(b"".join([*lines[:1], *lines[2:]]))
     told("an entry is lost on the way", "--journal", folder)
 
-    dropped = auditing.rewritten(node, lambda chain: _without_last(chain, b'"batch_signed"', 2))
+    dropped = auditing.rewritten(node, _without_an_answer)
     told("a statement is dropped", "--journal", auditing.journals("dropped", node, dropped), "--head", honest)
 
     changed = auditing.rewritten(node, _with_another_requester)
@@ -142,10 +142,15 @@ def plant(auditing: Auditing, node: str) -> dict[str, set[str]]:
     return found
 
 
-def _without_last(chain: Chain, mark: bytes, count: int) -> Chain:
-    """Without the last entries of a kind."""
-    marked = [number for number, data in enumerate(chain) if mark in data][-count:]
-    return [data for number, data in enumerate(chain) if number not in marked]
+def _without_an_answer(chain: Chain) -> Chain:
+    """Without the first part that was answered, wherever its statements stand: said again, they would be known.
+
+    The first, because what the log had only just recorded when the journal was read accuses nobody.
+    """
+    answered = next(data for data in chain if b'"answered"' in data)
+    part = next(part for part in json.loads(answered)["parts"] if part["type"] == "answered")
+    marks = [statement.encode() for statement in part["statements"]]
+    return [data for data in chain if not any(mark in data for mark in marks)]
 
 
 def _with_another_requester(chain: Chain) -> Chain:

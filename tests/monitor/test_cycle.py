@@ -185,6 +185,16 @@ async def test_log_that_was_never_reached_is_only_a_fault(following):
     assert [await following.kinds(1_000) for _ in range(3)] == [[], [], []]
 
 
+async def test_log_that_begins_and_shows_nothing_yet_is_a_fault_and_no_alarm(following):
+    following.shown.refused = {"checkpoint": NotFoundError(Reason.NOT_FOUND)}
+    look = await following.look()
+    assert (look.raised, look.fault is not None) == ((), True)
+    following.shown.refused = {}
+    assert await following.kinds() == []
+    following.shown.refused = {"checkpoint": NotFoundError(Reason.NOT_FOUND)}
+    assert await following.kinds() == ["NO_CHECKPOINT"], "one that was there has gone"
+
+
 async def test_fault_in_the_middle_of_reading_counts_nothing_twice(tmp_path):
     following = Following(tmp_path, Shown(LEAVES[:600]), rules=Rules(queries=(QueryLimit(900, "hour"),)))
     following.shown.refused = {"entries/1": DOWN}
