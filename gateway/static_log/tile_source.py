@@ -19,6 +19,7 @@ import asyncio
 import errno
 import ssl
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -63,7 +64,7 @@ class TileSource(Protocol):
         ...
 
 
-class _FileSource:
+class _FileSource(ABC):
     """What both sources have in common: a port's calls are files, each with a bound."""
 
     async def checkpoint(self) -> bytes:
@@ -79,12 +80,13 @@ class _FileSource:
         bundle = Bundle(index, width)
         return decode_entries(bundle, await self.fetch(bundle))
 
+    @abstractmethod
     async def fetch(self, resource: Resource) -> bytes:
         """The bytes of a tile or bundle, as many as it must have, as they lie in its file or begin a wider one's."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _read(self, path: str, limit: int) -> bytes:
-        raise NotImplementedError
+        """At most `limit` bytes of a file."""
 
 
 class FolderSource(_FileSource):
