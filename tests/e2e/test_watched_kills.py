@@ -27,7 +27,7 @@ from gateway.monitor.store import read_seen
 from gateway.party.keyfiles import load_signing_keys
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint, unverified_checkpoint
 from gateway.protocol.note import SignerKey
-from gateway.protocol.witness_wire import ADD_CHECKPOINT, AddCheckpoint
+from gateway.protocol.witness_wire import ADD_CHECKPOINT, AddCheckpoint, checkpoint_path
 from tests.e2e.conftest import heyan
 from tests.e2e.evidence import settled
 from tests.e2e.kills import Arena, Killer, arena
@@ -171,9 +171,11 @@ async def test_two_witnesses_and_a_monitor_under_load_and_kills_raise_no_false_a
         (copy / "checkpoint").write_text(fork, encoding="utf-8")
         code, kinds = await asyncio.to_thread(monitoring.once, str(copy))
         assert (code, "FORKED" in kinds) == (1, True)
-        url = where.endpoints.witnesses["witness-1"].url + ADD_CHECKPOINT
-        held = sign_checkpoint(Checkpoint(shown.origin, shown.size, bytes(32)), [signer])
-        assert (await fetch(url, AddCheckpoint(shown.size, (), held).format()))[0] == 422
+        witness = where.endpoints.witnesses["witness-1"].url
+        url = witness + ADD_CHECKPOINT
+        size = unverified_checkpoint((await fetch(witness + checkpoint_path(shown.origin)))[1].encode()).size
+        forged = sign_checkpoint(Checkpoint(shown.origin, size, bytes(32)), [signer])  # it may hold more than is shown
+        assert (await fetch(url, AddCheckpoint(size, (), forged).format()))[0] == 422
         assert "heyan_witness_forks_total 1.0" in await metrics_of(where, "witness-1")
         # a planted rollback: what the log itself had shown before, shown again
         (copy / "checkpoint").write_text(first, encoding="utf-8")
