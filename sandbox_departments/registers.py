@@ -44,6 +44,12 @@ ROWS_PER_STATEMENT = 1000
 
 _ORDER = MappingProxyType({standing: place for place, standing in enumerate(Standing)})
 
+_FIRST = tuple(
+    next((standing for place, standing in enumerate(Standing) if applies >> place & 1), Standing.KNOWN)
+    for applies in range(1 << (len(Standing) - 1))
+)
+"""For every set of standings, as bits in the order of `Standing`, the first in it; none is KNOWN."""
+
 NodeKey = tuple[DepartmentKind, str]
 """A department of a prefecture (four digits): whose register it is."""
 
@@ -183,16 +189,13 @@ class SqliteRegister:
         rows = self._connection.execute(self._person, key).fetchall()
         count = sum([row[:2] == key for row in rows])
         _, _, name, protected, confirmed_on = rows[0]
-        standings = (
-            (Standing.UNKNOWN, count == 0),
-            (Standing.AMBIGUOUS, count > 1),
-            (Standing.MISMATCH, normalise_name(name) != normalise_name(subject.name)),
-            (Standing.PROTECTED, protected != 0),
-            (Standing.STALE, confirmed_on < self._fresh_from),
-            (Standing.KNOWN, True),
+        return _first_that_applies(
+            count == 0,
+            count > 1,
+            normalise_name(name) != normalise_name(subject.name),
+            protected != 0,
+            confirmed_on < self._fresh_from,
         )
-        first, *_ = [standing for standing, applies in standings if applies]  # all are gone through, not just up to it
-        return first
 
     def _values(self, question: Question) -> dict[str, str | int | None]:
         """Every value that a statement of `register_facts.FACTS` may name."""
@@ -210,6 +213,11 @@ class SqliteRegister:
         for role, subject in question.subjects.items():
             values |= {f"{role.value}_type": subject.id_type.value, role.value: subject.id_number}
         return values
+
+
+def _first_that_applies(*applies: bool) -> Standing:
+    """The first standing that applies, KNOWN if none does; with as many steps whichever it is."""
+    return _FIRST[sum([whether << place for place, whether in enumerate(applies)])]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.timing import _p_value, differing
+from tests.timing import _tail, differing
 
 GROUPS = ("a", "b", "c", "d", "e", "f")
 
@@ -38,9 +38,19 @@ def test_a_shift_of_the_fastest_alone_is_found():
     assert min(differing(samples), key=differing(samples).__getitem__) == "c"
 
 
+def test_a_shift_counts_by_as_much_as_it_is_beyond_the_margin():
+    """One unit, slower or faster, is within a margin of one, and found beyond a margin of a tenth."""
+    rng = Random(4)
+    for shift in (1.0, -1.0):
+        found = [drawn(rng, 600, shift) for _ in range(20)]
+        assert not any(differing(samples, margin=1.0) for samples in found)
+        assert all("a" in differing(samples, margin=0.1) for samples in found)
+
+
 def test_p_values_are_those_of_the_hypergeometric_distribution():
-    """Four of ten lie below; three drawn, none of them below: 20 of 120 ways, twice; all of them: 4 of 120."""
+    """Four of ten lie below; three drawn, none of them below: 20 of 120 ways; all of them: 4 of 120."""
     pooled = [float(number) for number in range(10)]
-    assert abs(_p_value([7.0, 8.0, 9.0], pooled, 0.4) - 2 * 20 / 120) < 1e-12
-    assert abs(_p_value([0.0, 1.0, 2.0], pooled, 0.4) - 2 * 4 / 120) < 1e-12
-    assert _p_value([5.0, 5.0, 5.0], [5.0] * 10, 0.4) == 1.0
+    assert abs(_tail(pooled[7:], pooled[:7], 0.4, faster=False) - 20 / 120) < 1e-12
+    assert abs(_tail(pooled[:3], pooled[3:], 0.4, faster=True) - 4 / 120) < 1e-12
+    assert _tail([5.0] * 3, [5.0] * 7, 0.4, faster=True) == 1.0
+    assert _tail([5.0] * 3, [5.0] * 7, 0.4, faster=False) == 1.0

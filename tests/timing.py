@@ -12,7 +12,6 @@ Samples must be taken interleaved, in random order, so that a drift of the machi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from math import comb
 
 QUANTILES = (0.1, 0.25, 0.5)
@@ -21,27 +20,39 @@ FALSE_ALARM = 1e-5
 """The chance that a test finds a difference where none is: among all groups of one call of `differing`."""
 
 
-def differing(samples: Mapping[str, Sequence[float]], false_alarm: float = FALSE_ALARM) -> dict[str, float]:
-    """The groups whose times differ from those of all others, with the corrected p-value."""
-    pooled = sorted(time for times in samples.values() for time in times)
-    found = {}
-    for name, times in samples.items():
-        p_value = min(_p_value(times, pooled, quantile) for quantile in QUANTILES) * len(QUANTILES) * len(samples)
-        if p_value < false_alarm:
-            found[name] = p_value
-    return found
+def differing(
+    samples: Mapping[str, Sequence[float]], false_alarm: float = FALSE_ALARM, margin: float = 0.0
+) -> dict[str, float]:
+    """The groups whose times differ from those of all others by more than `margin` seconds; the corrected p-values.
+
+    The fast end of a group is compared as if it had taken `margin` longer, its slow end as if it had taken less.
+    """
+    return {
+        name: p_value
+        for name in samples
+        if (p_value := _p_value(name, samples, margin) * len(QUANTILES) * len(samples)) < false_alarm
+    }
 
 
-def _p_value(times: Sequence[float], pooled: Sequence[float], quantile: float) -> float:
-    """How likely so few, or so many, of `times` lie below the quantile, twice the smaller."""
+def _p_value(name: str, samples: Mapping[str, Sequence[float]], margin: float) -> float:
+    """The least of all quantiles, twice the smaller side."""
+    others = [time for other, times in samples.items() if other != name for time in times]
+    return min(
+        2 * _tail([time + shift for time in samples[name]], others, quantile, faster=faster)
+        for quantile in QUANTILES
+        for shift, faster in ((margin, True), (-margin, False))
+    )
+
+
+def _tail(times: Sequence[float], others: Sequence[float], quantile: float, *, faster: bool) -> float:
+    """How likely so many of `times`, or so few, lie below the quantile of all."""
+    pooled = sorted([*times, *others])
     threshold = pooled[int(quantile * len(pooled))]
     below = sum(time < threshold for time in pooled)
     seen = sum(time < threshold for time in times)
-    others = len(pooled) - below
-    possible = range(max(0, len(times) - others), min(below, len(times)) + 1)
+    above = len(pooled) - below
+    possible = range(max(0, len(times) - above), min(below, len(times)) + 1)
     # Exact integers: the tails are far too small for sums of rounded terms.
-    ways = [comb(below, count) * comb(others, len(times) - count) for count in possible]
-    total = sum(ways)
-    fewer = list(accumulate(ways))[seen - possible.start]
-    more = total - fewer + ways[seen - possible.start]
-    return min(1.0, 2 * min(fewer, more) / total)
+    ways = [comb(below, count) * comb(above, len(times) - count) for count in possible]
+    place = seen - possible.start
+    return sum(ways[place:] if faster else ways[: place + 1]) / sum(ways)

@@ -42,6 +42,9 @@ LOOKUPS = 400
 """Samples of each standing and claim."""
 LOOKUP_DELAY = 3e-6
 """Seconds that the control plants in a lookup of some 30 microseconds. A row that is read costs about four."""
+LOOKUP_MARGIN = 1e-6
+"""Seconds by which lookups may differ. They take the same steps, but a processor guesses branches by what came before:
+where most persons are found, whoever is not costs some 0.3 microseconds, on some processors and not on others."""
 ANSWERS = 240
 """Samples of each standing; a node that is asked one by one answers some hundred in a second."""
 ANSWER_DELAY = 2e-3
@@ -140,12 +143,12 @@ def time_lookups(square: Square, claim: Claim, delay: float = 0.0) -> dict[Stand
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
 def test_time_of_a_lookup_does_not_tell_the_standing(claim: Claim, square: Square) -> None:
-    assert differing(time_lookups(square, claim)) == {}
+    assert differing(time_lookups(square, claim), margin=LOOKUP_MARGIN) == {}
 
 
 @pytest.mark.parametrize("claim", CLAIMS.values(), ids=lambda claim: claim.name)
 def test_a_lookup_that_takes_longer_for_those_who_are_found_is_noticed(claim: Claim, square: Square) -> None:
-    assert Standing.KNOWN in differing(time_lookups(square, claim, LOOKUP_DELAY))
+    assert Standing.KNOWN in differing(time_lookups(square, claim, LOOKUP_DELAY), margin=LOOKUP_MARGIN)
 
 
 # -- the node ---------------------------------------------------------------------------------------------------
