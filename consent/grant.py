@@ -54,7 +54,8 @@ _ACTORS = (frozenset({Role.CHILD, Role.GUARDIAN}), frozenset({Role.CHILD, Role.C
 
 Time = Annotated[int, msgspec.Meta(ge=0, le=_LATEST)]
 Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{16,64}\Z")]
-_Digest = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
+_Digest = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]\Z")]
+"""Canonical base64url of 32 bytes: its last character holds four bits."""
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
@@ -201,13 +202,11 @@ def read_payload(data: bytes) -> GrantPayload:
         raise MalformedError.at("grant.subjects", "must be the child and one acting person")
     if len(set(payload.disclosure_digests)) != len(payload.disclosure_digests):
         raise MalformedError.at("grant.authorization_details", "must not repeat a digest (RFC 9901 §7.1)")
-    for text in (*payload.disclosure_digests, *payload.subjects.values(), payload.cnf.passkey):
-        unb64url(text, "grant")
     return payload
 
 
 def read_audience(token: str) -> object:
-    """What stands as `aud` in a grant's payload, before anything else of it is looked at; MalformedError."""
+    """What stands as `aud` in the payload of a grant of which nothing else can be read; MalformedError."""
     if len(token) > MAX_GRANT:
         raise MalformedError(Reason.MESSAGE_TOO_LARGE, "a grant over its limit")
     _, _, rest = token.partition(".")
@@ -215,10 +214,25 @@ def read_audience(token: str) -> object:
     return parse_json_object(unb64url(payload, "grant"), "grant").get("aud")
 
 
-@lru_cache(maxsize=1024)
+@dataclass(frozen=True, slots=True)
+class ReadGrant:
+    """A grant as it was read, NOT verified: its header, its payload's bytes, and what these claim."""
+
+    header: Mapping[str, Any]
+    data: bytes
+    payload: GrantPayload
+
+
+@lru_cache(maxsize=1024)  # of MAX_GRANT bytes at most; one grant is read by several steps
+def read_grant(token: str) -> ReadGrant:
+    """Read a grant without verifying it; MalformedError."""
+    header, data = read_jws(token, TYP, MAX_GRANT, EXTRA_HEADER)
+    return ReadGrant(header, data, read_payload(data))
+
+
 def peek(token: str) -> GrantPayload:
     """The claims of a grant that is NOT verified here: for its holder, and for whoever verified it before."""
-    return read_payload(read_jws(token, TYP, MAX_GRANT, EXTRA_HEADER)[1])
+    return read_grant(token).payload
 
 
 def challenge_of(payload: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum, unique
+from functools import lru_cache
 
 from gateway.protocol.errors import MalformedError
 
@@ -49,6 +50,7 @@ class Identity:
         return f"{self.name}.{self.role.value}.heyan.internal"
 
 
+@lru_cache(maxsize=4096)  # valid ones only, which are short
 def parse_identity(uri: str, field: str = "spiffe_id") -> Identity:
     """The identity of a SPIFFE ID of this trust domain; MalformedError naming `field`.
 

@@ -49,18 +49,21 @@ class PublicKey:
 
     def verify(self, signature: bytes, kind: Kind, data: bytes, reason: Reason = Reason.SIGNATURE_INVALID) -> None:
         """Hold a 64-byte signature over `octets(kind, data)` against this key; ForgedError(reason)."""
+        self.verify_octets(signature, octets(kind, data), reason)
+
+    def verify_octets(self, signature: bytes, message: bytes, reason: Reason) -> None:
+        """Hold a 64-byte signature over exactly `message` against this key; ForgedError(reason)."""
         if len(signature) != SIGNATURE_BYTES:
             raise ForgedError(reason, "signature of the wrong length")
-        message = octets(kind, data)
         try:
             key = load_public(self.algorithm, self.public)
-            if isinstance(key, ed25519.Ed25519PublicKey):
-                key.verify(signature, message)
-            elif isinstance(key, mldsa.MLDSA44PublicKey):
-                raise ForgedError(reason, "an ML-DSA-44 key signs checkpoints only")
-            else:
+            if isinstance(key, ec.EllipticCurvePublicKey):
                 r, s = int.from_bytes(signature[:_HALF], "big"), int.from_bytes(signature[_HALF:], "big")
                 key.verify(encode_dss_signature(r, s), message, _ECDSA)
+            elif isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(signature, message)
+            else:
+                raise ForgedError(reason, "an ML-DSA-44 key signs checkpoints only")
         except InvalidSignature:
             raise ForgedError(reason) from None
 
