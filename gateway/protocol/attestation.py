@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gateway.protocol import merkle
-from gateway.protocol.codec import encode, from_timestamp, parse_canonical, to_timestamp
+from gateway.protocol.codec import encode, from_timestamp, parse_canonical, remembered, to_timestamp
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.errors import ForgedError, MalformedError
 from gateway.protocol.keys import SigningKey
@@ -224,6 +224,7 @@ def write_statement(statement: Statement) -> bytes:
     return encode(attestation_pb2.Statement(attestation=attestation))
 
 
+@remembered
 def read_statement(data: bytes) -> Statement:
     """The statement of canonical bytes; MalformedError (ATTESTATION_INVALID or MESSAGE_MALFORMED).
 

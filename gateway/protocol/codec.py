@@ -12,6 +12,8 @@ import binascii
 import json
 import math
 import re
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -20,6 +22,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.reasons import Reason
+
+_REMEMBERED = 1024
+_SHORT = 8 << 10
+"""Bytes: so no reader's memory grows beyond a few MiB, whatever is sent."""
 
 _LONG_NUMBER = re.compile(rb"[0-9]{16}")
 """Whatever holds an integer over 2^53 - 1 holds this."""
@@ -60,6 +66,20 @@ def parse_canonical(kind: type[M], data: bytes, limit: int) -> M:
     if encode(message) != data:
         raise MalformedError(Reason.MESSAGE_MALFORMED, f"{kind.DESCRIPTOR.name} is not in canonical form")
     return message
+
+
+def remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """`read`, a function of bytes alone that makes immutable values, remembering what it made of short ones of late.
+
+    The steps of one request read the same query, parts and statements; what cannot be read is not remembered.
+    """
+    cached = lru_cache(maxsize=_REMEMBERED)(read)
+
+    @wraps(read)
+    def reading(data: bytes) -> T:
+        return cached(data) if len(data) <= _SHORT else read(data)
+
+    return reading
 
 
 def encode(message: Message) -> bytes:

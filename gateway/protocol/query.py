@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.protocol.claims import Role
-from gateway.protocol.codec import encode, from_timestamp, parse_canonical, to_timestamp
+from gateway.protocol.codec import encode, from_timestamp, parse_canonical, remembered, to_timestamp
 from gateway.protocol.digests import DIGEST_BYTES, Kind, digest
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import PartyRole, parse_identity
@@ -123,6 +123,7 @@ class OpenedPart:
 # -- reading and writing ------------------------------------------------------------------------------------
 
 
+@remembered
 def read_query(data: bytes) -> Query:
     """The query of canonical bytes, every field within its bound; MalformedError."""
     message = parse_canonical(query_pb2.Query, data, MAX_MESSAGE)
@@ -172,6 +173,7 @@ def write_query(query: Query) -> bytes:
     )
 
 
+@remembered
 def open_part(data: bytes) -> OpenedPart:
     """The part of canonical bytes, every field within its bound, with its digest; MalformedError."""
     message = parse_canonical(check_pb2.Part, data, MAX_MESSAGE)
