@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from gateway.protocol import merkle
@@ -77,7 +78,7 @@ class Refusal:
 Statement = Attestation | Refusal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SignedBatch:
     """A StatementBatch's exact bytes with its department's signature."""
 
@@ -85,13 +86,13 @@ class SignedBatch:
     key_id: str
     signature: bytes
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """By which an acknowledgement names the batch."""
         return digest(Kind.STATEMENT_BATCH, self.batch)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StatementProof:
     """A statement's exact bytes with its place in a batch."""
 
@@ -99,7 +100,7 @@ class StatementProof:
     index: int
     path: tuple[bytes, ...]
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """By which the log names the statement."""
         return digest(Kind.STATEMENT, self.statement)

@@ -37,15 +37,18 @@ class Kind(StrEnum):
     OFFLINE_TICKET = "OfflineTicket"
     OFFLINE_RESULT = "OfflineResult"
 
+    prefix: bytes
 
-_PREFIXES = {kind: b"heyan.v1." + kind.value.encode() + b"\x00" for kind in Kind}
+    def __init__(self, value: str) -> None:
+        self.prefix = b"heyan.v1." + value.encode() + b"\x00"
+
 
 
 def octets(kind: Kind, data: bytes) -> bytes:
     """What a signature of this kind covers."""
-    return _PREFIXES[kind] + data
+    return kind.prefix + data
 
 
 def digest(kind: Kind, data: bytes) -> bytes:
     """SHA-256 of `octets(kind, data)`: 32 bytes."""
-    return sha256(_PREFIXES[kind] + data).digest()
+    return sha256(kind.prefix + data).digest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from gateway.protocol.claims import Role
 from gateway.protocol.codec import encode, from_timestamp, parse_canonical, remembered, to_timestamp
@@ -97,7 +98,7 @@ class Query:
         return self.answer_until_time > self.expire_time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SignedQuery:
     """A query's exact bytes with its requester's signature."""
 
@@ -105,7 +106,7 @@ class SignedQuery:
     key_id: str
     signature: bytes
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """Digest of the query, by which everything else refers to it."""
         return digest(Kind.QUERY, self.query)
