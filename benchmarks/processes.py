@@ -1,0 +1,40 @@
+"""Processes that are measured: on which core each runs, and what CPU time each has used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_UTIME, _STIME = 11, 12
+"""Places in /proc/PID/stat after the command's closing parenthesis (proc(5): fields 14 and 15, counted from 1)."""
+
+
+def cores() -> tuple[int, int]:
+    """The core of what is measured, and the core of everything else; the same one on a machine with but one."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[-1]
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """What is started meanwhile by this thread, processes and threads alike, stays on `core`; None: wherever it may."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, before if core is None else {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, in user and kernel mode, all its threads together; steps of a tick (10 ms)."""
+    return ticks_of(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")) / _TICKS
+
+
+def ticks_of(stat: str) -> int:
+    """User and system ticks of the text of /proc/PID/stat. The command in it may hold spaces and parentheses."""
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[_UTIME]) + int(fields[_STIME])
