@@ -1,0 +1,207 @@
+"""What is asked of a gateway when its own core is measured: the kinds of requests, their making, and their judging.
+
+Requests are made before they are measured, in processes of their own, because sealing and signing cost more than the
+gateway's part, and a query is good for a minute only. Replies are judged afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import cycle, islice
+from pathlib import Path
+
+from benchmarks.canned import known
+from benchmarks.fresh_consents import FreshConsents
+from consent.consent_file import ConsentFile
+from consent.disclosures import group_details
+from gateway.asking import Question
+from gateway.cli.endpoints import open_client
+from gateway.cli.guardians import Guardians
+from gateway.client import Client, Plan
+from gateway.protocol.codec import parse
+from gateway.protocol.errors import HeyanError
+from gateway.protocol.limits import MAX_MESSAGE, MAX_USES
+from gateway.protocol.matrix import Group
+from gateway.protocol.presentation import read_submission, write_submission
+from gateway.protocol.query import open_part
+from gateway.protocol.reasons import Reason
+from gateway.protocol.receipt import MAX_RECEIPT
+from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
+from heyan.v1 import gateway_service_pb2 as pb
+
+VERIFY_EVERY = 100
+"""Of so many receipts, one is verified whole."""
+MAKERS = 2
+"""Processes that make requests."""
+OK = "OK"
+
+_PERMIT = "residence.permit_valid@1"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request: the claims that each asks, and whether each rests on a consent of its own."""
+
+    name: str
+    claims: tuple[str, ...]
+    fresh: bool = True
+
+
+_FIVE = (
+    "enrolment.of_school_age@1",
+    "housing.lease_on_file@1",
+    "hukou.guardian_registered@1",
+    "insurance.paid_months@1",
+    _PERMIT,
+)
+GROUP = Group.NEITHER
+"""The families that are asked about: the plan of this group has checks at four departments."""
+
+SINGLE = Kind("single", (_PERMIT,))
+APPLICATION = Kind("application", _FIVE)
+SINGLE_REPEATED = Kind("single_repeated", (_PERMIT,), fresh=False)
+APPLICATION_REPEATED = Kind("application_repeated", _FIVE, fresh=False)
+KINDS = {kind.name: kind for kind in (SINGLE, APPLICATION, SINGLE_REPEATED, APPLICATION_REPEATED)}
+
+
+@dataclass(frozen=True)
+class Asker:
+    """A family: the consent that its guardian gave once, what is asked, and the outcome that each check must have."""
+
+    family: str
+    plan: Plan
+    questions: tuple[Question, ...]
+    consent: ConsentFile
+    truth: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A VerifyRequest, and on whose part it is made."""
+
+    asker: Asker
+    message: bytes
+
+
+async def askers(folder: Path, requester: str, kind: Kind, most: int) -> list[Asker]:
+    """At most `most` families about which canned departments can answer, asked what the kind says."""
+    families = [truth for truth in known(folder)[0] if truth.application.group is GROUP][:most]
+    found = []
+    async with Guardians(folder) as guardians, open_client(folder, requester) as client:
+        for truth in families:
+            application, region = truth.application, truth.application.region
+            asked = {f"c{place}": each for place, each in enumerate(truth.plan) if each.claim in kind.claims}
+            details = group_details(kind.claims, (region,), MAX_USES)
+            asker = Asker(
+                application.family,
+                await client.plan(region, application.school, application.group),
+                tuple(Question(name, each.claim, each.region, dict(each.parameters)) for name, each in asked.items()),
+                await guardians.consent_to(application, requester, details),
+                {name: each.outcome.name for name, each in asked.items()},
+            )
+            assert len(asker.questions) == len(kind.claims), "the plan does not ask all claims of the kind"
+            found.append(asker)
+    assert found, "no family to ask about: the population is too small"
+    return found
+
+
+# -- making -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process makes: so many requests, of all askers in turn, each with a consent of its own if `fresh`."""
+
+    folder: Path
+    requester: str
+    askers: tuple[Asker, ...]
+    fresh: bool
+    count: int
+
+
+async def make(makers: Executor, whole: Share) -> list[Asked]:
+    """The requests of a share, made in MAKERS processes."""
+    loop = asyncio.get_running_loop()
+    counts = [len(range(number, whole.count, MAKERS)) for number in range(MAKERS)]
+    made = await asyncio.gather(
+        *(
+            loop.run_in_executor(
+                makers, make_share, Share(whole.folder, whole.requester, whole.askers, whole.fresh, count)
+            )
+            for count in counts
+        )
+    )
+    return [Asked(*pair) for messages in made for pair in zip(cycle(whole.askers), messages)]
+
+
+def make_share(share: Share) -> list[bytes]:
+    """The requests, one process's part: the askers come in turn, the first one first."""
+    client, consents = _maker(share.folder, share.requester)
+    once = () if share.fresh else tuple(consents.again(each.family, each.consent) for each in share.askers)
+    messages = []
+    for place, who in enumerate(islice(cycle(share.askers), share.count)):
+        consent = consents.again(who.family, who.consent) if share.fresh else once[place % len(once)]
+        messages.append(write_submission(client.prepare(who.questions, consent, who.plan)).SerializeToString())
+    return messages
+
+
+@lru_cache(maxsize=1)
+def _maker(folder: Path, requester: str) -> tuple[Client, FreshConsents]:
+    return open_client(folder, requester), FreshConsents(folder)
+
+
+# -- judging ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Judgement:
+    """How often each status, and how many receipts were verified whole."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    verified: int = 0
+
+
+def judge(client: Client, asked: Sequence[Asked], replies: Sequence[bytes | Reason]) -> Judgement:
+    """Hold every reply against the truth, and verify every VERIFY_EVERYth receipt whole, the first among them."""
+    judgement = Judgement()
+    for place, (each, reply) in enumerate(zip(asked, replies, strict=True)):
+        status = reply.value if isinstance(reply, Reason) else None
+        if status is None and place % VERIFY_EVERY == 0:
+            submission = read_submission(parse(pb.VerifyRequest, each.message, MAX_MESSAGE))
+            try:
+                client.check(submission, _receipt(reply))
+            except HeyanError as error:
+                status = error.reason.value
+            else:
+                judgement.verified += 1
+        judgement.statuses[status or status_of(_receipt(reply), each.asker.truth)] += 1
+    return judgement
+
+
+def status_of(receipt: receipt_pb2.Receipt, truth: dict[str, str]) -> str:
+    """OK; PARTIAL if a check was unavailable, REFUSED if a department refused one, WRONG if any is not the truth."""
+    if receipt.unavailable:
+        return "PARTIAL"
+    said = {}
+    for attested in receipt.statements:
+        statement = attestation_pb2.Statement.FromString(attested.proof.statement)
+        if not statement.HasField("attestation"):
+            return "REFUSED"
+        attestation = statement.attestation
+        said[attestation.check.check_id] = check_pb2.Outcome.Name(attestation.outcome).removeprefix("OUTCOME_")
+    return OK if said == truth else "WRONG"
+
+
+def departments_of(message: bytes) -> int:
+    """How many departments a VerifyRequest asks."""
+    return len({open_part(part.part).part.department for part in parse(pb.VerifyRequest, message, MAX_MESSAGE).parts})
+
+
+def _receipt(reply: bytes | Reason) -> receipt_pb2.Receipt:
+    assert isinstance(reply, bytes)
+    return parse(pb.VerifyResponse, reply, MAX_RECEIPT).receipt
