@@ -15,7 +15,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import Assurance
 from gateway.rulebook import Rulebook
 from gateway.rules.region_rules import RegionRules
-from gateway.rules.requirements import Question, questions_of
+from gateway.rules.requirements import Question
 from gateway.rules.windows import closed_text, window_at
 from gateway.verdicts import (
     application_of,
@@ -103,10 +103,5 @@ class Applications:
 
 def _assurances(application: Application, rules: RegionRules) -> dict[Question, Assurance]:
     """Every question that the application's plan may ask, with the assurance that its materials need."""
-    needed: dict[Question, Assurance] = {field_question(name): rules.assurance for name in rules.fields}
-    for group in groups_judged(application, rules):
-        for material in rules.materials_of(application.school, group):
-            for question in questions_of(material.requirement) if material.requirement is not None else ():
-                levels = (needed.get(question, Assurance.LOW), material.assurance, rules.assurance)
-                needed[question] = max(levels, key=lambda level: level.rank)
-    return needed
+    asked = rules.questions_of(application.school, groups_judged(application, rules))
+    return {**{field_question(name): rules.assurance for name in rules.fields}, **asked}

@@ -23,7 +23,7 @@ from gateway.protocol.receipt import VerifiedReceipt
 from gateway.rules.bundle import read_bundle
 from gateway.rules.pack import Exemption
 from gateway.rules.region_rules import RegionRules
-from gateway.rules.requirements import Question, questions_of
+from gateway.rules.requirements import Question
 from gateway.rules.verdict import GroupVerdict, MaterialVerdict, Standing, judge_group, supported_groups
 from heyan.v1 import receipt_pb2, verdict_pb2
 
@@ -73,11 +73,9 @@ def judge_application(application: Application, rules: RegionRules, outcomes: Ou
 
 def _askable(application: Application, rules: RegionRules, groups: Iterable[Group]) -> Iterator[Question]:
     """What the rules ask for `groups` of child and guardian, whom every application has; a co-resident need not be."""
-    for group in groups:
-        for material in rules.materials_of(application.school, group):
-            for question in questions_of(material.requirement) if material.requirement is not None else ():
-                if Role.CO_RESIDENT not in claim_named(question.claim).roles:
-                    yield question
+    for question in rules.questions_of(application.school, groups):
+        if Role.CO_RESIDENT not in claim_named(question.claim).roles:
+            yield question
 
 
 def verdict_of(verified: VerifiedReceipt, bundle: bytes) -> Verdict | None:

@@ -24,6 +24,7 @@ from gateway.rules.requirements import (
     Requirement,
     alternatives_of,
     bind,
+    questions_of,
 )
 from gateway.rules.windows import Window
 
@@ -59,6 +60,16 @@ class RegionRules:
 
         Raises MalformedError naming the group if there is no such row.
         """
+        owed = self._owed.get((school, group))
+        if owed is None:
+            owed = self._owed[school, group] = self._filled_in(school, group)
+        return owed
+
+    @cached_property
+    def _owed(self) -> dict[tuple[School, Group], tuple[Material, ...]]:  # each query is held against it
+        return {}
+
+    def _filled_in(self, school: School, group: Group) -> tuple[Material, ...]:
         row = self.rows.get((school, group))
         if row is None:
             raise MalformedError.at("group", "the region's rules have no such group for this kind of school")
@@ -71,6 +82,27 @@ class RegionRules:
         """The least identity assurance that a consent needs for all materials of `groups`."""
         levels = [material.assurance for group in groups for material in self.materials_of(school, group)]
         return max([self.assurance, *levels], key=lambda level: level.rank)
+
+    def questions_of(self, school: School, groups: Iterable[Group]) -> Mapping[Question, Assurance]:
+        """Every question that the materials of `groups` ask, with the identity assurance that these need."""
+        asked = tuple(groups)
+        needed = self._needed.get((school, asked))
+        if needed is None:
+            needed = self._needed[school, asked] = self._assurances(school, asked)
+        return needed
+
+    @cached_property
+    def _needed(self) -> dict[tuple[School, tuple[Group, ...]], Mapping[Question, Assurance]]:
+        return {}
+
+    def _assurances(self, school: School, groups: tuple[Group, ...]) -> Mapping[Question, Assurance]:
+        needed: dict[Question, Assurance] = {}
+        for group in groups:
+            for material in self.materials_of(school, group):
+                for question in questions_of(material.requirement) if material.requirement is not None else ():
+                    levels = (needed.get(question, Assurance.LOW), material.assurance, self.assurance)
+                    needed[question] = max(levels, key=lambda level: level.rank)
+        return MappingProxyType(needed)
 
     def digest(self) -> bytes:
         """What plans and verdicts rest on: 32 bytes over the rules without windows and guide, which may move."""
