@@ -41,9 +41,10 @@ class FanOut:
     ) -> list[PartResult]:
         """What became of each of `parts`, in order, by `until` (seconds of the event loop's clock)."""
         presented = {part.part: part for part in submission.parts}
-        return await asyncio.gather(
-            *(self._ask(submission, query, part, presented[part.data], until) for part in parts)
-        )
+        asking = [self._ask(submission, query, part, presented[part.data], until) for part in parts]
+        if len(asking) == 1:  # no task for it: most queries of a single check
+            return [await asking[0]]
+        return await asyncio.gather(*asking)
 
     def settle(
         self, results: Sequence[PartResult], signed: SignedQuery, query: Query, answered: Set[str]

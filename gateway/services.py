@@ -245,20 +245,20 @@ def _counted(method: StreamMethod, metrics: Metrics) -> StreamMethod:
 
 
 def _measured(method: Method, metrics: Metrics) -> Method:
-    seconds = metrics.seconds.labels(method.name)
+    seconds, answered = metrics.seconds.labels(method.name), metrics.calls.labels(method.name, "OK")
 
     async def call(message: bytes, peer: Identity, context: Context) -> bytes:
         began = time.perf_counter()
-        reason = Reason.INTERNAL.value  # also of a call that is cancelled
+        count = None
         try:
             answer = await method.handler(message, peer, context)
-            reason = "OK"
+            count = answered
             return answer
         except HeyanError as error:
-            reason = error.reason.value
+            count = metrics.calls.labels(method.name, error.reason.value)
             raise
-        finally:
-            metrics.calls.labels(method.name, reason).inc()
+        finally:  # also of a call that is cancelled
+            (count or metrics.calls.labels(method.name, Reason.INTERNAL.value)).inc()
             seconds.observe(time.perf_counter() - began)
 
     return Method(method.name, method.roles, call)

@@ -20,9 +20,9 @@ from gateway.protocol.attestation import (
     SignedBatch,
     Statement,
     StatementProof,
-    open_statement,
     require_answer_to,
     require_in_batch,
+    statement_in,
     write_proof,
     write_signed_batch,
 )
@@ -159,7 +159,7 @@ def _open(proof: StatementProof, reply: Reply, result: PartResult, signed: Signe
     """A statement that answers what was asked; BadDataError."""
     if reply.batch.sign_time < query.issue_time - EARLY_TOLERANCE:
         raise ForgedError(Reason.ATTESTATION_INVALID, "signed before the query was made")
-    statement = open_statement(proof, reply.batch)
+    statement = statement_in(proof, reply.batch)
     part = result.part.part
     named = statement.asked.check.check_id if isinstance(statement, Attestation) else part.checks[0].check_id
     check = next((check for check in part.checks if check.check_id == named), None)

@@ -11,7 +11,7 @@ from gateway.protocol.attestation import (
     open_batch,
     read_proof,
     read_signed_batch,
-    require_in_batch,
+    require_whole_batch,
 )
 from gateway.protocol.errors import ForgedError, UnreachableError
 from gateway.protocol.limits import MAX_CHECKS_PER_PART
@@ -41,8 +41,7 @@ def open_reply_batch(message: pb.AnswerResponse, department: str, registry: Regi
         raise ForgedError(Reason.ATTESTATION_INVALID, "not the whole batch of this node")
     if sorted(proof.index for proof in proofs) != list(range(len(proofs))):
         raise ForgedError(Reason.ATTESTATION_INVALID, "a statement twice, another not at all")
-    for proof in proofs:
-        require_in_batch(proof, batch)
+    require_whole_batch(proofs, batch)
     replies = ((ask_id, Reply(signed, batch, statements)) for ask_id, statements in found if statements)
     return ReplyBatch(signed, proofs, tuple(replies))
 

@@ -162,12 +162,33 @@ def require_in_batch(proof: StatementProof, batch: OpenedBatch) -> None:
     merkle.verify_inclusion(merkle.leaf_hash(proof.statement), proof.index, batch.size, proof.path, batch.root)
 
 
+def require_whole_batch(proofs: Sequence[StatementProof], batch: OpenedBatch) -> None:
+    """Hold all statements of a batch, in any order, against its root, each with its path; ForgedError (PROOF_INVALID).
+
+    The same as `require_in_batch` for each, at one hash for each statement instead of one for each step of each path.
+    """
+    ordered = sorted(proofs, key=lambda proof: proof.index)
+    root, paths = merkle.paths_of([merkle.leaf_hash(proof.statement) for proof in ordered])
+    if len(ordered) != batch.size or root != batch.root:
+        raise ForgedError(Reason.PROOF_INVALID, "not the statements that the batch's root stands for")
+    if any(proof.index != index or proof.path != paths[index] for index, proof in enumerate(ordered)):
+        raise ForgedError(Reason.PROOF_INVALID, "a statement's path is not its own")
+
+
 def open_statement(proof: StatementProof, batch: OpenedBatch) -> Statement:
     """The statement of a proof, if its path leads to the batch's root and its department signed the batch.
 
     Raises ForgedError or MalformedError (ATTESTATION_INVALID, PROOF_INVALID).
     """
     require_in_batch(proof, batch)
+    return statement_in(proof, batch)
+
+
+def statement_in(proof: StatementProof, batch: OpenedBatch) -> Statement:
+    """The statement of a proof that `require_in_batch` or `require_whole_batch` has held against the batch.
+
+    Raises ForgedError or MalformedError (ATTESTATION_INVALID).
+    """
     statement = read_statement(proof.statement)
     department = statement.department if isinstance(statement, Refusal) else statement.asked.department
     if department != batch.department:

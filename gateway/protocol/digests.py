@@ -43,7 +43,6 @@ class Kind(StrEnum):
         self.prefix = b"heyan.v1." + value.encode() + b"\x00"
 
 
-
 def octets(kind: Kind, data: bytes) -> bytes:
     """What a signature of this kind covers."""
     return kind.prefix + data

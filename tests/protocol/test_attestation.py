@@ -18,6 +18,7 @@ from gateway.protocol.attestation import (
     read_signed_batch,
     read_statement,
     require_answer_to,
+    require_whole_batch,
     sealed_digest,
     sign_batch,
     write_proof,
@@ -392,3 +393,32 @@ def test_sealed_digest_is_plain_sha256_as_the_contract_says():
 def test_signature_travels_with_its_key_id():
     message = write_signed_batch(SIGNED)
     assert message.signature == signing_pb2.Signature(key_id="key-1", value=SIGNED.signature)
+
+
+def test_a_whole_batch_holds_in_any_order():
+    require_whole_batch(PROOFS, BATCH)
+    require_whole_batch(tuple(reversed(PROOFS)), BATCH)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda proofs: proofs[:-1],
+        lambda proofs: (*proofs, proofs[0]),
+        lambda proofs: (replace(proofs[0], statement=proofs[1].statement), *proofs[1:]),
+        lambda proofs: (replace(proofs[0], statement=proofs[0].statement + b"\x00"), *proofs[1:]),
+        lambda proofs: (
+            replace(proofs[0], index=proofs[1].index),
+            replace(proofs[1], index=proofs[0].index),
+            *proofs[2:],
+        ),
+        lambda proofs: (replace(proofs[0], path=proofs[0].path[:-1]), *proofs[1:]),
+        lambda proofs: (replace(proofs[0], path=(*proofs[0].path, bytes(32))), *proofs[1:]),
+        lambda proofs: (replace(proofs[0], path=(bytes(32), *proofs[0].path[1:])), *proofs[1:]),
+        lambda proofs: (replace(proofs[-1], index=len(proofs)), *proofs[:-1]),
+        lambda _proofs: (),
+    ],
+)
+def test_a_whole_batch_with_one_statement_path_or_place_that_is_not_its_own_is_refused(spoil):
+    with pytest.raises(ForgedError):
+        require_whole_batch(spoil(PROOFS), BATCH)
