@@ -8,8 +8,9 @@ the first time at once; the store keeps one key, and the other request is built 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway.evidence.kept import KeptEvidence, erased
 from gateway.evidence.vault import Vault
@@ -215,7 +216,7 @@ class Requests:
                 until = record.query.answer_until_time
                 entry = replace(
                     entry,
-                    withheld={reason: record.leaf(tags, registry, reason) for reason in KEPT_BACK},
+                    withheld=_KeptBack(partial(record.leaf, tags, registry)),
                     request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
                     uses=record.uses,
                     standing=record.standing,
@@ -271,6 +272,24 @@ class Requests:
             return tuple(self.kept.of(grant, record.kept_from) for grant in record.grants)
 
         return await asyncio.to_thread(make) if self.kept.waits else make()
+
+
+class _KeptBack(Mapping[Reason, bytes]):
+    """The leaf for each reason for which a commit may keep a settlement back, made when it does: most never are."""
+
+    def __init__(self, leaf: Callable[[Reason], bytes]) -> None:
+        self._leaf = leaf
+
+    def __getitem__(self, reason: Reason) -> bytes:
+        if reason not in KEPT_BACK:
+            raise KeyError(reason)
+        return self._leaf(reason)
+
+    def __iter__(self) -> Iterator[Reason]:
+        return iter(KEPT_BACK)
+
+    def __len__(self) -> int:
+        return len(KEPT_BACK)
 
 
 def _resumed(
