@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 from gateway.evidence.kept import KeptEvidence, erased
 from gateway.evidence.vault import Vault
@@ -43,16 +43,28 @@ from heyan.v1 import receipt_pb2
 _ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Resumed:
-    """A stored request: its receipt without leaves, which checks are settled, and where its leaves stand."""
+    """A stored request: its receipt without leaves, and where its leaves stand."""
 
     query_digest: bytes
     receipt: receipt_pb2.Receipt
-    answered: frozenset[str]
-    is_complete: bool
     leaf_indexes: tuple[int, ...]
     leaf_key: bytes
+
+    @cached_property
+    def answered(self) -> frozenset[str]:
+        """Ids of the checks that are settled."""
+        asked = {check.check_id for part in self.receipt.parts for check in open_part(part).part.checks}
+        return frozenset(asked.difference(self._gaps()))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every check is settled."""
+        return next(self._gaps(), None) is None
+
+    def _gaps(self) -> Iterator[str]:
+        return (gap.check_id for gap in self.receipt.unavailable if gap.reason != Reason.ANSWERS_CONTRADICT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +134,8 @@ class Requests:
             raise erased()  # by way of another grant that it rests on
         evidence_key = self.kept.key(stored.grant_digest)
         state = self._vault.decrypt(evidence_key, stored.state, _bound_to(key), MAX_STATE, Kind.STATE)
-        return _resumed(
-            stored.query_digest,
-            self._read_state(state, stored),
-            stored.leaf_indexes,
-            derive_leaf_key(evidence_key),
-        )
+        receipt = self._read_state(state, stored)
+        return Resumed(stored.query_digest, receipt, stored.leaf_indexes, derive_leaf_key(evidence_key))
 
     def asked_again(self, requester: str, statement_digest: bytes) -> RequestKey | None:
         """The request by which a requester asked once more for an answer that was disputed and corrected."""
@@ -232,7 +240,7 @@ class Requests:
             if not committed.foreign_keys:
                 self._tell(record, committed)
                 indexes = (*(record.earlier.leaf_indexes if record.earlier else ()), committed.leaf_index)
-                return committed, _resumed(record.query_digest, receipt, indexes, leaf_key)
+                return committed, Resumed(record.query_digest, receipt, indexes, leaf_key)
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "evidence keys keep changing", retry_after=1.0)
 
     def _encrypted(self, record: Record, evidence_key: bytes) -> Deferral | None:
@@ -290,14 +298,6 @@ class _KeptBack(Mapping[Reason, bytes]):
 
     def __len__(self) -> int:
         return len(KEPT_BACK)
-
-
-def _resumed(
-    query_digest: bytes, receipt: receipt_pb2.Receipt, leaf_indexes: tuple[int, ...], leaf_key: bytes
-) -> Resumed:
-    gaps = {gap.check_id for gap in receipt.unavailable if gap.reason != Reason.ANSWERS_CONTRADICT}
-    asked = {check.check_id for part in receipt.parts for check in open_part(part).part.checks}
-    return Resumed(query_digest, receipt, frozenset(asked - gaps), not gaps, leaf_indexes, leaf_key)
 
 
 def _known(key: RequestKey, query_digest: bytes, grant_digest: bytes) -> tuple[bytes, ...]:
