@@ -42,7 +42,8 @@ from gateway.protocol.query import Check, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt_leaves import leaf_proofs
 from gateway.protocol.resolutions import ResolutionOutcome, is_resolution, read_resolution
-from gateway.requests import Requests, Resumed
+from gateway.request_values import Resumed
+from gateway.requests import Requests
 from gateway.stores.port import Store
 from gateway.stores.records import Entry, RequestKey, StoredDispute, StoredResolution
 from heyan.v1 import attestation_pb2, dispute_pb2, log_pb2, receipt_pb2

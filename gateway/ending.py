@@ -16,7 +16,8 @@ from gateway.protocol.presentation import read_submission
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.requests import Record, Requests
+from gateway.request_values import Record
+from gateway.requests import Requests
 from gateway.settlement import LeafFrame, merge, verification_leaf
 from gateway.statistics import tally
 from gateway.stores.records import RequestKey

@@ -265,6 +265,11 @@ class Log(Proofs):
         self._require_running()
         return super().head(origin)
 
+    def prove_committed(self, committed: Committed) -> str:
+        """See the base; LogUnavailableError of a log that was halted since, as for `head`."""
+        self._require_running()
+        return super().prove_committed(committed)
+
 
 def _tell(waiting: Sequence[asyncio.Future[T]], outcome: Sequence[T] | HeyanError) -> None:
     for position, done in enumerate(waiting):

@@ -61,7 +61,8 @@ from gateway.protocol.query_rules import (
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.recording import Recording
-from gateway.requests import Requests, Resumed
+from gateway.request_values import Resumed
+from gateway.requests import Requests
 from gateway.settlement import PartResult, Settlement
 from gateway.stores.records import RequestKey
 from gateway.under_way import UnderWay

@@ -11,10 +11,10 @@ from dataclasses import replace
 from gateway.protocol.checkpoint import origin_of
 from gateway.protocol.errors import LogUnavailableError, NotFoundError
 from gateway.protocol.merkle import Frontier, NodeReader, consistency_proof, frontier_nodes, inclusion_proof
-from gateway.protocol.proof import InclusionProof, parse_proof
+from gateway.protocol.proof import format_proof, parse_proof
 from gateway.protocol.reasons import Reason
 from gateway.stores.port import Store
-from gateway.stores.records import Head
+from gateway.stores.records import Committed, Head
 
 
 class Proofs:
@@ -48,7 +48,12 @@ class Proofs:
         head = self._placed(head)
         tree = head if position >= head.first else self._ended_at(position)
         path = inclusion_proof(position - tree.first, tree.size, self._reader(tree))
-        return InclusionProof(position - tree.first, path, tree.checkpoint).format()
+        return format_proof(position - tree.first, path, tree.checkpoint)
+
+    def prove_committed(self, committed: Committed) -> str:
+        """The C2SP tlog-proof of a leaf as it was committed, under the head of its group: nothing is read for it."""
+        head = committed.head
+        return format_proof(committed.leaf_index - head.first, committed.path, head.checkpoint)
 
     def prove_again(self, proof: str, head: Head) -> str:
         """The proof of the same leaf under `head`, or the final head of its log."""

@@ -25,7 +25,8 @@ from gateway.protocol.limits import EARLY_TOLERANCE
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import LATEST_RECORD
 from gateway.protocol.registry import Registry
-from gateway.requests import Record, Requests, Resumed
+from gateway.request_values import Record, Resumed
+from gateway.requests import Requests
 from gateway.settlement import Settlement, merge, verification_leaf
 from gateway.statistics import tally
 from gateway.stores.records import Withdrawal

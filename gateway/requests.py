@@ -8,9 +8,9 @@ the first time at once; the store keeps one key, and the other request is built 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from gateway.evidence.kept import KeptEvidence, erased
 from gateway.evidence.vault import Vault
@@ -18,15 +18,12 @@ from gateway.log import Log
 from gateway.packing import Kind
 from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError
 from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
-from gateway.protocol.presentation import Presentation
-from gateway.protocol.query import Query, open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.protocol.statistics import Tallies
+from gateway.request_values import KeptBack, Record, Resumed
 from gateway.state_text import MAX_STATE, least_length, read_state, write_state
 from gateway.stores.port import Store
 from gateway.stores.records import (
-    KEPT_BACK,
     Committed,
     Deferral,
     Entry,
@@ -41,61 +38,6 @@ from gateway.ticket_records import TicketRecords
 from heyan.v1 import receipt_pb2
 
 _ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """A stored request: its receipt without leaves, and where its leaves stand."""
-
-    query_digest: bytes
-    receipt: receipt_pb2.Receipt
-    leaf_indexes: tuple[int, ...]
-    leaf_key: bytes
-
-    @cached_property
-    def answered(self) -> frozenset[str]:
-        """Ids of the checks that are settled."""
-        asked = {check.check_id for part in self.receipt.parts for check in open_part(part).part.checks}
-        return frozenset(asked.difference(self._gaps()))
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every check is settled."""
-        return next(self._gaps(), None) is None
-
-    def _gaps(self) -> Iterator[str]:
-        return (gap.check_id for gap in self.receipt.unavailable if gap.reason != Reason.ANSWERS_CONTRADICT)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What one settlement commits.
-
-    `leaf` makes the leaf's bytes once tags and registry are known, also those of a settlement that is kept back for
-    a reason. With `withheld` set nothing is released, and only leaf and evidence are committed; otherwise the commit
-    itself may keep it back: a use is spent, the request_id taken, or a grant of `standing` withdrawn meanwhile.
-    """
-
-    key: RequestKey
-    query: Query
-    query_digest: bytes
-    grants: tuple[Presentation, ...]
-    receipt: receipt_pb2.Receipt
-    earlier: Resumed | None
-    uses: tuple[Use, ...]
-    statement_digests: tuple[bytes, ...]
-    leaf: Callable[[Tags, Registry, Reason | None], bytes]
-    withheld: Reason | None
-    standing: tuple[Withdrawal, ...]
-    tallies: Tallies
-    kept_from: float
-    """From when retention counts: the leaf's time or the end of the grants, whichever is later."""
-    deferral: Deferral | None = None
-    """What the request waits for from now on, its message still in the clear."""
-    ended: Reason | None = None
-    """Why it waits no longer, if that is not because it was answered."""
-    reverifies: tuple[bytes, ...] = ()
-    """Corrected disputes that the settlement answers after."""
 
 
 OnCommit = Callable[[RequestKey, Waiting | None, Reason | None], None]
@@ -224,7 +166,7 @@ class Requests:
                 until = record.query.answer_until_time
                 entry = replace(
                     entry,
-                    withheld=_KeptBack(partial(record.leaf, tags, registry)),
+                    withheld=KeptBack(partial(record.leaf, tags, registry)),
                     request=StoredRequest(record.key, record.query_digest, until, first.grant_digest, state),
                     uses=record.uses,
                     standing=record.standing,
@@ -239,8 +181,10 @@ class Requests:
                 raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request carried on elsewhere", retry_after=0.1)
             if not committed.foreign_keys:
                 self._tell(record, committed)
-                indexes = (*(record.earlier.leaf_indexes if record.earlier else ()), committed.leaf_index)
-                return committed, Resumed(record.query_digest, receipt, indexes, leaf_key)
+                earlier = record.earlier.leaf_indexes if record.earlier else ()
+                only = committed if not earlier else None
+                indexes = (*earlier, committed.leaf_index)
+                return committed, Resumed(record.query_digest, receipt, indexes, leaf_key, only)
         raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "evidence keys keep changing", retry_after=1.0)
 
     def _encrypted(self, record: Record, evidence_key: bytes) -> Deferral | None:
@@ -257,15 +201,18 @@ class Requests:
                 told(record.key, record.deferral.waiting if record.deferral else None, record.ended)
 
     def receipt(self, resumed: Resumed) -> receipt_pb2.Receipt:
-        """The whole receipt, its leaves proven under the newest head; the requester adds the registry."""
+        """The whole receipt, its leaves proven under one head that covers them; the requester adds the registry."""
         receipt = receipt_pb2.Receipt()
         receipt.CopyFrom(resumed.receipt)
+        receipt.leaf_key = resumed.leaf_key
+        if resumed.committed is not None:  # under the head of its commit, which is new enough, and without tickets
+            receipt.leaves.add(leaf=resumed.committed.leaf, proof=self._log.prove_committed(resumed.committed))
+            return receipt
         tickets = self.tickets.of_query(resumed.query_digest)
         head = self._log.head()  # after what it must cover was read
         for index in resumed.leaf_indexes:
             receipt.leaves.add(leaf=self._store.leaf(index), proof=self._log.prove(index, head))
         receipt.tickets.extend(self.tickets.proven(record, head) for record in tickets)
-        receipt.leaf_key = resumed.leaf_key
         return receipt
 
     @staticmethod
@@ -280,24 +227,6 @@ class Requests:
             return tuple(self.kept.of(grant, record.kept_from) for grant in record.grants)
 
         return await asyncio.to_thread(make) if self.kept.waits else make()
-
-
-class _KeptBack(Mapping[Reason, bytes]):
-    """The leaf for each reason for which a commit may keep a settlement back, made when it does: most never are."""
-
-    def __init__(self, leaf: Callable[[Reason], bytes]) -> None:
-        self._leaf = leaf
-
-    def __getitem__(self, reason: Reason) -> bytes:
-        if reason not in KEPT_BACK:
-            raise KeyError(reason)
-        return self._leaf(reason)
-
-    def __iter__(self) -> Iterator[Reason]:
-        return iter(KEPT_BACK)
-
-    def __len__(self) -> int:
-        return len(KEPT_BACK)
 
 
 def _known(key: RequestKey, query_digest: bytes, grant_digest: bytes) -> tuple[bytes, ...]:

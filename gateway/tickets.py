@@ -39,7 +39,8 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
-from gateway.requests import Requests, Resumed
+from gateway.request_values import Resumed
+from gateway.requests import Requests
 from gateway.stores.records import RequestKey, StoredTicket, TicketKey
 from gateway.ticket_records import TicketRecord
 from gateway.verdicts import application_of

@@ -10,7 +10,7 @@ from gateway.protocol.application import Application
 from gateway.protocol.disputes import spending
 from gateway.protocol.presentation import Submission
 from gateway.protocol.query import Check, OpenedPart, Query
-from gateway.requests import Resumed
+from gateway.request_values import Resumed
 from gateway.stores.records import RequestKey, Use
 
 

@@ -29,7 +29,8 @@ from gateway.protocol.limits import MAX_MESSAGE, MAX_REQUEST_ID, MIN_REQUEST_ID
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.query import read_query
 from gateway.protocol.reasons import Reason
-from gateway.requests import Requests, Resumed
+from gateway.request_values import Resumed
+from gateway.requests import Requests
 from gateway.stores.port import Store
 from gateway.stores.records import Entry, Head, RequestKey
 from heyan.v1 import log_pb2, log_service_pb2, receipt_pb2

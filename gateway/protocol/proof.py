@@ -62,9 +62,7 @@ class InclusionProof:
 
     def format(self) -> str:
         """The text of the file, which `parse_proof` reads."""
-        extra = f"{_EXTRA}{encode_base64(self.extra)}\n" if self.extra else ""
-        path = "".join(encode_base64(item) + "\n" for item in self.path)
-        return f"{_HEADER}\n{extra}{_INDEX}{self.index}\n{path}\n{self.checkpoint}"
+        return format_proof(self.index, self.path, self.checkpoint, self.extra)
 
     def verify(self, leaf_data: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
         """Prove that the log `origin` holds `leaf_data` at `index`, and return the checkpoint that says so.
@@ -74,6 +72,13 @@ class InclusionProof:
         checkpoint = open_checkpoint(self.checkpoint.encode(), verifiers, origin)
         verify_inclusion(leaf_hash(leaf_data), self.index, checkpoint.size, self.path, checkpoint.root)
         return checkpoint
+
+
+def format_proof(index: int, path: Iterable[bytes], checkpoint: str, extra: bytes = b"") -> str:
+    """The text of the file of parts that are right: whoever made path and checkpoint need not read them again."""
+    said = f"{_EXTRA}{encode_base64(extra)}\n" if extra else ""
+    lines = "".join([encode_base64(item) + "\n" for item in path])
+    return f"{_HEADER}\n{said}{_INDEX}{index}\n{lines}\n{checkpoint}"
 
 
 def parse_proof(data: bytes) -> InclusionProof:

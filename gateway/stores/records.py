@@ -260,6 +260,10 @@ class Committed:
     """A position: see `Head`."""
     head: Head
     withheld: Reason | None = None
+    leaf: bytes = b""
+    """What stands there: the entry's leaf, or that for the reason for which it was withheld."""
+    path: tuple[bytes, ...] = ()
+    """Its inclusion path in the tree of `head`, leaf to root."""
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key, or with more: the entry was NOT committed."""
     overtaken: bool = False

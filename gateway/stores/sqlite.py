@@ -21,12 +21,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
+from gateway.protocol.appended import appended_paths
 from gateway.protocol.errors import NotFoundError
+from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores import (
@@ -129,9 +132,17 @@ class SqliteStore:
             reasons.append(reason)
         if not accepted:
             return [replace(left_out[position], head=old) for position in range(len(entries))]
-        head = self._tree.grow(self._writer, old, frontier, [entry.leaf for entry in accepted], sign)
+        hashes = [leaf_hash(entry.leaf) for entry in accepted]
+        head = self._tree.grow(self._writer, old, frontier, hashes, sign)
         add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), head)
-        results = (Committed(position, head, reason) for position, reason in enumerate(reasons, start=old.end))
+        results = map(
+            Committed,
+            count(old.end),
+            repeat(head),
+            reasons,
+            [entry.leaf for entry in accepted],
+            appended_paths(frontier, hashes),
+        )
         return [
             replace(left_out[position], head=head) if position in left_out else next(results)
             for position in range(len(entries))

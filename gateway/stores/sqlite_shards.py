@@ -84,13 +84,13 @@ class GrowingTree:
         connection: sqlite3.Connection,
         old: Head,
         frontier: Frontier,
-        leaves: Sequence[bytes],
+        hashes: Sequence[bytes],
         sign: SignCheckpoint,
         *,
         ended: bool = False,
     ) -> Head:
-        """Append leaves, which are stored already, to what `look` gave: nodes, checkpoint, and the log's row."""
-        grown, nodes = frontier.append([leaf_hash(leaf) for leaf in leaves])
+        """Append leaves, stored already, by their hashes to what `look` gave: nodes, checkpoint, and the log's row."""
+        grown, nodes = frontier.append(hashes)
         base = _LEVELS * old.number
         connection.executemany(
             "INSERT INTO nodes VALUES (?, ?, ?)", ((base + level, index, node) for level, index, node in nodes)
@@ -122,11 +122,11 @@ class GrowingTree:
         if any(head.origin == freeze.next_origin for head in every(connection)):
             raise ConflictError(Reason.LOG_ENDED, f"{freeze.next_origin} was a log of this store before")
         insert_leaf(connection, old.end, freeze.last_leaf)
-        final = self.grow(connection, old, frontier, [freeze.last_leaf], sign, ended=True)
+        final = self.grow(connection, old, frontier, [leaf_hash(freeze.last_leaf)], sign, ended=True)
         first_leaf = freeze.first_leaf(final)
         insert_leaf(connection, final.end, first_leaf)
         begun = Head(0, EMPTY_ROOT, "", freeze.next_origin, final.end, final.number + 1)
-        return final, self.grow(connection, begun, Frontier(), [first_leaf], sign)
+        return final, self.grow(connection, begun, Frontier(), [leaf_hash(first_leaf)], sign)
 
 
 def insert_leaf(connection: sqlite3.Connection, position: int, leaf: bytes) -> None:

@@ -57,6 +57,22 @@ def test_leaves_are_where_the_commit_says_and_the_root_is_theirs(open_store: Ope
         verify_inclusion(leaf_hash(leaf), index, 9, path, head.root)
 
 
+def test_commit_says_which_leaf_stands_where_and_proves_it(open_store: OpenStore) -> None:
+    store, replica = open_store(), open_store()
+    used_up = {Reason.GRANT_USED_UP: b"withheld"}
+    last = replace(USE, max_uses=1)
+    for number in range(5):
+        entries = [
+            Entry(b"plain %d" % number),
+            Entry(b"asked %d" % number, withheld=used_up, request=request(OTHER_KEY), uses=(last,)),
+            Entry(b"late %d" % number, withheld=used_up, request=request(KEY), uses=(last,)),
+        ]
+        for item in (store, replica)[number % 2].commit(entries, sign):
+            assert store.leaf(item.leaf_index) == item.leaf
+            verify_inclusion(leaf_hash(item.leaf), item.leaf_index, item.head.size, item.path, item.head.root)
+    assert store.leaf(2) == b"withheld"
+
+
 def test_store_goes_on_after_it_is_opened_again(open_store: OpenStore) -> None:
     open_store().commit([Entry(b"one"), Entry(b"two")], sign)
     again = open_store()
