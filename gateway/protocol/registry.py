@@ -43,6 +43,7 @@ class Registry:
         self.version = document.version
         self.digest = sha256(token.encode("ascii")).digest()
         self._parties = {party.id: party for party in document.parties}
+        self._roles = {party.id: parse_identity(party.id).role for party in document.parties}
         self._claims = {terms.claim: terms for terms in document.claims}
         self._keys = {
             (party.id, key.use, key.kid): (key, PublicKey(key.kid, Algorithm(key.alg), unb64url(key.public, "public")))
@@ -60,13 +61,13 @@ class Registry:
     def party_in_role(self, uri: str, role: PartyRole) -> Party:
         """The party of a SPIFFE ID if it has `role`; UnknownPeerError."""
         party = self.party(uri)
-        if parse_identity(uri).role is not role:
+        if self._roles[uri] is not role:
             raise UnknownPeerError(Reason.PEER_ROLE_NOT_ALLOWED, f"not a {role.value}")
         return party
 
     def parties(self, role: PartyRole) -> tuple[Party, ...]:
         """All parties of a role, in the document's order."""
-        return tuple(party for party in self.document.parties if parse_identity(party.id).role is role)
+        return tuple(party for party in self.document.parties if self._roles[party.id] is role)
 
     def key(
         self,
