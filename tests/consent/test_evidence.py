@@ -11,6 +11,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from webauthn import verify_authentication_response
+from webauthn.helpers.exceptions import WebAuthnException
+from webauthn.helpers.structs import AuthenticationCredential, AuthenticatorAssertionResponse
 
 from consent.authenticator import derive_authenticator
 from consent.consent_file import GrantConsent
@@ -27,6 +30,7 @@ from consent.passkey import (
     write_evidence,
 )
 from consent.verification import require_evidence, verify_evidence
+from gateway.protocol.codec import b64url
 from gateway.protocol.errors import ForgedError
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry_terms import ClaimTerms
@@ -214,6 +218,95 @@ def test_authenticator_data_without_the_person_is_refused_even_if_signed(passkey
     for data in (b"", assertion.authenticator_data[:36], bytes(600)):
         with refused(Reason.EVIDENCE_INVALID):
             judge(passkey, signed_anew(passkey, assertion, authenticator_data=data))
+
+
+def accepted(passkey, assertion):
+    try:
+        judge(passkey, assertion)
+    except ForgedError:
+        return False
+    return True
+
+
+def accepted_by_py_webauthn(passkey, assertion):
+    try:
+        verify_authentication_response(
+            credential=AuthenticationCredential(
+                id=b64url(assertion.credential_id),
+                raw_id=assertion.credential_id,
+                response=AuthenticatorAssertionResponse(
+                    client_data_json=assertion.client_data_json,
+                    authenticator_data=assertion.authenticator_data,
+                    signature=assertion.signature,
+                ),
+            ),
+            expected_challenge=CHALLENGE,
+            expected_rp_id=RP_ID,
+            expected_origin=[ORIGIN],
+            credential_public_key=passkey.public_key,
+            credential_current_sign_count=0,
+            require_user_verification=True,
+        )
+    except WebAuthnException:
+        return False
+    return True
+
+
+def test_authenticator_data_is_judged_as_py_webauthn_does(passkey):
+    assertion = passkey.approve(CHALLENGE, rp_id=RP_ID, origin=ORIGIN)
+    attested = bytes(16) + b"\x00\x02id" + passkey.public_key
+    verdicts = set()
+    for flags in range(256):
+        for rest in (
+            b"",
+            b"\x00",
+            b"\xa0",
+            cbor2.dumps({"credProtect": 2}),
+            attested,
+            attested + b"\xa0",
+            attested[:-1],
+        ):
+            data = assertion.authenticator_data[:32] + bytes([flags]) + bytes(4) + rest
+            bent = signed_anew(passkey, assertion, authenticator_data=data)
+            verdict = accepted(passkey, bent)
+            assert verdict == accepted_by_py_webauthn(passkey, bent), (flags, rest)
+            verdicts.add(verdict)
+    assert verdicts == {True, False}
+
+
+def test_client_data_that_is_accepted_py_webauthn_accepts_too(passkey):
+    assertion = passkey.approve(CHALLENGE, rp_id=RP_ID, origin=ORIGIN)
+    client = json.loads(assertion.client_data_json)
+    texts = [
+        assertion.client_data_json,
+        *(json.dumps({key: client[key] for key in client if key != left_out}).encode() for left_out in client),
+        *(
+            json.dumps({**client, "tokenBinding": binding}).encode()
+            for binding in (
+                "unused",
+                {},
+                {"status": []},
+                *({"status": word} for word in ("present", "supported", "none")),
+            )
+        ),
+        *(json.dumps({**client, "challenge": client["challenge"] + more}).encode() for more in ("=", "A", "\n")),
+        json.dumps({**client, "other": [1, 2.5, None]}).encode(),
+        b" " + assertion.client_data_json,
+    ]
+    verdicts = [accepted(passkey, signed_anew(passkey, assertion, client_data=text)) for text in texts]
+    assert sum(verdicts) == 7, verdicts  # as it is, spaced, more names, no crossOrigin, three bindings
+    for text, verdict in zip(texts, verdicts, strict=True):
+        assert not verdict or accepted_by_py_webauthn(passkey, signed_anew(passkey, assertion, client_data=text))
+
+
+@pytest.mark.parametrize("field", ["authenticator_data", "client_data_json", "signature"])
+def test_each_flipped_bit_is_refused(passkey, field):
+    assertion = passkey.approve(CHALLENGE, rp_id=RP_ID, origin=ORIGIN)
+    data = getattr(assertion, field)
+    for bit in range(len(data) * 8):
+        bent = bytearray(data)
+        bent[bit // 8] ^= 1 << bit % 8
+        assert not accepted(passkey, replace(assertion, **{field: bytes(bent)}))
 
 
 def test_growing_signature_counter_is_accepted(passkey):
