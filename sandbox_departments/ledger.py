@@ -241,13 +241,19 @@ class Ledger:
             if withheld:
                 self._run("INSERT INTO withheld VALUES (?, ?)", (sequence, write_records(withheld)))
 
+    # Not `faults_as_log_unavailable`: a generator's context costs as much as the statement, eight times a part.
+
     def _run(self, statement: str, values: tuple[object, ...] = ()) -> None:
-        with faults_as_log_unavailable():
+        try:
             self._connection.execute(statement, values)
+        except (sqlite3.Error, OSError) as fault:
+            raise _log_unavailable(fault) from None
 
     def _one(self, statement: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        with faults_as_log_unavailable():
+        try:
             row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        except (sqlite3.Error, OSError) as fault:
+            raise _log_unavailable(fault) from None
         return row
 
     def _count(self, statement: str, values: tuple[object, ...]) -> int:
@@ -267,11 +273,13 @@ def read_records(row: bytes | None) -> tuple[bytes, ...]:
 
 @contextmanager
 def faults_as_log_unavailable() -> Iterator[None]:
-    """Turn a fault of SQLite or of the file into LogUnavailableError.
-
-    Its text may quote what was bound, so only its kind is told.
-    """
+    """Turn a fault of SQLite or of the file into LogUnavailableError."""
     try:
         yield
     except (sqlite3.Error, OSError) as fault:
-        raise LogUnavailableError(Reason.LOG_UNAVAILABLE, f"journal: {type(fault).__name__}", retry_after=1.0) from None
+        raise _log_unavailable(fault) from None
+
+
+def _log_unavailable(fault: sqlite3.Error | OSError) -> LogUnavailableError:
+    # Its text may quote what was bound, so only its kind is told.
+    return LogUnavailableError(Reason.LOG_UNAVAILABLE, f"journal: {type(fault).__name__}", retry_after=1.0)
