@@ -44,6 +44,9 @@ ROWS_PER_STATEMENT = 1000
 
 _ORDER = MappingProxyType({standing: place for place, standing in enumerate(Standing)})
 
+_ROLES = MappingProxyType({name: tuple(role for role in Role if role in claim.roles) for name, claim in CLAIMS.items()})
+"""The roles of each claim, in the order of `Role`."""
+
 _FIRST = tuple(
     next((standing for place, standing in enumerate(Standing) if applies >> place & 1), Standing.KNOWN)
     for applies in range(1 << (len(Standing) - 1))
@@ -97,6 +100,7 @@ class SqliteRegister:
             self._department = DepartmentKind(meta["department"])
             self._prefecture = meta["prefecture"]
             self._snapshot_date = date.fromisoformat(meta["snapshot_date"])
+            self._as_of = self._snapshot_date.isoformat()
             self._fresh_from = (self._snapshot_date - timedelta(days=int(meta["stale_after_days"]))).isoformat()
             with faults_as_unreachable():
                 windows = {table.name: self._window_of(table) for table in tables_of(self._department)}
@@ -179,7 +183,7 @@ class SqliteRegister:
             self._connection.execute("ROLLBACK")
 
     def _finding(self, question: Question, claim: Claim) -> Finding:
-        standings = [self._standing(question.subjects[role]) for role in Role if role in claim.roles]
+        standings = [self._standing(question.subjects[role]) for role in _ROLES[claim.name]]
         fact = self._connection.execute(self._facts[claim.name], self._values(question)).fetchone()
         return Finding(min(standings, key=_ORDER.__getitem__), bool(fact[0]))
 
@@ -202,7 +206,7 @@ class SqliteRegister:
         parameters = question.parameters
         values: dict[str, str | int | None] = {
             "region": question.region,
-            "as_of": self._snapshot_date.isoformat(),
+            "as_of": self._as_of,
             "level": parameters.get("level"),
             "field": parameters.get("field"),
             "months": int(parameters.get("months", "0")),

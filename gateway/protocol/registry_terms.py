@@ -48,7 +48,10 @@ class Assurance(StrEnum):
     @property
     def rank(self) -> int:
         """0 for the lowest."""
-        return list(Assurance).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {assurance: rank for rank, assurance in enumerate(Assurance)}
 
 
 @unique

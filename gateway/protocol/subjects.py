@@ -11,6 +11,7 @@ import hmac
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
+from functools import cached_property
 from hashlib import sha256
 
 from gateway.protocol.errors import ForgedError, MalformedError
@@ -36,13 +37,18 @@ class IdType(StrEnum):
     """外国人永久居留身份证, of the 2023 form or the older one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subject:
     """A person as an application names them. `repr` shows neither number nor name, so that no log line can."""
 
     id_type: IdType
     id_number: str = field(repr=False)
     name: str = field(repr=False)
+
+    @cached_property
+    def record(self) -> bytes:
+        """See `canonical_record`; several steps of one question need it, and it is gone with the subject."""
+        return _record_of(self)
 
 
 def canonical_record(subject: Subject) -> bytes:
@@ -51,6 +57,10 @@ def canonical_record(subject: Subject) -> bytes:
     Number and name are NFKC-normalised, white space goes, the number is upper-cased: so both sides of a
     commitment agree however a clerk typed it. Raises MalformedError if a field is empty, too long, or no text.
     """
+    return subject.record
+
+
+def _record_of(subject: Subject) -> bytes:
     try:
         number = normalise_name(subject.id_number).upper().encode()
         name = normalise_name(subject.name).encode()
@@ -61,7 +71,7 @@ def canonical_record(subject: Subject) -> bytes:
     if not 0 < len(name) <= MAX_NAME_BYTES:
         raise MalformedError.at("name", "must not be empty or over 120 bytes", Reason.IDENTIFIER_MALFORMED)
     fields = (subject.id_type.value.encode(), number, name)
-    return _RECORD_PREFIX + b"".join(len(part).to_bytes(2, "big") + part for part in fields)
+    return _RECORD_PREFIX + b"".join([len(part).to_bytes(2, "big") + part for part in fields])
 
 
 def normalise_name(name: str) -> str:
