@@ -102,7 +102,7 @@ class StatusFollower:
         UnreachableError (STATUS_UNAVAILABLE, with `retry_after`).
         """
         terms = self._terms(grant.issuer)
-        if not grant.status.uri.startswith(terms.base_uri.rstrip("/") + "/"):
+        if not _is_under(grant.status.uri, terms):
             raise NotGrantedError(Reason.GRANT_INVALID, "a status list outside the issuer's place")
         followed = self._follow(grant)
         if self._clock() - followed.good_at > STATUS_LIST_MAX_AGE and not self._failed_just_now(followed):
@@ -114,6 +114,24 @@ class StatusFollower:
             raise NotGrantedError(Reason.GRANT_INVALID, error.detail) from None
         if revoked:
             raise NotGrantedError(Reason.GRANT_REVOKED)
+
+    def stands(self, grant: VerifiedGrant) -> bool:
+        """Whether a good list that is held says that `grant` stands. From any thread; never waits, never fetches."""
+        followed = self._followed.get((grant.issuer, grant.status.uri))
+        if followed is None:
+            return False
+        now, good_at = self._clock(), followed.good_at
+        held = followed.held  # read after its time, and taken before it: never older than that time says
+        if held is None or now - good_at > STATUS_LIST_MAX_AGE:
+            return False
+        try:
+            terms = self._terms(grant.issuer)
+            if not _is_under(grant.status.uri, terms) or held.statuses.is_set(grant.status.idx):
+                return False
+        except BadDataError:
+            return False
+        followed.asked = now
+        return True
 
     @property
     def clock_complaint(self) -> str | None:
@@ -248,3 +266,7 @@ class StatusFollower:
         followed.failed_at, followed.unreachable = self._clock(), unreachable
         detail = cause.detail if isinstance(cause, BadDataError) else type(cause).__name__
         _log.warning("status_list_not_had", uri=followed.uri, unreachable=unreachable, cause=detail)
+
+
+def _is_under(uri: str, terms: IssuerTerms) -> bool:
+    return uri.startswith(terms.base_uri.rstrip("/") + "/")

@@ -49,7 +49,7 @@ from gateway.protocol.errors import (
 )
 from gateway.protocol.identities import PartyRole
 from gateway.protocol.keys import PublicKey
-from gateway.protocol.limits import EARLY_TOLERANCE, EXPIRY_TOLERANCE, MAX_DISCLOSURES, MAX_GRANT, MAX_GRANT_LIFETIME
+from gateway.protocol.limits import EARLY_TOLERANCE, EXPIRY_TOLERANCE, MAX_DISCLOSURES, MAX_GRANT_LIFETIME
 from gateway.protocol.presentation import Presentation
 from gateway.protocol.query import Check, Part, Query
 from gateway.protocol.reasons import Reason

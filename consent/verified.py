@@ -45,6 +45,13 @@ class Standings(Protocol):
         """Raise NotGrantedError (GRANT_REVOKED), or UnreachableError (STATUS_UNAVAILABLE) if it cannot be told."""
         ...
 
+    def stands(self, grant: VerifiedGrant) -> bool:
+        """Whether what is at hand says that it stands: then `require_standing` would return at once. From any thread.
+
+        False says nothing: whoever needs to know why asks `require_standing`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Genuine:

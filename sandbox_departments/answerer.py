@@ -1,7 +1,7 @@
 """A batch of asks answered: one look at each rule, one transaction, and nothing released before it is durable.
 
-Everything that counts runs on one worker thread, in this order; only whether a grant still stands is asked on the
-event loop, between the second and the third step:
+Everything that counts runs on one worker thread, in this order; only where no status list at hand says that a grant
+still stands is that asked on the event loop, between the second and the fourth step:
 
     1  the registry is current and an answer key counts: else every ask is a fault
     2  each ask is admitted (rules 1 to 5 of `answering`)
@@ -78,6 +78,15 @@ class Sources:
     standings: Standings
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A batch that went through steps 1 and 2."""
+
+    situation: Situation
+    key: SigningKey
+    admitted: list[Admitted | HeyanError]
+
+
 class Answerer:
     """Answers batches of asks and settles acknowledgements. Calls may overlap.
 
@@ -108,9 +117,11 @@ class Answerer:
     async def answer(self, incoming: Sequence[Incoming]) -> list[ReplyBatch]:
         """Replies to all of `incoming`, at least one batch for each origin; never raises a domain error."""
         try:
-            situation, key, admitted = await self._on_thread(lambda: self._admit_all(incoming))
-            lost = await self._lost_standings(admitted)
-            return await self._on_thread(lambda: self._decide_all(incoming, admitted, lost, situation, key))
+            decided = await self._on_thread(lambda: self._answer_at_once(incoming))
+            if not isinstance(decided, _Waiting):
+                return decided
+            lost = await self._lost_standings(decided.admitted)
+            return await self._on_thread(lambda: self._decide_all(incoming, decided, lost))
         except HeyanError as fault:
             if isinstance(fault, LogUnavailableError):
                 self._journal_failed = True  # until `complaints` has probed it
@@ -214,9 +225,15 @@ class Answerer:
         key = self._sources.keys.signing(registry, now)
         return Situation(self._terms.department, registry, now), key
 
-    def _admit_all(self, incoming: Sequence[Incoming]) -> tuple[Situation, SigningKey, list[Admitted | HeyanError]]:
+    def _answer_at_once(self, incoming: Sequence[Incoming]) -> list[ReplyBatch] | _Waiting:
+        """The replies, or what they wait for: whether grants stand of which no list at hand says so."""
         situation, key = self._begin()
-        return situation, key, [self._admit(ask, situation) for ask in incoming]
+        waiting = _Waiting(situation, key, [self._admit(ask, situation) for ask in incoming])
+        stands = self._sources.standings.stands
+        admitted = (item for item in waiting.admitted if isinstance(item, Admitted))
+        if all(stands(grant) for item in admitted for grant in item.grants.values()):
+            return self._decide_all(incoming, waiting, {})
+        return waiting
 
     def _admit(self, ask: Incoming, situation: Situation) -> Admitted | HeyanError:
         try:
@@ -229,14 +246,13 @@ class Answerer:
     def _decide_all(
         self,
         incoming: Sequence[Incoming],
-        admitted: Sequence[Admitted | HeyanError],
+        waiting: _Waiting,
         lost: Mapping[bytes, HeyanError],
-        situation: Situation,
-        key: SigningKey,
     ) -> list[ReplyBatch]:
+        situation = waiting.situation
         with self._journal.transaction() as ledger:
             owing = self._owing({ask.gateway for ask in incoming}, situation.now)
-            items = [owing.get(ask.gateway, item) for ask, item in zip(incoming, admitted, strict=True)]
+            items = [owing.get(ask.gateway, item) for ask, item in zip(incoming, waiting.admitted, strict=True)]
             deciding = Deciding(
                 ledger=ledger,
                 situation=situation,
@@ -251,7 +267,7 @@ class Answerer:
                 (ask, state(ask.message, decision, situation, self._randomness))
                 for ask, decision in zip(incoming, decisions, strict=True)
             ]
-            return sign_replies(decided, key, situation, ledger)
+            return sign_replies(decided, waiting.key, situation, ledger)
 
     def _owing(self, gateways: Iterable[str], now: float) -> dict[str, HeyanError]:
         owing: dict[str, HeyanError] = {}

@@ -57,6 +57,9 @@ class FakeStandings:
         if grant.digest in self.revoked or (self.revoke_after is not None and self.asked > self.revoke_after):
             raise NotGrantedError(Reason.GRANT_REVOKED)
 
+    def stands(self, grant: VerifiedGrant) -> bool:
+        return self.failure is None and self.revoke_after is None and grant.digest not in self.revoked
+
 
 Bend = Callable[[Statement], Statement]
 

@@ -7,6 +7,7 @@ import contextlib
 import time
 import zlib
 
+import msgspec
 import pytest
 
 from consent.grant import StatusReference
@@ -17,7 +18,7 @@ from gateway.protocol.codec import b64url
 from gateway.protocol.errors import UnreachableError
 from gateway.protocol.reasons import Reason
 from tests.consent.parties import StatusServer, client_context, make_folder
-from tests.federation import GATEWAY, ISSUER, OTHER_ISSUER, Federation
+from tests.federation import GATEWAY, ISSUER, OTHER_ISSUER, Federation, edit_party
 
 NOW = 1_800_000_000.0
 GRACE = 30
@@ -89,6 +90,33 @@ async def test_withdrawn_grant_is_refused(follower, grant, server, refused):
     with refused(Reason.GRANT_REVOKED):
         await follower.require_standing(grant())
     await follower.require_standing(grant(8))
+
+
+async def test_only_a_good_list_at_hand_says_at_once_that_a_grant_stands(follower, grant, server, clock):
+    one, withdrawn = grant(), grant(8)
+    server.revoked.add(8)
+    assert not follower.stands(one)  # nothing is held
+    await follower.require_standing(one)
+    assert await asyncio.to_thread(follower.stands, one)
+    assert not follower.stands(withdrawn)
+    assert not follower.stands(grant(index=1 << 23))
+    assert not follower.stands(grant(uri=f"{server.base_uri}/status-lists/1"))
+    clock.now += 5
+    assert follower.stands(one)
+    clock.now += 0.1
+    assert not follower.stands(one)
+    assert server.requests == 1  # none of this fetched
+
+
+async def test_grant_does_not_stand_at_once_by_a_list_that_its_issuer_left(follower, grant, party):
+    opened = grant()
+    await follower.require_standing(opened)
+    assert follower.stands(opened)
+    moved = msgspec.structs.replace(party.registry.party(opened.issuer).issuer, base_uri="https://elsewhere.test")
+    follower._registry = lambda: (
+        party.changed(lambda document: edit_party(document, opened.issuer, issuer=moved)).registry
+    )
+    assert not follower.stands(opened)
 
 
 async def test_list_older_than_five_seconds_is_fetched_again(follower, grant, server, clock, refused):

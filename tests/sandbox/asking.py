@@ -339,16 +339,20 @@ class World:
 
 
 class FakeStandings:
-    """Every grant stands, unless `lost` has its digest."""
+    """Every grant stands, unless `lost` has its digest; that a list is not `at_hand` must be waited for."""
 
     def __init__(self) -> None:
         self.lost: dict[bytes, HeyanError] = {}
+        self.at_hand = True
         self.asked = 0
 
     async def require_standing(self, grant: VerifiedGrant) -> None:
         self.asked += 1
         if grant.digest in self.lost:
             raise self.lost[grant.digest]
+
+    def stands(self, grant: VerifiedGrant) -> bool:
+        return self.at_hand and grant.digest not in self.lost
 
 
 @dataclass

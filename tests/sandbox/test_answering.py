@@ -312,11 +312,26 @@ async def test_a_status_that_cannot_be_told_is_a_fault_and_nothing_is_signed(wor
     assert await desk.outcomes(world.ask(consent)) == ["YES", "YES"]
 
 
+async def test_a_status_that_must_be_waited_for_changes_no_answer(world, desk):
+    desk.standings.at_hand = False
+    revoked = world.consent()
+    desk.standings.lost[revoked.digest] = NotGrantedError(Reason.GRANT_REVOKED)
+    (message,) = await desk.answer(world.ask(revoked), world.ask(ask_id=2))
+    assert told(message, world) == [["GRANT_REVOKED"], ["YES", "YES"]]
+    assert desk.standings.asked == 2
+
+
+async def test_a_status_at_hand_is_not_waited_for(desk, world):
+    assert await desk.outcomes(world.ask()) == ["YES", "YES"]
+    assert desk.standings.asked == 0
+
+
 async def test_a_slow_status_list_is_waited_for_no_longer_than_set(world, desk):
     async def never(grant):
         await asyncio.Event().wait()
 
     desk.standings.require_standing = never
+    desk.standings.at_hand = False
     assert await desk.outcomes(world.ask()) == ["status_unavailable"]
 
 

@@ -194,6 +194,7 @@ async def test_a_slow_status_list_holds_up_only_its_own_batch(served):
         await standing(grant)
 
     served.desk.standings.require_standing = require_standing
+    served.desk.standings.at_hand = False
     async with served.stream() as stream:
         await stream.ask(served.world.ask(slow, ask_id=1))
         await asyncio.sleep(0.01)
