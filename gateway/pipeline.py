@@ -221,6 +221,9 @@ class Pipeline:
         if tuple(grants) != query.grant_digests:
             raise ForgedError(Reason.GRANT_INVALID, "not the grants that the query names")
         await self._require_standing(grants)
+        for grant in grants.values():  # last, so that nothing reported while a list was awaited is missed
+            if self._requests.is_withdrawn(grant.issuer, grant.digest):
+                raise NotGrantedError(Reason.GRANT_REVOKED)
         parts = match_parts(query, [part.part for part in work.submission.parts])
         return Granted(work, parts, grants)
 
@@ -256,7 +259,7 @@ class Pipeline:
         return later if later == settlement or self._waiting.reserve(work.key, len(work.message)) else settlement
 
     async def _recheck_revocation(self, granted: Granted, settlement: Settlement) -> HeyanError | None:
-        """Why the statements may not be released after all, if so."""
+        """Why the statements may not be released after all, if so. What issuers reported here the commit looks up."""
         if not settlement.settled:
             return None
         try:
@@ -274,12 +277,9 @@ class Pipeline:
     # -- what the steps use ---------------------------------------------------------------------------------
 
     async def _require_standing(self, grants: Mapping[bytes, VerifiedGrant]) -> None:
-        """Refuse a withdrawn grant, by what issuers reported here and by their status lists."""
+        """Refuse a grant that its issuer's status list has as withdrawn."""
         for grant in grants.values():
             await self._status.require_standing(grant)
-        for grant in grants.values():  # last, so that nothing reported while a list was awaited is missed
-            if self._requests.is_withdrawn(grant.issuer, grant.digest):
-                raise NotGrantedError(Reason.GRANT_REVOKED)
 
     # -- beside the way -------------------------------------------------------------------------------------
 
