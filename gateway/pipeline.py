@@ -28,6 +28,7 @@ from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
 from gateway.applications import Applications
+from gateway.arrivals import Arrivals
 from gateway.deadlines import deadline_of
 from gateway.deferring import deferred, is_for_good
 from gateway.disputes import Disputes
@@ -108,6 +109,7 @@ class Pipeline:
         self._admission = admission
         self._unanswered = unanswered
         self._waiting = waiting
+        self._arrivals = Arrivals()
         self._under_way: UnderWay[receipt_pb2.Receipt] = UnderWay()
         self._disputes = disputes
 
@@ -122,6 +124,7 @@ class Pipeline:
         place = place or self._admission.take(peer, len(message))  # before anything is done for the peer
         began = False
         try:
+            await self._arrivals.join()
             task, began = self._join(message, peer, time_left, place, self._carry)
             return await asyncio.shield(task)
         finally:
