@@ -28,7 +28,6 @@ from gateway.protocol.errors import HeyanError
 from gateway.protocol.limits import MAX_MESSAGE, MAX_USES
 from gateway.protocol.matrix import Group
 from gateway.protocol.presentation import read_submission, write_submission
-from gateway.protocol.query import open_part
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
@@ -195,11 +194,6 @@ def status_of(receipt: receipt_pb2.Receipt, truth: dict[str, str]) -> str:
         attestation = statement.attestation
         said[attestation.check.check_id] = check_pb2.Outcome.Name(attestation.outcome).removeprefix("OUTCOME_")
     return OK if said == truth else "WRONG"
-
-
-def departments_of(message: bytes) -> int:
-    """How many departments a VerifyRequest asks."""
-    return len({open_part(part.part).part.department for part in parse(pb.VerifyRequest, message, MAX_MESSAGE).parts})
 
 
 def _receipt(reply: bytes | Reason) -> receipt_pb2.Receipt:

@@ -55,11 +55,11 @@ from benchmarks.load import quantile
 from benchmarks.processes import cores, cpu_seconds, on_core
 from benchmarks.setting import RESULTS, write_results
 from gateway.cli.endpoints import open_client, read_endpoints
+from gateway.client import Client
+from gateway.party.process import configure_logging
 
 VERIFY_METHOD = "/heyan.v1.GatewayService/Verify"
 ECHO = "echo"
-WARM_UP = 400
-"""Requests of each kind before anything is measured."""
 AFTERMATH = 0.3
 """Seconds after the last reply in which the server's work still counts: acknowledgements, publication."""
 FLOOR_SECONDS = 0.5
@@ -76,6 +76,7 @@ class Bench:
 
     folder: Path
     requester: str
+    client: Client
     makers: Executor
     askers: dict[str, list[Asker]]
     pids: dict[str, int]
@@ -96,7 +97,7 @@ class Bench:
         """One run of a kind: its row."""
         asked = await self.made(kind, requests)
         run, row = await self._measured(kind.name, "gateway", self.calls, [each.message for each in asked], concurrency)
-        judgement = judge(open_client(self.folder, self.requester), asked, run.replies)
+        judgement = judge(self.client, asked, run.replies)
         require_right(judgement, kind.name)
         return {**row, "statuses": dict(judgement.statuses), "receipts_verified": judgement.verified}
 
@@ -159,6 +160,7 @@ async def bench(options: argparse.Namespace, kinds: Sequence[Kind]) -> AsyncIter
             found = Bench(
                 folder,
                 requester,
+                open_client(folder, requester),
                 makers,
                 asking,
                 {"gateway": measured.supervisor.pid("gateway"), "departments": departments},
@@ -167,21 +169,21 @@ async def bench(options: argparse.Namespace, kinds: Sequence[Kind]) -> AsyncIter
                 {},
             )
             for kind in kinds:
-                await _warm_up(found, kind, options.concurrency)
+                await _warm_up(found, kind, options)
             if SINGLE.name in found.sizes:
                 echo = await stack.enter_async_context(echo_server(folder, found.sizes[SINGLE.name][1], own))
                 found.pids[ECHO] = echo.pid
                 found.echo_calls = await stack.enter_async_context(
                     open_calls(folder, requester, echo.target, ECHO_METHOD)
                 )
-                await found.run_echo(WARM_UP, options.concurrency)
+                await found.run_echo(options.warm_up, options.concurrency)
             yield found
 
 
-async def _warm_up(found: Bench, kind: Kind, concurrency: int) -> None:
-    asked = await found.made(kind, WARM_UP)
-    run = await closed_loop(found.calls, [each.message for each in asked], concurrency)
-    require_right(judge(open_client(found.folder, found.requester), asked, run.replies), kind.name)
+async def _warm_up(found: Bench, kind: Kind, options: argparse.Namespace) -> None:
+    asked = await found.made(kind, options.warm_up)
+    run = await closed_loop(found.calls, [each.message for each in asked], options.concurrency)
+    require_right(judge(found.client, asked, run.replies), kind.name)
     found.rates[kind.name] = len(asked) / run.seconds
     found.sizes[kind.name] = [
         sum(len(each.message) for each in asked) // len(asked),
@@ -232,6 +234,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--seconds", type=amount, default=5.0, help="of each run, about")
     parser.add_argument("--concurrency", type=count, default=128, help="requests under way")
+    parser.add_argument("--warm-up", type=count, default=400, help="requests of each kind before anything is measured")
     parser.add_argument("--families", type=count, default=24, help="that are asked about, in turn")
     parser.add_argument("--population", type=count, default=400, help="families in the registers")
     parser.add_argument("--quick", action="store_true", help="2 rounds of about a second")
@@ -240,7 +243,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds, options.families = 2, 1.0, 8
+        options.rounds, options.seconds, options.families, options.warm_up = 2, 1.0, 8, 100
+    configure_logging("warning")
     try:
         if options.profile:
             uvloop.run(keep_under_load(options))
