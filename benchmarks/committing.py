@@ -152,6 +152,7 @@ class Measuring:
         self._federation = fed.Federation.create(NOW)
         self._answering = Answering(self._federation, checks)
         self.gateway = Gateway(self._federation, folder / "gateway.db")
+        self.profile: cProfile.Profile | None = None
 
     async def measure(self, rounds: int, requests: int, at_once: Sequence[int]) -> dict[int, Figures]:
         """`rounds` with each number of callers, interleaved, after one that is not counted."""
@@ -181,14 +182,20 @@ class Measuring:
                 times.append(time.perf_counter() - began)
 
         gc.collect()
+        gc.freeze()  # what was made before is no part of a gateway, so its collector should not walk it
         groups, seconds = store.groups, store.seconds
         began, cpu = time.perf_counter(), time.process_time()
+        if self.profile is not None:
+            self.profile.enable()
         await asyncio.gather(*(call() for _ in range(callers)))
+        if self.profile is not None:
+            self.profile.disable()
         into.cpu.append((time.process_time() - cpu) / requests * 1e6)
         into.of_it_commits.append((store.seconds - seconds) / requests * 1e6)
         into.per_second.append(requests / (time.perf_counter() - began))
         into.took_ms.append(median(times) * 1e3)
         into.group.append(requests / (store.groups - groups))
+        gc.unfreeze()
         signed = sum(len(batch.proofs) for batch in batches)
         _require(gateway.nodes.acknowledged - acknowledged == signed, "a statement that is not acknowledged")
         _require(len(set(receipts)) == requests, "a request without a receipt of its own")
@@ -207,9 +214,8 @@ def profile(checks: int, at_once: int, requests: int) -> None:
     """Print what each of the two threads does, by its own time."""
     with tempfile.TemporaryDirectory(prefix="heyan-bench-") as folder:
         measuring = Measuring(Path(folder), checks)
-        measuring.gateway.store.profile = writer = cProfile.Profile()
-        loop = cProfile.Profile()
-        loop.runcall(uvloop.run, measuring.measure(1, requests, [at_once]))
+        measuring.profile, measuring.gateway.store.profile = loop, writer = cProfile.Profile(), cProfile.Profile()
+        uvloop.run(measuring.measure(1, requests, [at_once]))
     for name, seen in (("loop", loop), ("writer", writer)):
         print(f"--- {name}, {2 * requests} requests")
         pstats.Stats(seen).sort_stats("tottime").print_stats(SHOWN)
