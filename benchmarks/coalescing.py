@@ -12,13 +12,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.applicants import applicants, families_of
 from benchmarks.bounds import amount, count
-from benchmarks.load import Share, Tally, applicants, families_of, generator, in_processes, quantile
+from benchmarks.clients import Clients, Held, clients
+from benchmarks.load import Tally, quantile
 from benchmarks.setting import RESULTS, Measured, federation, table, write_results
+from benchmarks.ways import through_gateway
 
 MESSAGES = "heyan_department_messages_total"
 ASKS = "heyan_department_asks_total"
@@ -26,16 +31,15 @@ IDLE = 0
 IDLE_RATE = 2.0
 """Applications a second that find everything at rest."""
 LEVELS = (IDLE, 1, 4, 16, 64, 128)
-START_SECONDS = 8.0
-"""What a client process may take to start and to fetch its consents, before all begin."""
+WAY = "gateway"
 
 
-async def measure(measured: Measured, options: argparse.Namespace) -> list[dict[str, Any]]:
+async def measure(measured: Measured, started: Clients, options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each level."""
     rows = []
     for concurrency in options.levels:
         before, batches = await measured.gateway_metrics(), measured.reply_batches()
-        tally = await _run(measured, options, concurrency)
+        tally = await _run(started, options, concurrency)
         after = await measured.gateway_metrics()
         done = len(tally.latencies())
         row = {
@@ -55,37 +59,20 @@ async def measure(measured: Measured, options: argparse.Namespace) -> list[dict[
     return rows
 
 
-async def _run(measured: Measured, options: argparse.Namespace, concurrency: int) -> Tally:
-    prepared = round(options.seconds * options.expected_rate)
-    processes = max(1, min(options.processes, concurrency))
-    if processes > 1:
-        begin = time.time() + START_SECONDS
-        return await in_processes(
-            [
-                Share(
-                    folder=measured.folder,
-                    requester=measured.requester,
-                    families=options.families,
-                    number=number,
-                    of=processes,
-                    concurrency=concurrency // processes + (number < concurrency % processes),
-                    seconds=options.seconds,
-                    prepared=prepared // processes,
-                    begin=begin,
-                )
-                for number in range(processes)
-            ]
-        )
+async def _run(started: Clients, options: argparse.Namespace, concurrency: int) -> Tally:
     if concurrency == IDLE:
-        prepared = round(options.seconds * IDLE_RATE)
-    held = await applicants(measured.folder, measured.requester, families_of(measured.folder, options.families))
-    async with generator(measured.folder, measured.requester) as generating:
-        ready = generating.prepare(held, prepared)
-        if concurrency == IDLE:
-            tally = Tally()
-            await generating.open_loop("application", ready, IDLE_RATE, tally)
-            return tally
-        return await generating.closed_loop("application", ready, concurrency, options.seconds)
+        await started.prepare(WAY, round(options.seconds * IDLE_RATE), 1)
+        return await started.open_loop(WAY, IDLE_RATE, 1)
+    await started.prepare(WAY, round(options.seconds * options.expected_rate), concurrency)
+    return await started.closed_loop(WAY, concurrency, options.seconds)
+
+
+@asynccontextmanager
+async def _open(folder: Path, requester: str, families: int, number: int, of: int) -> AsyncIterator[Mapping[str, Held]]:
+    """What a client process holds: families of its own, and the gateway."""
+    held = await applicants(folder, requester, families_of(folder, families)[number::of])
+    async with through_gateway(folder, requester) as generating:
+        yield {WAY: Held(generating, held)}
 
 
 def _per(done: int, before: dict[str, float], after: dict[str, float], name: str) -> float | None:
@@ -120,7 +107,9 @@ def report(rows: list[dict[str, Any]]) -> str:
 async def run(options: argparse.Namespace) -> Path:
     """Measure, print, write."""
     async with federation(options.population) as measured:
-        rows = await measure(measured, options)
+        opening = partial(_open, measured.folder, measured.requester, options.families)
+        async with clients(opening, options.processes) as started:
+            rows = await measure(measured, started, options)
     print(report(rows))
     return write_results("coalescing", {"rows": rows}, options.results)
 
@@ -132,7 +121,7 @@ def main() -> None:
     parser.add_argument("--families", type=count, default=200, help="that applications are made for, in turn")
     parser.add_argument("--population", type=count, default=2_000, help="families in the registers")
     parser.add_argument("--processes", type=count, default=1, help="client processes")
-    parser.add_argument("--expected-rate", type=amount, default=100.0, help="applications/s to prepare for")
+    parser.add_argument("--expected-rate", type=amount, default=400.0, help="applications/s to prepare for")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     print(asyncio.run(run(parser.parse_args())))
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import zstandard
 from rich.console import Console
 
+from benchmarks.applicants import families_of
 from benchmarks.bounds import count
 from benchmarks.disk import all_checks, apply, whole_five
-from benchmarks.load import families_of
 from gateway.cli.sandbox import Asked
 from gateway.cli.supervisor import free_port_base
 from gateway.cli.up import open_sandbox, start

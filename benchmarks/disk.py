@@ -19,9 +19,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.applicants import Applicant, applicants, families_of
 from benchmarks.bounds import count
-from benchmarks.load import Applicant, Tally, applicants, families_of, generator
+from benchmarks.load import Tally
 from benchmarks.setting import federation, table, write_results
+from benchmarks.ways import through_gateway
 from consent.disclosures import group_details
 from gateway.asking import Question
 from gateway.cli.endpoints import open_client
@@ -122,13 +124,13 @@ async def all_checks(folder: Path, requester: str, families: list[Truth]) -> lis
             details = group_details([answer.claim for answer in truth.answers], (application.region,), 1)
             consent = await guardians.consent_to(application, requester, details)
             right = {f"c{number}": answer.outcome.name for number, answer in enumerate(truth.answers)}
-            held.append(Applicant(plan, questions, consent, right))
+            held.append(Applicant(application.family, plan, questions, consent, right))
         return held
 
 
 async def apply(folder: Path, requester: str, held: list[Applicant]) -> None:
     """Send each application once."""
-    async with generator(folder, requester) as generating:
+    async with through_gateway(folder, requester) as generating:
         prepared = iter(held)
         tally = Tally()
         while some := list(islice(prepared, AT_ONCE)):

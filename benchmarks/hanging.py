@@ -25,9 +25,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.applicants import Applicant, Choose, applicants, families_of
 from benchmarks.bounds import amount, count
-from benchmarks.load import Applicant, Generator, Tally, applicants, families_of, generator, quantile
+from benchmarks.load import Generator, Tally, quantile
 from benchmarks.setting import RESULTS, Measured, federation, table, write_results
+from benchmarks.ways import Ready, through_gateway
 from gateway.protocol.claims import CLAIMS, DepartmentKind
 
 OTHERS, HANGING = "others", "hanging"
@@ -49,16 +51,12 @@ async def measure(measured: Measured, options: argparse.Namespace) -> dict[str, 
     hangs = DepartmentKind(options.department)
     families = families_of(measured.folder, options.families)
     offered = Offered(
-        await applicants(
-            measured.folder, measured.requester, families, lambda claim: CLAIMS[claim].department is not hangs
-        ),
-        await applicants(
-            measured.folder, measured.requester, families, lambda claim: CLAIMS[claim].department is hangs
-        ),
+        await applicants(measured.folder, measured.requester, families, _checks_of(hangs, asked=False)),
+        await applicants(measured.folder, measured.requester, families, _checks_of(hangs, asked=True)),
     )
     pid = measured.supervisor.pid(measured.node(options.department))
     rounds: list[dict[str, Any]] = []
-    async with generator(measured.folder, measured.requester) as generating, _memory(measured) as memory:
+    async with through_gateway(measured.folder, measured.requester) as generating, _memory(measured) as memory:
         await _phase(generating, offered, options, options.warm_up)
         for number in range(1, options.rounds + 1):
             phases = {}
@@ -84,7 +82,12 @@ async def measure(measured: Measured, options: argparse.Namespace) -> dict[str, 
     }
 
 
-async def _phase(generating: Generator, offered: Offered, options: argparse.Namespace, seconds: float) -> Tally:
+def _checks_of(department: DepartmentKind, *, asked: bool) -> Choose:
+    """The checks of a plan that a department answers, or all others."""
+    return lambda truth: [each for each in truth.plan if (CLAIMS[each.claim].department is department) == asked]
+
+
+async def _phase(generating: Generator[Ready], offered: Offered, options: argparse.Namespace, seconds: float) -> Tally:
     """Offer both kinds for `seconds`, and wait for all that is under way."""
     tally = Tally()
     loads = ((OTHERS, offered.others, options.rate), (HANGING, offered.hanging, options.hanging_rate))

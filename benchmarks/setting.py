@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -87,8 +87,10 @@ def sums_of(text: str) -> dict[str, float]:
 
 
 @asynccontextmanager
-async def federation(population: int) -> AsyncIterator[Measured]:
-    """Make and start a federation of `population` families, and stop it at the end."""
+async def federation(
+    population: int, before_start: Callable[[Sandbox], None] = lambda _sandbox: None
+) -> AsyncIterator[Measured]:
+    """Make a federation of `population` families, change what `before_start` does, start it, and stop it at the end."""
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="heyan-bench-") as made:
         asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base())
@@ -98,6 +100,7 @@ async def federation(population: int) -> AsyncIterator[Measured]:
                 rest = settings.read()
                 settings.seek(0)
                 settings.write("budget_requests = 1000000\n" + rest)
+        before_start(sandbox)
         supervisor = await start(sandbox, console)
         try:
             yield Measured(sandbox.folder, sandbox, supervisor)
@@ -124,8 +127,14 @@ def machine() -> dict[str, Any]:
         "sqlite": sqlite3.sqlite_version,
         **{package: version(package) for package in _PACKAGES},
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", f"benchmarks.{_module()}", *sys.argv[1:]]),
     }
+
+
+def _module() -> str:
+    """Which benchmark runs: the name of its file, or of its folder."""
+    script = Path(sys.argv[0])
+    return script.parent.name if script.stem == "__main__" else script.stem
 
 
 def _cpu_model() -> str:

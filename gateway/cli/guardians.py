@@ -29,11 +29,13 @@ MAX_USES = 5
 class Guardians:
     """The guardians of one sandbox; an asynchronous context manager over the connection to its issuer.
 
-    Raises MalformedError with every problem of the sandbox's rule packs.
+    They consent to being asked through `gateway`, the sandbox's own if none is named. Raises MalformedError with every
+    problem of the sandbox's rule packs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gateway: Identity | None = None) -> None:
         self._endpoints: Endpoints = read_endpoints(folder)
+        self._gateway = gateway or Identity(PartyRole.GATEWAY, self._endpoints.gateway.id)
         self._rules = SandboxRules(folder / self._endpoints.rules)
         self._secret = read_private(folder / self._endpoints.guardians)
         self._app = GuardianApp(self._endpoints.consent.url, _trusting(folder / self._endpoints.ca))
@@ -67,7 +69,7 @@ class Guardians:
             self._account(application.family, Role.GUARDIAN),
             application.subjects[Role.CHILD].id_number,
             requester=Identity(PartyRole.REQUESTER, requester).uri,
-            gateway=Identity(PartyRole.GATEWAY, self._endpoints.gateway.id).uri,
+            gateway=self._gateway.uri,
             details=details,
             co_residents=[self._account(application.family, Role.CO_RESIDENT)] if has_co_resident else [],
         )
