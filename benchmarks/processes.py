@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-_UTIME, _STIME = 11, 12
-"""Places in /proc/PID/stat after the command's closing parenthesis (proc(5): fields 14 and 15, counted from 1)."""
+_PARENT, _UTIME, _STIME = 1, 11, 12
+"""Places in /proc/PID/stat after the command's closing parenthesis (proc(5): fields 4, 14 and 15, counted from 1)."""
 
 
 def cores() -> tuple[int, int]:
@@ -38,3 +38,15 @@ def ticks_of(stat: str) -> int:
     """User and system ticks of the text of /proc/PID/stat. The command in it may hold spaces and parentheses."""
     fields = stat.rpartition(")")[2].split()
     return int(fields[_UTIME]) + int(fields[_STIME])
+
+
+def children_of(parent: int) -> tuple[int, ...]:
+    """The processes that a process started and that run now."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):  # it ended while we looked
+                stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+                if int(stat.rpartition(")")[2].split()[_PARENT]) == parent:
+                    found.append(int(folder.name))
+    return tuple(found)

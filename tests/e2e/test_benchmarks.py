@@ -57,6 +57,26 @@ def test_hanging_offers_both_kinds_in_both_phases(tmp_path: Path) -> None:
     assert "median ratio of p99" in printed
 
 
+def test_peers_are_asked_the_same_and_answer_rightly(tmp_path: Path) -> None:
+    words = ("--rounds", "1", "--seconds", "1", "--levels", "8", "--threads", "1", "--families", "8")
+    printed, results = run_script("peers", tmp_path, *words, "--population", "200")
+    (phases,) = results["rounds"]
+    proxies = {name for name in ("envoy", "nginx") if name in results["chosen"]}
+    assert "envoy" in proxies
+    for phase in ("saturation", "offered"):
+        assert phases[phase].keys() >= {"heyan", "direct"} | proxies
+    assert phases["idle"].keys() == {"heyan", "direct", "unary"}
+    for name, run in ((name, run) for runs in phases.values() for name, run in runs.items()):
+        assert run["statuses"] == {"OK": run["applications"]}, name
+        assert sum(run["latency_ms"].values()) == run["applications"] > 0
+        assert run["cpu_us_per_application"]["client"] > 0
+    wanted = {"system_over_envoy", "p99_over_envoy", "idle_over_unary"}
+    assert results["targets"].keys() >= wanted
+    for ratio in results["targets"].values():
+        assert 0 < ratio["low"] <= ratio["value"] <= ratio["high"]
+    assert "What the peers do not do" in printed
+
+
 def test_publishing_measures_each_size(tmp_path: Path) -> None:
     words = ("--largest", "4", "--checks", "1", "--leaves-per-second", "20", "--steps", "2")
     printed, results = run_script("publishing", tmp_path, *words, "--folder", str(tmp_path))
