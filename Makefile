@@ -18,10 +18,10 @@ PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc --pro
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test coverage mutations fuzz lint fmt gen gen-check buf breaking baseline lock clean
+.PHONY: help setup demo test coverage mutations fuzz bench bench-quick bench-check lint fmt gen gen-check buf breaking baseline lock clean
 
 help: ## list what can be typed
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything that running and testing need
 
@@ -54,6 +54,15 @@ fuzz: $(FUZZ_STAMP) ## fuzz every parser, 20 seconds a group (SECONDS=1200, PARS
 $(FUZZ_STAMP): $(STAMP) requirements-fuzz.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-fuzz.txt
 	@touch $@
+
+bench: setup ## measure everything against its targets, 25 minutes; table and charts in benchmarks/results
+	$(BIN)/python -m benchmarks.suite
+
+bench-quick: setup ## the same in short, 3 minutes; into .benchmarks/quick
+	$(BIN)/python -m benchmarks.suite --quick
+
+bench-check: setup ## in short, held against the kept results; fails if a ratio fell
+	$(BIN)/python -m benchmarks.suite --check
 
 lint: setup buf gen-check breaking ## style, types, import contracts, the contract's own lint
 	$(BIN)/ruff check .
