@@ -88,8 +88,29 @@ def test_publishing_measures_each_size(tmp_path: Path) -> None:
 def test_appending_measures_each_size(tmp_path: Path) -> None:
     printed, results = run_script("appending", tmp_path, "--largest", "4", "--rounds", "2", "--folder", str(tmp_path))
     assert [row["size"] for row in results["rows"]] == [1_000, 10_000]
-    assert all(value > 0 for row in results["rows"] for value in row.values())
-    assert "largest against smallest" in printed
+    for row in results["rows"]:
+        assert all(value > 0 for value in row.values() if not isinstance(value, list))
+        assert row["least"] <= row["leaves_per_second"] <= row["most"]
+        assert len(row["rates"]) == 2
+    assert results["targets"].keys() == {"append_rate", "append_flatness", "start_flatness"}
+    assert "append_flatness" in printed
+
+
+def test_disk_counts_bytes_of_right_answers(tmp_path: Path) -> None:
+    printed, results = run_script("disk", tmp_path, "--families", "8")
+    assert results["5 checks"]["applications"] == results["12 checks"]["applications"] == 8
+    assert results["12 checks"]["checks"] > results["5 checks"]["checks"] > 8
+    assert results["5 checks"]["journal_bytes_per_check"] > 0
+    assert results["targets"]["disk_per_check"]["value"] == results["5 checks"]["bytes_per_check"] > 0
+    assert "| leaves |" in printed
+
+
+def test_fsck_checks_whole_logs(tmp_path: Path) -> None:
+    printed, results = run_script("fsck", tmp_path, "--quick", "--leaves", "700", "--rounds", "1")
+    (row,) = results["rows"]
+    assert row["way"] == "whole"
+    assert results["targets"]["fsck_rate"]["value"] == row["leaves_per_second"] > 0
+    assert "| whole |" in printed
 
 
 def test_quantiles_sums_and_tables() -> None:
