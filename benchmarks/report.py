@@ -18,7 +18,7 @@ from benchmarks.kept import Results, read_notes, read_results, seen_in
 from benchmarks.setting import RESULTS
 from benchmarks.targets import PERCENT, TARGETS, Kind, Seen, Target, Verdict
 
-BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+MARKER = "benchmarks"
 DAGGER = "†"
 _THOUSAND, _EXACT = 1_000, 10_000
 
@@ -93,13 +93,19 @@ def _measuring() -> set[str]:
     return {target.measured_by for target in TARGETS}
 
 
-def between_markers(text: str, table: str) -> str:
+def markers(name: str) -> tuple[str, str]:
+    """The comments between which a generated table stands in a Markdown file."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
+def between_markers(text: str, table: str, name: str = MARKER) -> str:
     """`text` with `table` between its markers; ValueError if they are not there, once each and in order."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"needs {BEGIN} and {END}, once each, around the place where the table goes")
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    first, last = markers(name)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise ValueError(f"needs {first} and {last}, once each, around the place where the table goes")
+    return f"{before}{first}\n{table}\n{last}{after}"
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ STEPS = (
     "fsck",
     "disk",
     "memory",
+    "wire",
 )
 """Benchmarks, in the order in which they run: what targets compare is measured while the machine is as it was."""
 QUICK = Path(".benchmarks/quick")

@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks import report as reporting
 from benchmarks.kept import fallen, read_notes, read_results, seen_in
-from benchmarks.report import BEGIN, END, between_markers, report, row_of
+from benchmarks.report import MARKER, between_markers, markers, report, row_of
 from benchmarks.targets import TARGETS
 
+BEGIN, END = markers(MARKER)
 BY_ID = {target.id: target for target in TARGETS}
 MACHINE = {
     "cpu": "A CPU",
