@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.charts import GOOD, WIDTH, Bar, Panel, charts_of, draw, number, write_charts
+from benchmarks.charts import CORE_KINDS, charts_of, write_charts
+from benchmarks.panels import GOOD, WIDTH, Bar, Panel, draw, number
 from gateway.season.chart import Box, Label
 
 ROW = {
@@ -65,6 +66,23 @@ def test_there_is_a_chart_for_each_kind_of_results_and_none_without() -> None:
     }
     assert charts_of({}) == {}
     assert set(charts_of(found)) == {"targets", "functions", "growth"}
+
+
+def test_the_system_stands_out_beside_its_peers() -> None:
+    figure = {"value": 2.0, "low": 1.0, "high": 3.0}
+    row = {"applications_per_second": figure, "p99_ms": figure, "all_cpu_us": figure}
+    way = {"heyan": row, "envoy": row}
+    chart = charts_of({"peers": {"medians": {"saturation": way, "offered": way}}})["peers"]
+    texts = [shape.text for shape in chart.shapes if isinstance(shape, Label)]
+    assert texts.count("envoy") == texts.count("heyan") == 3
+    assert sum(shape.fill == GOOD for shape in chart.shapes) == 3
+
+
+def test_the_core_is_drawn_as_the_median_of_its_rounds() -> None:
+    rounds = [{kind: {"server_cpu_us": us} for kind in CORE_KINDS} for us in (100.0, 300.0, 200.0)]
+    chart = charts_of({"gateway_core": {"rounds": rounds}})["core"]
+    texts = [shape.text for shape in chart.shapes if isinstance(shape, Label)]
+    assert {*CORE_KINDS.values(), "200"} <= set(texts)
 
 
 def test_a_target_that_is_missed_is_drawn_in_another_colour() -> None:
