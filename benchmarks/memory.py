@@ -8,9 +8,9 @@ grant that was never seen, so that whatever remembers grants fills up. Requests 
 a batch ahead. Resident memory is read from /proc after each batch.
 
 A long run's growth is what stands there: memory after a million checks less memory at the start. A short one cannot
-know it. It leaves out its first half, in which memories fill up to their bounds, and tells the growth of the other half
-for a million checks: the median slope between all its readings, with those of its first and last thirds as least and
-most. Read it as a warning of a leak, not as a figure.
+know it: it leaves out what comes before the gateway's memories are full, and tells the growth of the rest for a million
+checks: the median slope between all its readings, with those of its first and last thirds as least and most. Read it as
+a warning of a leak, not as a figure. A run that ends before tells no growth.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from gateway.cli.endpoints import open_client, read_endpoints
 
 MILLION = 1_000_000
 CHECKS, QUICK_CHECKS = 100_000, 10_000
+SETTLED = 60_000
+"""Checks after which nothing that the gateway remembers can be filling up any more: it remembers 10,000 grants."""
 BATCH, CONCURRENCY = 1_000, 64
 """Applications of a batch, and how many are under way."""
 FAMILIES, POPULATION = 24, 400
@@ -92,12 +94,17 @@ def slope(readings: Sequence[Reading]) -> float:
     return median(slopes)
 
 
-def growth(readings: Sequence[Reading]) -> dict[str, float]:
-    """MiB of growth over a million checks: as it was if there were so many, else by the slope of the second half."""
+def growth(readings: Sequence[Reading]) -> dict[str, float] | None:
+    """MiB of growth over a million checks: as it was if there were so many, else by the slope of what is settled.
+
+    None if there is not enough of that.
+    """
     if readings[-1].checks >= MILLION:
         return spread([readings[-1].rss_mib - readings[0].rss_mib])
-    settled = readings[len(readings) // 2 :]
-    third = max(2, len(settled) // _THIRDS)
+    settled = [each for each in readings if each.checks >= SETTLED]
+    if len(settled) < 2 * _THIRDS:
+        return None
+    third = len(settled) // _THIRDS
     whole = slope(settled) * MILLION
     ends = [slope(settled[:third]) * MILLION, slope(settled[-third:]) * MILLION]
     return {"value": whole, "low": min(whole, *ends), "high": max(whole, *ends)}
@@ -105,15 +112,17 @@ def growth(readings: Sequence[Reading]) -> dict[str, float]:
 
 def summary(readings: Sequence[Reading], judged: Judgement) -> dict[str, Any]:
     """What is written."""
-    extrapolated = readings[-1].checks < MILLION
+    targets = {"rss_start_mib": spread([readings[0].rss_mib])}
+    if (grown := growth(readings)) is not None:
+        targets["rss_growth_mib"] = grown
     return {
         "checks": readings[-1].checks,
-        "growth_is_extrapolated": extrapolated,
+        "growth_is_extrapolated": readings[-1].checks < MILLION,
         "growth_seen_mib": readings[-1].rss_mib - readings[0].rss_mib,
         "statuses": dict(judged.statuses),
         "receipts_verified": judged.verified,
         "rows": [{"checks": each.checks, "rss_mib": each.rss_mib} for each in readings],
-        "targets": {"rss_start_mib": spread([readings[0].rss_mib]), "rss_growth_mib": growth(readings)},
+        "targets": targets,
     }
 
 
@@ -121,12 +130,12 @@ def shown(results: Mapping[str, Any]) -> str:
     """The table that is printed: about a dozen readings, then what they come to."""
     rows = results["rows"]
     some = [*rows[:: max(1, len(rows) // 12)], rows[-1]]
-    how = "extrapolated from the second half" if results["growth_is_extrapolated"] else "as it was"
-    grown = results["targets"]["rss_growth_mib"]["value"]
+    grown = results["targets"].get("rss_growth_mib")
+    how = f"by the slope from {SETTLED:,} on" if results["growth_is_extrapolated"] else "as it was"
+    over = f"; over {MILLION:,}: {grown['value']:.1f} MiB, {how}" if grown is not None else ""
     return (
         f"{table(('checks', 'RSS MiB'), [(row['checks'], row['rss_mib']) for row in some])}\n\n"
-        f"grown by {results['growth_seen_mib']:.1f} MiB in {results['checks']:,} checks; over {MILLION:,}: "
-        f"{grown:.1f} MiB, {how}\n"
+        f"grown by {results['growth_seen_mib']:.1f} MiB in {results['checks']:,} checks{over}\n"
         f"all answers right; {results['receipts_verified']} receipts verified whole"
     )
 

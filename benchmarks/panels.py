@@ -68,7 +68,7 @@ def _panel(panel: Panel, top: int) -> Iterator[Box | Label]:
             yield Box(place(mark), y, 3, ROW - 2, MARK)
         if bar.low < bar.high:
             yield Box(place(bar.low), y + ROW // 2 - 2, max(1, place(bar.high) - place(bar.low)), 2, RANGE)
-        yield Label(max(place(bar.value), place(bar.high)) + 8, y + 4, bar.text, 13)
+        yield Label(max(map(place, (bar.value, bar.high, *bar.marks))) + 8, y + 4, bar.text, 13)
     yield Box(LEFT, first - 4, 1, last - first + 4, INK)
 
 

@@ -7,14 +7,12 @@ from collections import Counter
 import pytest
 
 from benchmarks.core_work import Judgement
-from benchmarks.memory import MILLION, Reading, growth, shown, slope, summary
+from benchmarks.memory import MILLION, SETTLED, Reading, growth, shown, slope, summary
 
 
 def climbing(checks: int, start: float, per_million: float, steps: int = 12) -> list[Reading]:
-    return [
-        Reading(place * checks // steps, start + per_million * place * checks / steps / MILLION)
-        for place in range(steps + 1)
-    ]
+    counts = [place * checks // steps for place in range(steps + 1)]
+    return [Reading(count, start + per_million * count / MILLION) for count in counts]
 
 
 def test_growth_over_a_million_checks_is_the_difference_that_was_seen() -> None:
@@ -23,11 +21,20 @@ def test_growth_over_a_million_checks_is_the_difference_that_was_seen() -> None:
 
 
 def test_growth_of_a_short_run_leaves_out_what_fills_up_first() -> None:
-    filling = [Reading(0, 100.0), Reading(1_000, 150.0), Reading(2_000, 170.0), Reading(3_000, 171.0)]
-    settled = [Reading(3_000 + 1_000 * place, 171.0 + 0.02 * place) for place in range(1, 9)]
+    filling = [Reading(place * 10_000, 100.0 + 12 * place) for place in range(6)]
+    settled = [Reading(SETTLED + 5_000 * place, 171.0 + 0.1 * place) for place in range(9)]
     found = growth([*filling, *settled])
+    assert found is not None
     assert found["value"] == pytest.approx(20.0)
     assert found["low"] <= found["value"] <= found["high"]
+
+
+def test_a_run_that_ends_while_memories_fill_tells_no_growth() -> None:
+    readings = climbing(SETTLED, 100.0, per_million=1_000.0)
+    assert growth(readings) is None
+    told = summary(readings, Judgement(Counter({"OK": 1}), 1))
+    assert told["targets"].keys() == {"rss_start_mib"}
+    assert "over 1,000,000" not in shown(told)
 
 
 def test_one_jump_does_not_make_a_slope() -> None:
@@ -37,16 +44,18 @@ def test_one_jump_does_not_make_a_slope() -> None:
 
 
 def test_a_leak_is_told() -> None:
-    assert growth(climbing(100_000, 100.0, per_million=400.0))["value"] == pytest.approx(400.0)
+    found = growth(climbing(200_000, 100.0, per_million=400.0))
+    assert found is not None
+    assert found["value"] == pytest.approx(400.0)
 
 
 def test_summary_says_whether_growth_was_seen_or_extrapolated() -> None:
     judged = Judgement(Counter({"OK": 20_000}), 200)
-    short = summary(climbing(100_000, 100.0, per_million=40.0), judged)
+    short = summary(climbing(200_000, 100.0, per_million=40.0), judged)
     assert short["growth_is_extrapolated"]
-    assert "extrapolated" in shown(short)
+    assert "by the slope from 60,000 on" in shown(short)
     assert short["targets"]["rss_start_mib"]["value"] == 100.0
-    assert short["growth_seen_mib"] == pytest.approx(4.0)
+    assert short["growth_seen_mib"] == pytest.approx(8.0)
     whole = summary(climbing(MILLION, 100.0, per_million=40.0), judged)
     assert not whole["growth_is_extrapolated"]
     assert "as it was" in shown(whole)
