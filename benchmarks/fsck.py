@@ -41,7 +41,7 @@ from heyan.v1 import log_pb2
 
 ORIGIN = "heyan.benchmark/log"
 SIGNER = SignerKey.from_seed(ORIGIN, bytes(32))
-LEAVES, QUICK_LEAVES = 500_000, 100_000
+LEAVES, QUICK_LEAVES = 500_000, 50_000
 WHOLE = "whole"
 WAYS = {
     WHOLE: Wanted(),

@@ -39,7 +39,7 @@ from benchmarks.targets import spread
 from gateway.cli.endpoints import open_client, read_endpoints
 
 MILLION = 1_000_000
-CHECKS, QUICK_CHECKS = 100_000, 10_000
+CHECKS, QUICK_CHECKS = 100_000, 5_000
 SETTLED = 60_000
 """Checks after which nothing that the gateway remembers can be filling up any more: it remembers 10,000 grants."""
 BATCH, CONCURRENCY = 1_000, 64

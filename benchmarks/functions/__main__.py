@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.setting import RESULTS, table, write_results
 
 FOLDER = Path(__file__).parent
-FULL = ("--benchmark-max-time=0.8", "--benchmark-warmup=on")
+FULL = ("--benchmark-max-time=0.5", "--benchmark-warmup=on")
 QUICK = ("--benchmark-max-time=0.05", "--benchmark-min-rounds=3")
 PREFIX = "test_"
 US = 1e6
