@@ -42,7 +42,7 @@ MILLION = 1_000_000
 CHECKS, QUICK_CHECKS = 100_000, 5_000
 SETTLED = 60_000
 """Checks after which nothing that the gateway remembers can be filling up any more: it remembers 10,000 grants."""
-BATCH, CONCURRENCY = 1_000, 64
+BATCH, CONCURRENCY = 500, 64
 """Applications of a batch, and how many are under way."""
 FAMILIES, POPULATION = 24, 400
 MIB = float(1 << 20)

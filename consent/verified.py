@@ -63,10 +63,14 @@ class Genuine:
     evidence_digest: bytes
 
 
+REMEMBERED_GRANTS = 4_096
+"""About 5 KB each. A request that comes again does so within its minute; a grant is rarely used later that day."""
+
+
 class GenuineGrants:
     """Grants whose signature held, by digest: at most `capacity`, the least lately used given up first."""
 
-    def __init__(self, capacity: int = 10_000) -> None:
+    def __init__(self, capacity: int = REMEMBERED_GRANTS) -> None:
         self._capacity = capacity
         self._held: OrderedDict[bytes, Genuine] = OrderedDict()
 
