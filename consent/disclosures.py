@@ -77,7 +77,7 @@ def write_disclosure(detail: Detail, *, purpose: str, gateway: str, salt: bytes)
     return text
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def read_disclosure(text: str, index: int) -> Authorization:
     """The element that a disclosure shows; MalformedError. Whether it is of a grant is the verifier's question."""
     if len(text) > MAX_DISCLOSURE:

@@ -223,7 +223,7 @@ class ReadGrant:
     payload: GrantPayload
 
 
-@lru_cache(maxsize=1024)  # of MAX_GRANT bytes at most; one grant is read by several steps
+@lru_cache(maxsize=256)  # of MAX_GRANT bytes at most; one grant is read by several steps of its request
 def read_grant(token: str) -> ReadGrant:
     """Read a grant without verifying it; MalformedError."""
     header, data = read_jws(token, TYP, MAX_GRANT, EXTRA_HEADER)
