@@ -20,23 +20,18 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from itertools import count, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
-from gateway.protocol.appended import appended_paths
 from gateway.protocol.errors import NotFoundError
-from gateway.protocol.merkle import leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores import (
     sqlite_deferrals,
     sqlite_disputes,
     sqlite_evidence,
-    sqlite_keeping,
     sqlite_leaves,
     sqlite_requests,
     sqlite_shards,
@@ -57,15 +52,14 @@ from gateway.stores.records import (
     Waiting,
     Withdrawal,
 )
+from gateway.stores.sqlite_commit import append
 from gateway.stores.sqlite_connection import as_unavailable, connect, short_patience
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_shards import GrowingTree
-from gateway.stores.sqlite_statistics import add_tallies, read_page
+from gateway.stores.sqlite_statistics import read_page
 
 T = TypeVar("T")
-
-_NO_HEAD = Head(0, b"", "")
 
 
 class SqliteStore:
@@ -92,7 +86,7 @@ class SqliteStore:
     def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
         """See the port. Any failure forgets what was known of the tree, so that the next commit reads it anew."""
         with self._writing():
-            return self._append(entries, sign)
+            return append(self._writer, self._tree, entries, sign)
 
     def freeze(self, freeze: Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
         """See the port."""
@@ -109,92 +103,6 @@ class SqliteStore:
         with self._writing():
             self._tree.look(self._writer)
             self._writer.execute("PRAGMA user_version = 0")
-
-    def _append(self, entries: Sequence[Entry], sign: SignCheckpoint) -> list[Committed]:
-        old, frontier = self._tree.look(self._writer)
-        accepted: list[Entry] = []
-        reasons: list[Reason | None] = []
-        left_out: dict[int, Committed] = {}  # by position; the head comes last
-        for position, entry in enumerate(entries):
-            if sqlite_evidence.is_erased(self._writer, entry):
-                left_out[position] = Committed(-1, _NO_HEAD, erased=True)
-                continue
-            if self._is_overtaken(entry):
-                left_out[position] = Committed(-1, _NO_HEAD, overtaken=True)
-                continue
-            if clash := sqlite_evidence.keep(self._writer, entry):
-                left_out[position] = Committed(-1, _NO_HEAD, foreign_keys=clash)
-                continue
-            reason = self._kept_back(entry)
-            kept = entry if reason is None else entry.kept_back(reason)
-            self._insert(kept, old.end + len(accepted))  # at once: the entries after it must see it
-            accepted.append(kept)
-            reasons.append(reason)
-        if not accepted:
-            return [replace(left_out[position], head=old) for position in range(len(entries))]
-        hashes = [leaf_hash(entry.leaf) for entry in accepted]
-        head = self._tree.grow(self._writer, old, frontier, hashes, sign)
-        add_tallies(self._writer, (entry.tallies for entry in accepted if entry.tallies is not None), head)
-        results = map(
-            Committed,
-            count(old.end),
-            repeat(head),
-            reasons,
-            [entry.leaf for entry in accepted],
-            appended_paths(frontier, hashes),
-        )
-        return [
-            replace(left_out[position], head=head) if position in left_out else next(results)
-            for position in range(len(entries))
-        ]
-
-    def _is_overtaken(self, entry: Entry) -> bool:
-        """Whether another entry came first: for the same request, ticket or dispute."""
-        if entry.ticket is not None and sqlite_tickets.is_stale(self._writer, entry.ticket):
-            return True
-        if sqlite_disputes.is_late(self._writer, entry) or sqlite_keeping.is_late(self._writer, entry.erasure):
-            return True
-        if sqlite_keeping.is_waited_for(self._writer, entry.erasure):
-            return True
-        return sqlite_requests.is_overtaken(self._writer, entry)
-
-    def _kept_back(self, entry: Entry) -> Reason | None:
-        """Why the entry is withheld, if it is; otherwise its uses are spent."""
-        if any(self._withdrawn_at(self._writer, grant) is not None for grant in entry.standing):
-            return Reason.GRANT_REVOKED
-        if entry.request is not None and sqlite_requests.conflicts(self._writer, entry.request):
-            return Reason.REQUEST_ID_CONFLICT
-        if not sqlite_disputes.may_reverify(self._writer, entry):
-            return Reason.DISPUTE_SPENT
-        if not sqlite_requests.spend(self._writer, entry):
-            return Reason.GRANT_USED_UP
-        sqlite_disputes.reverify(self._writer, entry)
-        return None
-
-    def _insert(self, entry: Entry, index: int) -> None:
-        sqlite_shards.insert_leaf(self._writer, index, entry.leaf)
-        self._writer.executemany(
-            "INSERT INTO statements VALUES (?, ?) ON CONFLICT DO UPDATE SET leaf_index = excluded.leaf_index"
-            " WHERE leaf_index < (SELECT first_position FROM shards WHERE ended = 0)",
-            [(digest, index) for digest in entry.statement_digests],
-        )
-        if entry.withdrawal is not None:
-            self._writer.execute(
-                "INSERT INTO withdrawals VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (entry.withdrawal.issuer, entry.withdrawal.grant_digest, index),
-            )
-        sqlite_disputes.keep_disputes(self._writer, entry, index)
-        if entry.registry_version is not None:
-            self._writer.execute(
-                "INSERT INTO registries VALUES (?, ?) ON CONFLICT DO NOTHING", (entry.registry_version, index)
-            )
-        if entry.ticket is not None:
-            sqlite_tickets.put(self._writer, entry.ticket, index)
-        if entry.erasure is not None:
-            sqlite_keeping.erase(self._writer, entry.erasure)
-        if entry.request is not None:
-            sqlite_requests.put(self._writer, entry, index)
-            sqlite_deferrals.keep(self._writer, entry.request.key, entry.deferral)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -10,12 +10,14 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
 from gateway.protocol.errors import ForgedError
-from gateway.protocol.merkle import EMPTY_ROOT, Frontier
+from gateway.protocol.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from gateway.protocol.reasons import Reason
 from gateway.stores import sqlite_keeping, sqlite_shards
 from gateway.stores.keeping import HeldKey
 from gateway.stores.records import Entry, Erasure, Head, Withdrawal
 from gateway.stores.sqlite import SqliteStore
+from gateway.stores.sqlite_commit import write
+from gateway.stores.sqlite_group import Group
 from gateway.stores.sqlite_keeping import SqliteKeeping
 
 
@@ -29,10 +31,12 @@ class RestoredStore(SqliteStore):
         """
         with self._writing():
             old, frontier = self._next(self._writer)
+            group = Group(self._writer, entries)
             for position, entry in enumerate(entries, start=old.end):
-                self._insert(entry, position)
-            leaves = [entry.leaf for entry in entries]
-            return self._tree.grow(self._writer, old, frontier, leaves, lambda *_: note, ended=ended)
+                write(self._writer, group, entry, position)
+            group.flush()
+            hashes = [leaf_hash(entry.leaf) for entry in entries]
+            return self._tree.grow(self._writer, old, frontier, hashes, lambda *_: note, ended=ended)
 
     def keep_withdrawals(self, withdrawals: Mapping[Withdrawal, int]) -> None:
         """Withdrawals that leaves record, by the position of the leaf."""

@@ -15,6 +15,7 @@ from gateway.protocol.merkle import EMPTY_ROOT, Frontier, frontier_nodes, leaf_h
 from gateway.protocol.reasons import Reason
 from gateway.stores.records import Freeze, Head, SignCheckpoint
 from gateway.stores.sqlite_leaves import to_row
+from gateway.stores.sqlite_rows import insert
 
 _COLUMNS = "size, root, checkpoint, origin, first_position, number, ended"
 _LEVELS = 64
@@ -92,9 +93,7 @@ class GrowingTree:
         """Append leaves, stored already, by their hashes to what `look` gave: nodes, checkpoint, and the log's row."""
         grown, nodes = frontier.append(hashes)
         base = _LEVELS * old.number
-        connection.executemany(
-            "INSERT INTO nodes VALUES (?, ?, ?)", ((base + level, index, node) for level, index, node in nodes)
-        )
+        insert(connection, "nodes", [(base + level, index, node) for level, index, node in nodes])
         root = grown.root()
         note = sign(grown.size, root, old.origin or None)
         origin, _, _ = note.partition("\n")

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from gateway.protocol.statistics import StatisticKey, StatisticsPage, Tallies
 from gateway.stores.records import Head
+from gateway.stores.sqlite_rows import insert
 
 _COLUMNS = "region, department, claim, status, verified, reason, bucket"
 
@@ -22,14 +23,17 @@ def add_tallies(connection: sqlite3.Connection, tallies: Iterable[Tallies], head
     days: defaultdict[str, Counter[StatisticKey]] = defaultdict(Counter)
     for each in tallies:
         days[each.day].update(each.keys)
-    connection.executemany(
-        "INSERT INTO statistics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+    insert(
+        connection,
+        "statistics",
         [(head.number, day, *key, count) for day, counts in days.items() for key, count in counts.items()],
+        "ON CONFLICT DO UPDATE SET count = count + excluded.count",
     )
-    connection.executemany(
-        "INSERT INTO statistics_days VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET changed_size = excluded.changed_size",
+    insert(
+        connection,
+        "statistics_days",
         [(head.number, day, head.size) for day in days],
+        "ON CONFLICT DO UPDATE SET changed_size = excluded.changed_size",
     )
 
 

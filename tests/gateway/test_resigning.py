@@ -133,11 +133,5 @@ def steps(path: Path) -> list[str]:
     restarted.store.resign(signed("new"))
     found = list(restarted.writer.steps)
     restarted.close()
-    assert [step.split()[0] for step in found] == [
-        "BEGIN",
-        "SELECT",
-        "INSERT",
-        "UPDATE",
-        "COMMIT",
-    ]  # no nodes to insert
+    assert [step.split()[0] for step in found] == ["BEGIN", "SELECT", "UPDATE", "COMMIT"]  # no nodes to insert
     return found
