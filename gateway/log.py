@@ -16,7 +16,6 @@ next group goes to the log after it, if somebody signs for that origin here; unt
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from typing import Any, TypeVar
 import structlog
 
 from gateway.batching import Batching, smooth
+from gateway.inbox import Inbox
 from gateway.proofs import Proofs
 from gateway.protocol.checkpoint import Checkpoint, sign_checkpoint
 from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError, OverloadedError
@@ -77,7 +77,7 @@ class Log(Proofs):
         super().__init__(store)
         self._origin = origin
         self._signers_of: SignersOf = lambda _origin: signers
-        self._queue: queue.Queue[_Append | _Work | _Stop] = queue.Queue(QUEUE_LIMIT)
+        self._inbox: Inbox[_Append | _Work | _Stop] = Inbox(QUEUE_LIMIT)
         self._thread = threading.Thread(target=self._write, name="heyan-log-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
@@ -92,7 +92,7 @@ class Log(Proofs):
     async def stop(self) -> None:
         """End after everything queued is committed."""
         if self._thread.is_alive():
-            await asyncio.to_thread(self._queue.put, _Stop())
+            self._inbox.put(_Stop(), urgent=True)
             await asyncio.to_thread(self._thread.join)
 
     def use_signers(self, signers_of: SignersOf) -> None:
@@ -132,7 +132,7 @@ class Log(Proofs):
     async def append(self, entry: Entry) -> Committed:
         """Commit one entry; returns once it is durable. OverloadedError or LogUnavailableError otherwise."""
         done: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Append(entry, done))
+        self._enqueue(_Append(entry, done), urgent=False)
         return await done
 
     async def probe(self) -> None:
@@ -143,15 +143,13 @@ class Log(Proofs):
     async def run(self, work: Callable[[], T]) -> T:
         """Have the store do something between two commits, in the thread that commits. LogUnavailableError."""
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Work(work, done))
+        self._enqueue(_Work(work, done), urgent=True)
         return await done
 
-    def _enqueue(self, item: _Append | _Work) -> None:
+    def _enqueue(self, item: _Append | _Work, *, urgent: bool) -> None:
         self._require_running()
-        try:
-            self._queue.put_nowait(item)
-        except queue.Full:
-            raise OverloadedError(Reason.OVERLOADED, "log queue", retry_after=1.0) from None
+        if not self._inbox.put(item, urgent=urgent):
+            raise OverloadedError(Reason.OVERLOADED, "log queue", retry_after=1.0)
 
     def _require_running(self) -> None:
         if self._halted is not None:
@@ -161,7 +159,7 @@ class Log(Proofs):
 
     def _write(self) -> None:
         while True:
-            group, other = self._gather(busy=not self._queue.empty())  # busy: something waited for the last commit
+            group, other = self._gather(busy=len(self._inbox) > 0)  # busy: something waited for the last commit
             if group:
                 self._commit(group)
             if isinstance(other, _Work):
@@ -171,29 +169,17 @@ class Log(Proofs):
 
     def _gather(self, *, busy: bool) -> tuple[list[_Append], _Work | _Stop | None]:
         """The next group, waited for as long as there is none, and what else came behind it, if that ended it."""
+        self._inbox.wait(1)
+        patience = BATCHING.patience(waiting=len(self._inbox), in_flight=int(busy), exchange=self._usual_commit)
+        if patience > 0.0:
+            self._inbox.wait(BATCHING.full, patience)
         group: list[_Append] = []
-        until = None
-        while len(group) < BATCHING.full:
-            try:
-                item = self._next(until)
-            except queue.Empty:
-                break
+        while len(group) < BATCHING.full and len(self._inbox) > 0:
+            item = self._inbox.take()
             if not isinstance(item, _Append):
                 return group, item
             group.append(item)
-            if until is None:
-                patience = BATCHING.patience(waiting=1, in_flight=int(busy), exchange=self._usual_commit)
-                until = time.monotonic() + patience
         return group, None
-
-    def _next(self, until: float | None) -> _Append | _Work | _Stop:
-        """What is queued; waits for it until a time, or for ever. Raises queue.Empty."""
-        if until is None:
-            return self._queue.get()
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            return self._queue.get(timeout=max(0.0, until - time.monotonic()))
 
     def _commit(self, group: Sequence[_Append]) -> None:
         began = time.monotonic()
