@@ -48,6 +48,14 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What one gateway acknowledged in one message."""
+
+    gateway: str
+    acknowledgements: tuple[Acknowledgement, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """What became of a gateway's acknowledgements: the batches settled, and why others were refused."""
 

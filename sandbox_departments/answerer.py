@@ -29,12 +29,12 @@ from gateway.protocol.keys import SigningKey
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.protocol.sealing import OpeningKey
-from sandbox_departments.acknowledgements import Acknowledgement, Settlement, settle
+from sandbox_departments.acknowledgements import Acknowledged, Acknowledgement, Settlement, settle
 from sandbox_departments.answering import Admitted, Budget, Randomness, Situation, admit
 from sandbox_departments.asks import read_ask
 from sandbox_departments.deciding import Deciding
 from sandbox_departments.journal import Journal
-from sandbox_departments.ledger import OwedBatch
+from sandbox_departments.ledger import Ledger, OwedBatch
 from sandbox_departments.register import Register
 from sandbox_departments.replies import Incoming, ReplyBatch, faults, sign_replies, state
 
@@ -116,28 +116,40 @@ class Answerer:
 
     async def answer(self, incoming: Sequence[Incoming]) -> list[ReplyBatch]:
         """Replies to all of `incoming`, at least one batch for each origin; never raises a domain error."""
+        _, batches = await self.settle_and_answer((), incoming)
+        return batches
+
+    async def settle_and_answer(
+        self, acknowledged: Sequence[Acknowledged], incoming: Sequence[Incoming]
+    ) -> tuple[list[Settlement], list[ReplyBatch]]:
+        """Replies as `answer` gives them, and what became of the acknowledgements that came along with the asks.
+
+        These are settled in the transaction of the answers, or before anything is waited for. There is one settlement
+        for each of `acknowledged`, or none at all: then nothing of them is in the journal.
+        """
+        settlements: list[Settlement] = []
         try:
-            decided = await self._on_thread(lambda: self._answer_at_once(incoming))
+            decided = await self._on_thread(lambda: self._answer_at_once(incoming, acknowledged, settlements))
             if not isinstance(decided, _Waiting):
-                return decided
+                return settlements, decided
             lost = await self._lost_standings(decided.admitted)
-            return await self._on_thread(lambda: self._decide_all(incoming, decided, lost))
+            return settlements, await self._on_thread(lambda: self._decide_waiting(incoming, decided, lost))
         except HeyanError as fault:
             if isinstance(fault, LogUnavailableError):
                 self._journal_failed = True  # until `complaints` has probed it
-            return faults(incoming, fault.reason)
+            return settlements, faults(incoming, fault.reason)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, it is no statement about a person
-            return faults(incoming, internal_error("answer", error).reason)
+            return settlements, faults(incoming, internal_error("answer", error).reason)
 
     async def acknowledge(self, gateway: str, acknowledgements: Sequence[Acknowledgement]) -> Settlement:
-        """Settle what a gateway acknowledged, in one transaction; LogUnavailableError."""
-        registry, now = self._sources.registry(), self._clock()
+        """Settle what a gateway acknowledged, in a transaction of its own; LogUnavailableError."""
 
-        def settle_all() -> Settlement:
+        def settle_alone() -> Settlement:
             with self._journal.transaction() as ledger:
-                return settle(acknowledgements, gateway, registry, ledger, now)
+                (settlement,) = self._settle((Acknowledged(gateway, tuple(acknowledgements)),), ledger)
+            return settlement
 
-        return await self._on_thread(settle_all)
+        return await self._on_thread(settle_alone)
 
     async def unacknowledged(self, gateway: str) -> tuple[bytes, ...]:
         """Digests of the batches that a gateway owes, oldest first."""
@@ -225,15 +237,35 @@ class Answerer:
         key = self._sources.keys.signing(registry, now)
         return Situation(self._terms.department, registry, now), key
 
-    def _answer_at_once(self, incoming: Sequence[Incoming]) -> list[ReplyBatch] | _Waiting:
-        """The replies, or what they wait for: whether grants stand of which no list at hand says so."""
+    def _answer_at_once(
+        self, incoming: Sequence[Incoming], acknowledged: Sequence[Acknowledged], settlements: list[Settlement]
+    ) -> list[ReplyBatch] | _Waiting:
+        """The replies, or what they wait for: whether grants stand of which no list at hand says so.
+
+        `settlements` is filled once what it says is in the journal.
+        """
         situation, key = self._begin()
         waiting = _Waiting(situation, key, [self._admit(ask, situation) for ask in incoming])
         stands = self._sources.standings.stands
         admitted = (item for item in waiting.admitted if isinstance(item, Admitted))
-        if all(stands(grant) for item in admitted for grant in item.grants.values()):
-            return self._decide_all(incoming, waiting, {})
-        return waiting
+        at_once = all(stands(grant) for item in admitted for grant in item.grants.values())
+        if not at_once and not acknowledged:
+            return waiting
+        with self._journal.transaction() as ledger:
+            settled = self._settle(acknowledged, ledger)
+            batches = self._decide_all(incoming, waiting, {}, ledger) if at_once else []
+        settlements.extend(settled)
+        return batches if at_once else waiting
+
+    def _decide_waiting(
+        self, incoming: Sequence[Incoming], waiting: _Waiting, lost: Mapping[bytes, HeyanError]
+    ) -> list[ReplyBatch]:
+        with self._journal.transaction() as ledger:
+            return self._decide_all(incoming, waiting, lost, ledger)
+
+    def _settle(self, acknowledged: Sequence[Acknowledged], ledger: Ledger) -> list[Settlement]:
+        registry, now = self._sources.registry(), self._clock()
+        return [settle(item.acknowledgements, item.gateway, registry, ledger, now) for item in acknowledged]
 
     def _admit(self, ask: Incoming, situation: Situation) -> Admitted | HeyanError:
         try:
@@ -248,26 +280,26 @@ class Answerer:
         incoming: Sequence[Incoming],
         waiting: _Waiting,
         lost: Mapping[bytes, HeyanError],
+        ledger: Ledger,
     ) -> list[ReplyBatch]:
         situation = waiting.situation
-        with self._journal.transaction() as ledger:
-            owing = self._owing({ask.gateway for ask in incoming}, situation.now)
-            items = [owing.get(ask.gateway, item) for ask, item in zip(incoming, waiting.admitted, strict=True)]
-            deciding = Deciding(
-                ledger=ledger,
-                situation=situation,
-                keys=self._sources.keys.opening(),
-                register=self._sources.register,
-                budget=self._terms.budget,
-                secret=self._terms.secret,
-                randomness=self._randomness,
-            )
-            decisions = deciding.decide(items, lost)
-            decided = [
-                (ask, state(ask.message, decision, situation, self._randomness))
-                for ask, decision in zip(incoming, decisions, strict=True)
-            ]
-            return sign_replies(decided, waiting.key, situation, ledger)
+        owing = self._owing({ask.gateway for ask in incoming}, situation.now)
+        items = [owing.get(ask.gateway, item) for ask, item in zip(incoming, waiting.admitted, strict=True)]
+        deciding = Deciding(
+            ledger=ledger,
+            situation=situation,
+            keys=self._sources.keys.opening(),
+            register=self._sources.register,
+            budget=self._terms.budget,
+            secret=self._terms.secret,
+            randomness=self._randomness,
+        )
+        decisions = deciding.decide(items, lost)
+        decided = [
+            (ask, state(ask.message, decision, situation, self._randomness))
+            for ask, decision in zip(incoming, decisions, strict=True)
+        ]
+        return sign_replies(decided, waiting.key, situation, ledger)
 
     def _owing(self, gateways: Iterable[str], now: float) -> dict[str, HeyanError]:
         owing: dict[str, HeyanError] = {}

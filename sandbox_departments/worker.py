@@ -1,8 +1,9 @@
 """The node's one worker: whatever waits is answered as one batch, so that signature, fsync and register are shared.
 
-Nothing lingers: a batch is what came in while the one before was worked on, at most MAX_ASKS_PER_BATCH. The queue is
-bounded, and who adds to it waits for room. A batch that is held up (by an issuer's status list) for longer than
-PATIENCE goes on beside the next ones, at most MAX_UNDER_WAY of them, so that one slow issuer does not stop the node.
+Acknowledgements that wait beside asks are settled in their transaction. Nothing lingers: a batch is what came in while
+the one before was worked on, at most MAX_ASKS_PER_BATCH. The queue is bounded, and who adds to it waits for room. A
+batch that is held up (by an issuer's status list) for longer than PATIENCE goes on beside the next ones, at most
+MAX_UNDER_WAY of them, so that one slow issuer does not stop the node.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 from gateway.party.service import internal_error
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.limits import MAX_ASKS_PER_BATCH
-from sandbox_departments.acknowledgements import Acknowledgement, Settlement
+from sandbox_departments.acknowledgements import Acknowledged, Acknowledgement, Settlement
 from sandbox_departments.answerer import Answerer
 from sandbox_departments.replies import Incoming, ReplyBatch
 
@@ -41,8 +42,7 @@ class _AskJob:
 
 @dataclass(frozen=True, slots=True)
 class _AcknowledgementJob:
-    gateway: str
-    acknowledgements: tuple[Acknowledgement, ...]
+    acknowledged: Acknowledged
     deliver: Callable[[Settlement], None]
 
 
@@ -65,7 +65,7 @@ class Worker:
         self, gateway: str, acknowledgements: Sequence[Acknowledgement], deliver: Callable[[Settlement], None]
     ) -> None:
         """Queue acknowledgements, waiting for room. `deliver` gets an empty settlement if none can be journalled."""
-        await self._queue.put(_AcknowledgementJob(gateway, tuple(acknowledgements), deliver))
+        await self._queue.put(_AcknowledgementJob(Acknowledged(gateway, tuple(acknowledgements)), deliver))
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -86,25 +86,31 @@ class Worker:
 
     async def _work(self, jobs: Sequence[_AskJob | _AcknowledgementJob]) -> None:
         try:
-            for job in jobs:
-                if isinstance(job, _AcknowledgementJob):
-                    await self._settle(job)
+            acknowledging = [job for job in jobs if isinstance(job, _AcknowledgementJob)]
+            acknowledged = [job.acknowledged for job in acknowledging]
             asks = [job for job in jobs if isinstance(job, _AskJob) and job.wanted()]
+            settlements: list[Settlement] = []
+            batches: list[ReplyBatch] = []
             if asks:
-                deliver = {job.incoming.origin: job.deliver for job in asks}
-                for batch in await self._answerer.answer([job.incoming for job in asks]):
-                    deliver[batch.origin](batch)
+                incoming = [job.incoming for job in asks]
+                settlements, batches = await self._answerer.settle_and_answer(acknowledged, incoming)
+            if not settlements:
+                settlements = [await self._settle(item) for item in acknowledged]
+            for job, settlement in zip(acknowledging, settlements, strict=True):
+                job.deliver(settlement)
+            deliver = {job.incoming.origin: job.deliver for job in asks}
+            for batch in batches:
+                deliver[batch.origin](batch)
         except Exception as error:  # noqa: BLE001 - the worker outlives whatever is wrong with a batch
             internal_error("worker", error)
         finally:
             for _ in jobs:
                 self._queue.task_done()
 
-    async def _settle(self, job: _AcknowledgementJob) -> None:
-        settlement = Settlement((), ())
+    async def _settle(self, item: Acknowledged) -> Settlement:
         try:
-            settlement = await self._answerer.acknowledge(job.gateway, job.acknowledgements)
+            return await self._answerer.acknowledge(item.gateway, item.acknowledgements)
         except HeyanError as error:
             # Not journalled, so not settled: what it was for is sent again when the gateway's stream opens anew.
-            _log.warning("acknowledgement_not_kept", gateway=job.gateway, reason=error.reason.value)
-        job.deliver(settlement)
+            _log.warning("acknowledgement_not_kept", gateway=item.gateway, reason=error.reason.value)
+        return Settlement((), ())
