@@ -88,7 +88,10 @@ class Clients:
         return tally
 
     async def _receive(self, connection: Connection) -> Tally:
-        said = await asyncio.get_running_loop().run_in_executor(self._threads, connection.recv)
+        try:
+            said = await asyncio.get_running_loop().run_in_executor(self._threads, connection.recv)
+        except EOFError:
+            raise RuntimeError("a client process ended; what it said of it is above") from None
         if isinstance(said, Exception):
             raise said
         assert isinstance(said, Tally)
