@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from benchmarks import coalescing, fsck, hanging
+from benchmarks.peers import __main__ as peers
 
 
-@pytest.mark.parametrize("measuring", [coalescing, hanging])
+@pytest.mark.parametrize("measuring", [coalescing, hanging, peers])
 @pytest.mark.parametrize(
     ("option", "value"),
     [("--families", "0"), ("--population", "-1"), ("--seconds", "0"), ("--seconds", "nan"), ("--seconds", "inf")],

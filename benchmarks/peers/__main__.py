@@ -85,9 +85,12 @@ async def run(options: argparse.Namespace) -> int:
     if measuring.unexplained:
         sys.stderr.write("not all was answered rightly:\n" + "\n".join(measuring.unexplained) + "\n")
         return 1
-    program = nginx.find_nginx()
-    versions = {"envoy": envoy.version(), "nginx": nginx.version(program) if program is not None else nginx.MISSING}
-    written: dict[str, Any] = {"versions": versions, "peers_leave_out": LEFT_OUT, **results}
+    versions, missing = {"envoy": envoy.version()}, {}
+    if (program := nginx.find_nginx()) is not None:
+        versions["nginx"] = nginx.version(program)
+    else:
+        missing["nginx"] = nginx.MISSING
+    written: dict[str, Any] = {"versions": versions, "missing": missing, "peers_leave_out": LEFT_OUT, **results}
     print(report(written))
     print(write_results("peers", written, options.results))
     return 0

@@ -16,7 +16,7 @@ from benchmarks.peers.place import HOST
 from benchmarks.peers.proxies import Setup, running
 from benchmarks.processes import children_of
 
-MISSING = "nginx is not installed here; on Debian: apt-get install nginx-light"
+MISSING = "not measured: it is not installed here; on Debian: apt-get install nginx-light"
 
 
 def find_nginx() -> str | None:

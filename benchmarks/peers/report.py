@@ -34,6 +34,7 @@ def report(results: Mapping[str, Any]) -> str:
         "",
         f"Applications under way at saturation: {chosen}.",
     ]
+    lines += [f"- {name}: {why}" for name, why in results["missing"].items()]
     lines += [f"Versions: {versions}.", "", "What the peers do not do:"]
     lines += [f"- {item}" for item in results["peers_leave_out"]]
     return "\n".join(lines)
