@@ -37,7 +37,7 @@ def row_of(target: Target, results: Results, notes: Mapping[str, str]) -> tuple[
     verdict = target.verdict(*seen.values())
     judged = f"**{verdict}**" if verdict is Verdict.MISSED else str(verdict)
     if verdict is Verdict.MISSED:
-        judged += f" by {100 * shortfall(target, *seen.values()):.2g} %. {notes.get(target.id, '')}".rstrip()
+        judged += f" by {_percent(shortfall(target, *seen.values()))}. {notes.get(target.id, '')}".rstrip()
     return target.what, _bound(target, target.bound), _bound(target, target.stretch), "; ".join(cells) or "–", judged
 
 
@@ -45,6 +45,10 @@ def shortfall(target: Target, *seen: Seen) -> float:
     """How far the worst figure is from its bound, as a share of the bound."""
     worst = (min if target.kind is Kind.AT_LEAST else max)(each.value for each in seen)
     return abs(worst - target.bound) / target.bound
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def _bound(target: Target, bound: float | None) -> str:

@@ -140,7 +140,16 @@ TARGETS: tuple[Target, ...] = (
         unit=TIMES,
         slack=RATIO,
     ),
-    Target("system_over_nginx", "the same against nginx `grpc_pass`", Kind.AT_LEAST, 2.0, 3.0, _PEERS, slack=RATIO),
+    Target(
+        "system_over_nginx",
+        "the same against nginx `grpc_pass`",
+        Kind.AT_LEAST,
+        2.0,
+        3.0,
+        _PEERS,
+        unit=TIMES,
+        slack=RATIO,
+    ),
     Target(
         "p99_over_envoy",
         "p99 at 80 % of Envoy's saturation, per application, by Envoy's",
