@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.setting import table
+from benchmarks.targets import spread
 
 Rounds = Sequence[Mapping[str, Any]]
 CHECKS = 5
@@ -14,11 +15,6 @@ CHECKS = 5
 
 _CPU = "server_cpu_us"
 _RATE = "requests_per_second"
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"value": median(values), "low": min(values), "high": max(values)}
 
 
 def summary(rounds: Rounds) -> dict[str, Any]:

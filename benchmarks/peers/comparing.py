@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from statistics import median
 from typing import Any
 
 from benchmarks.peers.doors import DIRECT, HEYAN, TOGETHER, UNARY
 from benchmarks.peers.measuring import PARTIES, Measuring, Seen
+from benchmarks.targets import spread
 
 ENVOY, NGINX = "envoy", "nginx"
 _NOT_WORTH = 1.03
@@ -89,7 +89,7 @@ def _medians(rounds: Sequence[Mapping[str, Mapping[str, Seen]]]) -> dict[str, di
     }
     return {
         phase: {
-            name: {figure: _spread([value(each[phase][name]) for each in rounds]) for figure, value in of.items()}
+            name: {figure: spread([value(each[phase][name]) for each in rounds]) for figure, value in of.items()}
             for name in runs
         }
         for phase, runs in rounds[0].items()
@@ -103,7 +103,7 @@ def _targets(rounds: Sequence[Mapping[str, Mapping[str, Seen]]], found: Found) -
     }
     ratios["p99_over_envoy"] = lambda each: each["offered"][HEYAN].latency(0.99) / each["offered"][ENVOY].latency(0.99)
     ratios["idle_over_unary"] = lambda each: each["idle"][HEYAN].latency(0.5) / each["idle"][UNARY].latency(0.5)
-    return {name: _spread([ratio(each) for each in rounds]) for name, ratio in ratios.items()}
+    return {name: spread([ratio(each) for each in rounds]) for name, ratio in ratios.items()}
 
 
 def _cpu(party: str, seen: Seen) -> float:
@@ -112,7 +112,3 @@ def _cpu(party: str, seen: Seen) -> float:
 
 def _over(peer: str, runs: Mapping[str, Mapping[str, Seen]]) -> float:
     return runs["saturation"][HEYAN].rate / runs["saturation"][peer].rate
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"value": median(values), "low": min(values), "high": max(values)}
