@@ -40,7 +40,7 @@ class OfflineMethods:
         """See the contract."""
         request = parse(pb.OpenOfflineTicketRequest, message, MAX_MESSAGE)
         subject = read_subject(request.subject)
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             receipt = await self._tickets.open(request.request_id, subject, peer)
         return pb.OpenOfflineTicketResponse(receipt=receipt).SerializeToString()
 
@@ -48,7 +48,7 @@ class OfflineMethods:
         """See the contract."""
         request = parse(pb.ResolveOfflineTicketRequest, message, MAX_MESSAGE)
         signed = read_signed_result(request.result)
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             receipt = await self._tickets.resolve(signed, peer)
         return pb.ResolveOfflineTicketResponse(receipt=receipt).SerializeToString()
 
@@ -57,7 +57,7 @@ class OfflineMethods:
         request = parse(pb.ListOfflineTicketsRequest, message, MAX_MESSAGE)
         after = _leaf_of(request.page_token)
         count = min(request.page_size or MAX_PAGE, MAX_PAGE)
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             # A page takes some tens of milliseconds to decrypt, for which nobody else shall wait.
             page = await asyncio.to_thread(self._tickets.listed, peer, after, count)
         response = pb.ListOfflineTicketsResponse(tickets=[_shown(listed) for listed in page])

@@ -28,7 +28,6 @@ from consent.verified import GenuineGrants, Standings, VerifiedGrant
 from gateway.admission import Admission, Place
 from gateway.allowance import Allowance
 from gateway.applications import Applications
-from gateway.arrivals import Arrivals
 from gateway.deadlines import deadline_of
 from gateway.deferring import deferred, is_for_good
 from gateway.disputes import Disputes
@@ -109,7 +108,6 @@ class Pipeline:
         self._admission = admission
         self._unanswered = unanswered
         self._waiting = waiting
-        self._arrivals = Arrivals()
         self._under_way: UnderWay[receipt_pb2.Receipt] = UnderWay()
         self._disputes = disputes
 
@@ -121,10 +119,10 @@ class Pipeline:
         Two calls with the same request_id and bytes share one piece of work, which outlives its callers. A `place`
         that was taken for the message before is given back with it.
         """
-        place = place or self._admission.take(peer, len(message))  # before anything is done for the peer
+        place = place or self._admission.admit(peer, len(message))  # before anything is done for the peer
         began = False
         try:
-            await self._arrivals.join()
+            time_left = await self._admission.turn(place, time_left)
             task, began = self._join(message, peer, time_left, place, self._carry)
             return await asyncio.shield(task)
         finally:

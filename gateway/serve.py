@@ -170,7 +170,7 @@ class GatewayProcess:
             requests=requests,
             pipeline=self._pipeline,
             ready=self._links.ready,
-            busy=lambda: 2 * self._admission.taken >= config.max_requests,
+            busy=lambda: self._admission.busy,
             clock=clock,
             traffic=deferrals,
             at_once=config.deferred_at_once,
@@ -314,6 +314,8 @@ class GatewayProcess:
         found += self._evidence.complaints
         if self._status.clock_complaint:
             found.append(self._status.clock_complaint)
+        if (overload := self._admission.complaint()) is not None:
+            found.append(overload)
         if self._links.untried():
             found.append("connecting to departments")
         return found + (["draining"] if self._draining else [])

@@ -45,6 +45,9 @@ BringUnder = Callable[
 ]
 """Proves the leaves of a receipt under a checkpoint of witnesses, waiting as a request says."""
 
+WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds: buckets of the time in line, around what is aimed at (`gateway.admission.pace`)."""
+
 MAX_PAGE = 8 << 20
 """Bytes of leaves in one page, below what a client of ours receives."""
 
@@ -59,6 +62,18 @@ class Metrics:
         self.seconds = Histogram("heyan_call_seconds", "Seconds of a call", ["method"], registry=registry)
         taken = Gauge("heyan_places_taken", "Places for requests that are taken", registry=registry)
         taken.set_function(lambda: admission.taken)
+        in_line = Gauge("heyan_line", "Requests that are let in and have not begun", registry=registry)
+        in_line.set_function(lambda: admission.in_line)
+        bound = Gauge("heyan_line_bound", "Requests that may be in line at the measured pace", registry=registry)
+        bound.set_function(lambda: admission.bound)
+        waits = Histogram(
+            "heyan_line_seconds", "Seconds in line before the work began", buckets=WAITS, registry=registry
+        )
+        admission.waited = waits.observe
+        refused = Counter(
+            "heyan_refused_at_the_door", "Requests refused before any work, by bound", ["bound"], registry=registry
+        )
+        admission.refused = lambda bound: refused.labels(bound).inc()
         connected = Gauge("heyan_departments_connected", "Department nodes whose stream is open", registry=registry)
         connected.set_function(links.connected)
 
@@ -108,12 +123,13 @@ class GatewayMethods:
             Method("DisputeAnswer", REQUESTERS | ISSUERS, self.dispute_answer),
         )
 
-    async def get_plan(self, message: bytes, _peer: Identity, _context: Context) -> bytes:
+    async def get_plan(self, message: bytes, peer: Identity, _context: Context) -> bytes:
         """See the contract."""
         request = parse(gateway_service_pb2.GetPlanRequest, message, MAX_MESSAGE)
-        registry, now = self._registry(), self._clock()
-        registry.require_current(now)
-        return make_plan(request, self._rulebook, registry, now).SerializeToString()
+        async with self._admission.admitted(peer):
+            registry, now = self._registry(), self._clock()
+            registry.require_current(now)
+            return make_plan(request, self._rulebook, registry, now).SerializeToString()
 
     async def verify(self, message: bytes, peer: Identity, context: Context) -> bytes:
         """See the contract."""
@@ -132,7 +148,7 @@ class GatewayMethods:
         request = parse(gateway_service_pb2.GetVerificationRequest, message, MAX_MESSAGE)
         if request.HasField("wait"):
             await self._watch(request, peer, context.time_remaining())
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             receipt = self._pipeline.get(request.request_id, peer)
             self._disputes.attach(receipt)
         if request.HasField("witness_wait"):
@@ -146,14 +162,14 @@ class GatewayMethods:
         revocation = open_revocation(request.statement, self._registry(), self._clock())
         if revocation.issuer != peer.uri:
             raise NotGrantedError(Reason.PEER_IDENTITY_MISMATCH, "a revocation by another issuer")
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             log_time = await self._events.withdraw(revocation)
         self._on_withdrawal(revocation.grant_digest)
         return gateway_service_pb2.ReportRevocationResponse(log_time=to_timestamp(log_time)).SerializeToString()
 
     async def dispute_answer(self, message: bytes, peer: Identity, _context: Context) -> bytes:
         """See the contract."""
-        with self._admission.take(peer):
+        async with self._admission.admitted(peer):
             response = await self._disputes.open(message, peer)
         return response.SerializeToString()
 

@@ -11,15 +11,15 @@ awaited before the refusal is sent, so that none goes unrecorded.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import grpc
 import structlog
-from google.rpc import status_pb2
 
 from gateway.party.process import place_of
-from gateway.party.statuses import DETAILS_KEY, code_of, is_refusal, to_status
+from gateway.party.refusal_lines import RefusalLines
+from gateway.party.statuses import DETAILS_KEY, is_refusal, said_of
 from gateway.party.tls import peer_identity
 from gateway.protocol.errors import HeyanError, MalformedError, UnknownPeerError, UnreachableError
 from gateway.protocol.identities import Identity, PartyRole
@@ -84,6 +84,7 @@ class Guard:
 
     registry: Callable[[], Registry]
     on_refusal: OnRefusal = _record_nothing
+    lines: RefusalLines = field(default_factory=RefusalLines)
 
     def admit(self, context: Context, roles: frozenset[PartyRole]) -> Identity:
         """The peer, if the registry knows it in one of `roles`; UnknownPeerError."""
@@ -101,21 +102,21 @@ class Guard:
                 await self.on_refusal(peer, method, error, message)
         except HeyanError as failure:
             outgoing = failure
-        _log.info("refused", method=method, reason=outgoing.reason.value, detail=outgoing.detail)
+        self.lines.tell(method, outgoing)
         return outgoing
 
     async def refuse(self, context: Context, method: str, error: HeyanError, message: bytes) -> NoReturn:
         """Record the refusal of an authenticated peer, then end the call with its status."""
-        peer = None if error.reason is Reason.PEER_UNAUTHENTICATED else peer_identity(context)
+        unknown = error.reason is Reason.PEER_UNAUTHENTICATED or not is_refusal(error)
+        peer = None if unknown else peer_identity(context)
         await abort(context, await self.record(peer, method, error, message))
         raise AssertionError("abort raises")
 
 
 async def abort(context: Context, error: HeyanError) -> None:
     """End a call with the rich status of `error`."""
-    status: status_pb2.Status = to_status(error)
-    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
-    await context.abort(code_of(error), status.message, context.trailing_metadata())
+    code, text, details = said_of(error)
+    await context.abort(code, text, ((DETAILS_KEY, details),))
 
 
 def internal_error(method: str, error: Exception) -> HeyanError:

@@ -10,6 +10,7 @@ coming back helps, the error says when, whether the peer did or not.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -107,6 +108,26 @@ def to_status(error: HeyanError) -> status_pb2.Status:
         packed.append(holder)
     number = code_pb2.Code.Value(code_of(error).name)
     return status_pb2.Status(code=number, message=text.en, details=packed)
+
+
+def said_of(error: HeyanError) -> tuple[grpc.StatusCode, str, bytes]:
+    """A domain error as gRPC sends it: its status, its text, and the serialized rich status.
+
+    That of an overload is kept: thousands are refused alike, and making it anew costs as much as the rest of a refusal.
+    """
+    if isinstance(error, OverloadedError) and not error.violations and error.text is None:
+        return _overload(error.reason, error.retry_after)
+    return _said(error)
+
+
+@lru_cache(maxsize=512)
+def _overload(reason: Reason, retry_after: float | None) -> tuple[grpc.StatusCode, str, bytes]:
+    return _said(OverloadedError(reason, retry_after=retry_after))
+
+
+def _said(error: HeyanError) -> tuple[grpc.StatusCode, str, bytes]:
+    status = to_status(error)
+    return code_of(error), status.message, status.SerializeToString()
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> HeyanError:

@@ -34,19 +34,12 @@ class Caller:
     """The context of one call by a peer of this certificate."""
 
     peer: str
-    trailing: tuple[tuple[str, bytes], ...] = ()
 
     def auth_context(self) -> dict[str, list[bytes]]:
         return {"transport_security_type": [b"ssl"], "peer_uri": [self.peer.encode()]}
 
-    def set_trailing_metadata(self, metadata: tuple[tuple[str, bytes], ...]) -> None:
-        self.trailing = metadata
-
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        return self.trailing
-
-    async def abort(self, *_: object) -> None:
-        status = status_pb2.Status.FromString(dict(self.trailing)[DETAILS_KEY])
+    async def abort(self, _code: object, _text: str, trailing: tuple[tuple[str, bytes], ...]) -> None:
+        status = status_pb2.Status.FromString(dict(trailing)[DETAILS_KEY])
         info = error_details_pb2.ErrorInfo()
         assert any(detail.Unpack(info) for detail in status.details)
         raise RefusedError(info.reason)

@@ -255,7 +255,7 @@ async def open_gateway(folder: Path, federation: fed.Federation) -> AsyncIterato
         requests=requests,
         pipeline=pipeline,
         ready=lambda department: department not in away,
-        busy=lambda: 2 * admission.taken >= 64,
+        busy=lambda: admission.busy,
         clock=clock,
         traffic=DeferralTraffic(CollectorRegistry()),
         at_once=4,

@@ -367,9 +367,13 @@ async def test_used_up_grant_is_refused(gateway: Gateway) -> None:
 
 async def test_two_at_once_cannot_overspend_the_last_use(gateway: Gateway) -> None:
     consent = gateway.federation.issue(max_uses=1)
-    outcomes = await asyncio.gather(
-        *(gateway.send(gateway.submission(consent)) for _ in range(5)), return_exceptions=True
-    )
+    land = department_of(gateway, LAND)
+    land.gate = asyncio.Event()
+    sent = [asyncio.create_task(gateway.send(gateway.submission(consent))) for _ in range(5)]
+    while len(land.asks) < len(sent):  # noqa: ASYNC110 - they take turns, and all shall be under way at once
+        await asyncio.sleep(0)
+    land.gate.set()
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
     refusals = [outcome for outcome in outcomes if isinstance(outcome, NotGrantedError)]
     assert len(refusals) == 4
     assert {refusal.reason for refusal in refusals} == {Reason.GRANT_USED_UP}

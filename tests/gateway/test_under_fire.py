@@ -235,8 +235,12 @@ async def test_repeated_calls_hold_places_of_their_own_while_they_wait(gateway: 
     land = department_of(gateway, LAND)
     land.gate = asyncio.Event()
     submission = gateway.submission()
-    calls = [asyncio.create_task(gateway.send(submission)) for _ in range(100)]
-    await asyncio.sleep(0.05)
+    calls = []
+    for _ in range(100):
+        calls.append(asyncio.create_task(gateway.send(submission)))
+        await asyncio.sleep(0)
+        while gateway.admission.in_line:  # noqa: ASYNC110 - not so many at once that the line is full before places are
+            await asyncio.sleep(0)
     assert gateway.admission.taken == 32
     land.gate.set()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
