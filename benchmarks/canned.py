@@ -112,22 +112,26 @@ async def canned_departments(folder: Path, core: int | None = None) -> AsyncIter
             await process.wait()
 
 
-def make_sandbox(folder: Path, population: int) -> Sandbox:
-    """A federation of one prefecture with `population` families, at free ports; nothing of it runs yet."""
-    asked = Asked(population=population, prefectures=(PREFECTURE,), port_base=free_port_base())
+def make_sandbox(folder: Path, population: int, prefectures: tuple[str, ...] = (PREFECTURE,)) -> Sandbox:
+    """A federation with `population` families and a requester in each prefecture, at free ports; nothing runs yet."""
+    asked = Asked(population=population, prefectures=prefectures, port_base=free_port_base())
     return open_sandbox(folder, asked, Console(stderr=True))
 
 
 @asynccontextmanager
 async def canned_federation(
-    population: int, *, gateway_core: int | None = None, other_core: int | None = None
+    population: int,
+    *,
+    gateway_core: int | None = None,
+    other_core: int | None = None,
+    prefectures: tuple[str, ...] = (PREFECTURE,),
 ) -> AsyncIterator[tuple[Measured, int]]:
     """A running federation whose departments are canned, and their process id.
 
     The gateway runs on `gateway_core`, the consent issuer and the canned departments on `other_core`.
     """
     with tempfile.TemporaryDirectory(prefix="heyan-bench-") as made:
-        sandbox = make_sandbox(Path(made) / "run", population)
+        sandbox = make_sandbox(Path(made) / "run", population, prefectures)
         console = Console(stderr=True)
         by_name = {process.name: process for process in sandbox.processes()}
         issuer = Supervisor((by_name["consent"],), console.print)
