@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from gateway.client import Client, Verification
+from gateway.client import Client, Verification, spread
 from gateway.party.statuses import from_rpc_error, from_status
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import ForgedError, HeyanError, MalformedError, UnreachableError
@@ -163,7 +163,7 @@ class _Backlog:
         if isinstance(result, UnreachableError):
             item.failure = result
             if item.again is None:
-                pause = result.retry_after or self._pace.retry
+                pause = spread(result.retry_after or self._pace.retry)
                 item.again = asyncio.get_running_loop().call_later(pause, self._send_again, item)
             return
         self._settle(item, result)
@@ -215,7 +215,7 @@ class _Backlog:
                     break
                 self._note(error)
                 pause = self._pace.least_pause if self._progress else min(2 * pause, self._pace.most_pause)
-                await asyncio.sleep(max(pause, min(error.retry_after or 0.0, self._pace.most_pause)))
+                await asyncio.sleep(spread(max(pause, min(error.retry_after or 0.0, self._pace.most_pause))))
         self._results.put_nowait(None)
 
     def _note(self, error: UnreachableError) -> None:

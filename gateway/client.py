@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -257,7 +258,7 @@ class Client:
                 pause = fault.retry_after or 1.0
                 if time() + pause > until:
                     raise
-                await asyncio.sleep(pause)
+                await asyncio.sleep(spread(pause))
                 continue
             leaves = [item.leaf for item in result.receipt.leaves]
             if leaves[: len(seen)] != seen:
@@ -321,6 +322,14 @@ class Client:
             raise UnreachableError(Reason.INTERNAL, "the client is not open")
         self._connection.renew()
         return self._connection
+
+
+def spread(pause: float) -> float:
+    """A pause (seconds) that is never shorter, and up to a quarter longer.
+
+    So that callers who were sent away at the same moment, as by a gateway that drains, come back at different ones.
+    """
+    return pause * random.uniform(1.0, 1.25)  # noqa: S311 - no secret
 
 
 def _require_received(submission: Submission, verified: VerifiedReceipt) -> None:

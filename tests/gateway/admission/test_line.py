@@ -130,7 +130,7 @@ async def test_who_goes_at_the_moment_of_its_turn_leaves_the_next_one_its_own() 
     line, order = make(), list[str]()
     await line.turn("first")
     tasks = await queue(line, order, "a1", "a2")
-    while not order:  # noqa: ASYNC110 - a turn comes after so many rounds
+    while not order:
         tasks[0].cancel()
         await asyncio.sleep(0)
     assert order == ["a2"]
