@@ -54,9 +54,9 @@ DISPUTES_PER_SECOND = 0.1
 """And in the long run: 8,640 a day, each of an answer that a use of a consent was spent for."""
 
 
-def dispute_allowance() -> Allowance:
-    """What one peer may dispute: each is a leaf, and work for a department's staff."""
-    return Allowance(DISPUTE_BURST, DISPUTES_PER_SECOND, Reason.TOO_MANY_DISPUTES)
+def dispute_allowance(processes: int = 1) -> Allowance:
+    """What one peer may dispute: each is a leaf, and work for a department's staff. Divided by the processes."""
+    return Allowance(DISPUTE_BURST / processes, DISPUTES_PER_SECOND / processes, Reason.TOO_MANY_DISPUTES)
 
 
 class Disputes:

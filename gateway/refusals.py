@@ -41,10 +41,14 @@ class _Period:
 
 
 class Refusals:
-    """Records refusals. `record` is awaited before the refusal is sent; `flush` on a timer and at the end."""
+    """Records refusals, of each peer `singles` in a period as leaves of their own.
 
-    def __init__(self, log: Log, stamp: LeafStamp, clock: Clock) -> None:
+    `record` is awaited before the refusal is sent; `flush` on a timer and at the end.
+    """
+
+    def __init__(self, log: Log, stamp: LeafStamp, clock: Clock, *, singles: int = SINGLE_LEAVES) -> None:
         self._log = log
+        self._singles = singles
         self._stamp = stamp
         self._clock = clock
         self._periods: dict[str, _Period] = {}
@@ -58,7 +62,7 @@ class Refusals:
                 raise OverloadedError(Reason.OVERLOADED, "peers being refused", retry_after=PERIOD)
             period = self._periods[peer.uri] = _Period(now)
         digest = sha256(message).digest()
-        if period.singles < SINGLE_LEAVES:
+        if period.singles < self._singles:
             period.singles += 1
             event = log_pb2.RefusalEvent(
                 peer=peer.uri, method=method, reason=error.reason.value, message_digest=digest, region=error.region

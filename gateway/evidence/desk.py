@@ -41,9 +41,12 @@ PER_SECOND = 1 / 60
 """And in the long run: 1,440 a day, each a leaf that says whose it was."""
 
 
-def evidence_allowance() -> Allowance:
-    """What one auditor may look at: nobody reads all evidence at once, not even with a right to each piece."""
-    return Allowance(BURST, PER_SECOND, Reason.OVERLOADED)
+def evidence_allowance(processes: int = 1) -> Allowance:
+    """What one auditor may look at: nobody reads all evidence at once, not even with a right to each piece.
+
+    Divided by the processes of the gateway.
+    """
+    return Allowance(BURST / processes, PER_SECOND / processes, Reason.OVERLOADED)
 
 
 class EvidenceDesk:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from gateway.allowance import Allowance
 from gateway.config import GatewayConfig
 from gateway.disputes import Disputes
 from gateway.ending import Endings
-from gateway.evidence.desk import EvidenceDesk, evidence_allowance
+from gateway.evidence.desk import EvidenceDesk
 from gateway.evidence.erasing import Eraser
 from gateway.evidence.retention import EVERY, Retention
 from gateway.evidence.vault import Vault
@@ -40,12 +41,13 @@ class EvidenceKeeping:
         disputes: Disputes,
         stamp: LeafStamp,
         vault: Vault,
+        allowance: Allowance,
         clock_complaint: Callable[[], str | None],
         metrics: CollectorRegistry,
     ) -> None:
         self._vault = vault
         self._desk = EvidenceDesk(
-            store=store, log=log, requests=requests, disputes=disputes, stamp=stamp, allowance=evidence_allowance()
+            store=store, log=log, requests=requests, disputes=disputes, stamp=stamp, allowance=allowance
         )
         keeping = SqliteKeeping(store)
         eraser = Eraser(
@@ -78,12 +80,15 @@ class EvidenceKeeping:
         return self._desk.methods()
 
     def start(self) -> list[asyncio.Task[None]]:
-        """Begin what recurs; the caller cancels it."""
+        """Begin what recurs in every process; the caller cancels it."""
         return [
             asyncio.create_task(repeat(KEYS_TRIED_EVERY, self._try_keys, "try the key-encryption keys")),
             asyncio.create_task(repeat(1.0, self._sweep, "forget evidence keys")),
-            asyncio.create_task(repeat(EVERY, self._retain, "destroy what was kept for long enough")),
         ]
+
+    def start_retention(self) -> asyncio.Task[None]:
+        """Begin to end evidence, which one process does for all; the caller cancels it."""
+        return asyncio.create_task(repeat(EVERY, self._retain, "destroy what was kept for long enough"))
 
     async def _try_keys(self) -> None:
         """A token is asked in a thread of its own."""

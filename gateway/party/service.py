@@ -53,6 +53,12 @@ CLIENT_OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+def server_options(*, shares_port: bool) -> tuple[tuple[str, int], ...]:
+    """`SERVER_OPTIONS`; with `shares_port` other processes of the same user may listen on the same port."""
+    shared = ("grpc.so_reuseport", int(shares_port))
+    return tuple(shared if option[0] == shared[0] else option for option in SERVER_OPTIONS)
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One unary method: its name in the service, the roles that may call it, and its handler."""

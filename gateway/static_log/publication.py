@@ -2,6 +2,8 @@
 
     start: check → serve → publish every second        end: publish once more → end serving
 
+Where a gateway has several processes each of them checks and serves, and one publishes (`gateway.duties`).
+
 `check` comes before anything is signed: a store that does not continue what was published halts the log, and the
 gateway is not ready, though what was published is served on. Publishing is off the event loop and behind nobody's
 answer; that it fails is a metric and a line of the log, and the gateway goes on answering.
@@ -113,14 +115,15 @@ class Publication:
         self._metrics.size.set(self._publisher.size)
         return True
 
-    async def start(self) -> int | None:
-        """Serve and publish; the bound port, None if nothing is published."""
-        if self._publisher is None or self._server is None:
-            return None
-        self._loop = asyncio.get_running_loop()
-        port = await self._server.start()
-        self._thread.start()
-        return port
+    async def serve(self) -> int | None:
+        """Serve what is published; the bound port, None if nothing is."""
+        return await self._server.start() if self._server is not None else None
+
+    def start(self) -> None:
+        """Publish from now on."""
+        if self._publisher is not None:
+            self._loop = asyncio.get_running_loop()
+            self._thread.start()
 
     async def finish(self) -> None:
         """Publish what is left, once nothing is appended any more."""

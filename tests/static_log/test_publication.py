@@ -82,14 +82,14 @@ async def test_a_gateway_publishes_what_it_logs_and_its_auditor_reads_it(folder:
             checkpoint = log.open(await source.checkpoint())
             found = [read_leaf(leaf) async for _, leaf in read_leaves(source, 0, checkpoint.size, checkpoint)]
         assert found[0].HasField("registry")
-        assert process._log.head().size >= checkpoint.size
+        assert process.parts.log.head().size >= checkpoint.size
 
 
 async def test_what_is_logged_last_is_published_at_the_end(folder: Path, monkeypatch) -> None:
     monkeypatch.setattr(publication, "PUBLISH_SECONDS", 3_600.0)
     async with gateway(folder) as (process, _):
-        await process._log.append(Entry(b"the last leaf"))
-        size = process._log.head().size
+        await process.parts.log.append(Entry(b"the last leaf"))
+        size = process.parts.log.head().size
         assert not (folder / "gateway/published/0/checkpoint").exists()
     assert f"\n{size}\n" in (folder / "gateway/published/0/checkpoint").read_text()
 
@@ -102,8 +102,8 @@ def database(folder: Path) -> list[Path]:
 async def test_a_database_that_went_back_is_neither_signed_nor_appended_to(folder: Path, reason) -> None:
     """An older copy of the file, and a new history in its place: whoever read the published log would see a fork."""
     async with gateway(folder) as (process, _):
-        await process._log.append(Entry(b"a leaf that somebody was shown"))
-        origin = process._log.origin
+        await process.parts.log.append(Entry(b"a leaf that somebody was shown"))
+        origin = process.parts.log.origin
     before = (folder / "gateway/published/0/checkpoint").read_bytes()
     for path in database(folder):
         path.unlink()
@@ -112,17 +112,17 @@ async def test_a_database_that_went_back_is_neither_signed_nor_appended_to(folde
         append(store, leaves(9), SignerKey.from_seed(origin, bytes(32)))
         store.close()
     async with gateway(folder) as (process, ports):
-        head = process._store.head()
+        head = process.parts.store.head()
         signed: list[int] = []
-        process._log._sign = lambda *_: signed.append(1)
+        process.parts.log._sign = lambda *_: signed.append(1)
         assert reason.value in await readiness(ports)
         with pytest.raises(LogUnavailableError) as caught:
-            await process._log.append(Entry(b"another history"))
+            await process.parts.log.append(Entry(b"another history"))
         assert caught.value.reason is reason
         with pytest.raises(LogUnavailableError):
-            await process._follow_registry()
-        await process._catch_up()
-        assert process._store.head() == head
+            await process.parts.follow_registry()
+        await process.duties.catch_up()
+        assert process.parts.store.head() == head
         async with open_log(None, LogOptions(folder=folder)).source as source:
             assert await source.checkpoint() == before  # what was published is served on
     store = SqliteStore(folder / "gateway/store.db")
@@ -154,7 +154,7 @@ async def test_a_gateway_without_a_folder_for_it_publishes_nothing(folder: Path)
     settings.write_text("\n".join(lines))
     async with gateway(folder) as (process, ports):
         assert ports.log is None
-        assert (await process._log.append(Entry(b"x"))).head.size
+        assert (await process.parts.log.append(Entry(b"x"))).head.size
     assert not (folder / "gateway/published").exists()
 
 

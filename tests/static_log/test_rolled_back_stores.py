@@ -29,11 +29,11 @@ def head_of(run: Path) -> Head | None:
 async def rolled_back(run: Path) -> tuple[Head, Head]:
     """A gateway's store, stopped and put back to an older copy: what it is now, and what it was."""
     async with gateway(run) as (process, _):
-        await process._log.append(Entry(b"one"))
+        await process.parts.log.append(Entry(b"one"))
     older = [shutil.copy(file, run) for file in database(run)]
     before = head_of(run)
     async with gateway(run) as (process, _):
-        await process._log.append(Entry(b"a leaf that somebody was shown"))
+        await process.parts.log.append(Entry(b"a leaf that somebody was shown"))
     newest = head_of(run)
     for file in database(run):
         file.unlink()
@@ -86,5 +86,5 @@ async def test_proof_against_a_log_outlives_the_process_that_was_shown_it(folder
     async with gateway(folder) as (process, ports):
         assert "LOG_ROLLED_BACK" in await readiness(ports)
         with pytest.raises(LogUnavailableError):
-            await process._log.append(Entry(b"another history"))
-        assert process._store.head() == before
+            await process.parts.log.append(Entry(b"another history"))
+        assert process.parts.store.head() == before
