@@ -106,15 +106,19 @@ class DeferralWorker:
         self._stopped = False
 
     async def load(self) -> None:
-        """Learn from the store what waits in it, page by page; UnreachableError if it cannot be read.
+        """Learn from the store what waits in it, page by page, and what no longer does; UnreachableError.
 
-        Again now and then: a commit that seemed to fail may have been durable, and another process may share the store.
+        Again now and then: a commit that seemed to fail may have been durable, and other processes may share the store.
         """
+        known, found = self._room.keys(), set[RequestKey]()
         after: RequestKey | None = None
         while page := await asyncio.to_thread(self._requests.waiting, after, PAGE):
             for waiting in page:
                 self._room.found(waiting)
+                found.add(waiting.key)
             after = page[-1].key
+        for key in known - found:  # what came to the room in between is not among them
+            self._room.lost(key)
 
     async def run(self) -> None:
         """Try what is due, for ever."""

@@ -53,12 +53,21 @@ class DisputeRelay:
         self._bring = bring
         self._time = monotonic
         self._unconfirmed: dict[bytes, str] = dict(store.open_disputes())
+        self._confirmed: set[bytes] = set()
         self._paused: dict[str | bytes, _Pause] = {}
 
     @property
     def waiting(self) -> int:
         """How many disputes no department has confirmed since this process started."""
         return len(self._unconfirmed)
+
+    def load(self) -> None:
+        """Learn from the store of disputes that other processes opened, or that a commit which seemed to fail has."""
+        still_open = self._store.open_disputes()
+        self._confirmed.intersection_update(still_open)
+        for dispute_id, department in still_open.items():
+            if dispute_id not in self._confirmed:
+                self._unconfirmed.setdefault(dispute_id, department)
 
     def add(self, dispute_id: bytes, department: str) -> None:
         """A dispute that is durable in the store."""
@@ -103,6 +112,7 @@ class DisputeRelay:
                 return
             else:
                 self._paused.pop(department, None)
+                self._confirmed.add(name)
                 self.end(name)
 
     def _pausing(self, what: str | bytes) -> bool:

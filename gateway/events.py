@@ -148,11 +148,13 @@ class Events:
             tags = self._requests.kept.leaf_tags(issuer, grant_digest)
             tag = tags.grant(grant_digest) if tags else os.urandom(DIGEST_BYTES)
             leaf = self._stamp(log_pb2.LogLeaf(revocation=log_pb2.RevocationEvent(issuer=issuer, grant_tag=tag)))
-            await self._log.append(Entry(leaf, withdrawal=withdrawal))
+            committed = await self._log.append(Entry(leaf, withdrawal=withdrawal))
+            if committed.overtaken:  # reported to another process at the same time
+                return await self._withdraw(withdrawal)
         return log_time(read_leaf(leaf))
 
     async def adopt(self, registry: Registry) -> None:
-        """Log that a registry version is in force here, once for each version."""
+        """Log that a registry version is in force here, once for each version, whichever process comes first."""
         if registry.version > self._requests.registry_version():
             event = log_pb2.RegistryEvent(version=registry.version, digest=registry.digest)
             leaf = self._stamp(log_pb2.LogLeaf(registry=event))

@@ -82,6 +82,8 @@ class Log(Proofs):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failing: str | None = None
         self._halted: HeyanError | None = None
+        self.on_halt: Callable[[HeyanError], None] = lambda _error: None
+        """Told why the log is halted, on whatever thread that was found; other processes must hear of it."""
         self._usual_commit = 0.0
 
     def start(self) -> None:
@@ -113,6 +115,7 @@ class Log(Proofs):
         """Record, sign and show nothing from now on, not even what is queued: somebody was shown another tree."""
         self._halted = error
         _logger.critical("log_halted", reason=error.reason.value, detail=error.detail)
+        self.on_halt(error)
 
     @property
     def origin(self) -> str:

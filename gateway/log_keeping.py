@@ -43,6 +43,7 @@ class LogKeeping:
         tls: Watched[TlsMaterial],
         clock: Clock,
         metrics: CollectorRegistry,
+        processes: int = 1,
     ) -> None:
         self._config = config
         self._registry = registry
@@ -61,7 +62,14 @@ class LogKeeping:
         self.log = Log(self.store, terms.log_origin, *self._signers(terms.log_origin))
         self.log.use_signers(self._signers)
         self.publication = Publication(
-            config=config, store=self.store, log=self.log, tls=tls, registry=registry, clock=clock, metrics=metrics
+            config=config,
+            store=self.store,
+            log=self.log,
+            tls=tls,
+            registry=registry,
+            clock=clock,
+            metrics=metrics,
+            processes=processes,
         )
 
     def witnesses(self, watchers: Watchers) -> Witnesses:

@@ -71,7 +71,12 @@ class Parts:
         self.tls = watch_tls(config.tls)
         self.metrics = metrics = CollectorRegistry()
         self.log_keeping = LogKeeping(
-            config=config, registry=keeper.current, tls=self.tls, clock=clock, metrics=metrics
+            config=config,
+            registry=keeper.current,
+            tls=self.tls,
+            clock=clock,
+            metrics=metrics,
+            processes=member.workers,
         )
         self.store, self.log = self.log_keeping.store, self.log_keeping.log
         deferrals = DeferralTraffic(metrics)

@@ -9,7 +9,8 @@
 - What a department answered is logged even if it is not released: the work of a request goes on when its
   caller has gone, and what a revocation or a spent grant keeps back is recorded as withheld.
 - A retry resumes: answered checks come from the store, only unanswered parts are asked again, and a use is
-  spent once for each request_id with at least one signed answer.
+  spent once for each request_id with at least one signed answer. So does a request that another process carried on
+  meanwhile: what it had got here is logged all the same.
 - Grant signatures may come from a cache; revocation, times and use counts never do.
 - The gateway cannot read subjects: it handles sealed bytes and commitments only.
 """
@@ -42,6 +43,7 @@ from gateway.protocol.errors import (
     HeyanError,
     NotFoundError,
     NotGrantedError,
+    OvertakenError,
     UnreachableError,
     about,
 )
@@ -71,6 +73,9 @@ from gateway.work import Granted, Work
 from heyan.v1 import gateway_service_pb2, receipt_pb2
 
 _log = structlog.get_logger(__name__)
+
+MOST_OVERTAKINGS = 3
+"""Times that a request goes on from what other processes have recorded of it; its caller retries after one more."""
 
 Carry = Callable[[Work, float], Coroutine[Any, Any, receipt_pb2.Receipt]]
 """Carries a decoded request through, until a time of the event loop's clock."""
@@ -156,6 +161,14 @@ class Pipeline:
         return self._under_way.begin(key, submission.signed.digest, work, ended), True
 
     async def _carry(self, decoded: Work, until: float) -> receipt_pb2.Receipt:
+        for _ in range(MOST_OVERTAKINGS):
+            try:
+                return await self._carry_on(decoded, until)
+            except OvertakenError:
+                continue  # the same request came to another process: go on from what it has recorded
+        return await self._carry_on(decoded, until)
+
+    async def _carry_on(self, decoded: Work, until: float) -> receipt_pb2.Receipt:
         work = self._look_up(decoded)
         self._verify_query(work)
         if work.resumed is not None and work.resumed.is_complete:

@@ -16,7 +16,7 @@ from gateway.evidence.kept import KeptEvidence, erased
 from gateway.evidence.vault import Vault
 from gateway.log import Log
 from gateway.packing import Kind
-from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError
+from gateway.protocol.errors import LogUnavailableError, MalformedError, NotFoundError, OvertakenError
 from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
@@ -138,7 +138,8 @@ class Requests:
     async def commit(self, record: Record) -> tuple[Committed, Resumed]:
         """Log one settlement: leaf, uses, evidence and request in one transaction.
 
-        NotFoundError (EVIDENCE_ERASED), and nothing of it is logged, if what it rests on was erased meanwhile.
+        NotFoundError (EVIDENCE_ERASED), and nothing of it is logged, if what it rests on was erased meanwhile;
+        OvertakenError likewise if another process carried the request on.
         """
         receipt = record.receipt
         for _ in range(_ATTEMPTS):
@@ -178,7 +179,7 @@ class Requests:
             if committed.erased:
                 raise erased()
             if committed.overtaken:
-                raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "a request carried on elsewhere", retry_after=0.1)
+                raise OvertakenError(Reason.LOG_UNAVAILABLE, "a request carried on elsewhere", retry_after=0.1)
             if not committed.foreign_keys:
                 self._tell(record, committed)
                 earlier = record.earlier.leaf_indexes if record.earlier else ()

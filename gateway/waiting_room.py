@@ -100,6 +100,10 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._places)
 
+    def keys(self) -> set[RequestKey]:
+        """The requests that wait."""
+        return set(self._places)
+
     @property
     def departments(self) -> Iterable[str]:
         """The departments for which anything waits, or did of late."""

@@ -28,6 +28,8 @@ class Watchers:
         self._leaves_of = leaves_of
         self._places = Admission(total)
         self._waiting: dict[RequestKey, set[asyncio.Future[None]]] = {}
+        self._known: dict[RequestKey, int] = {}
+        """How many leaves each request that is waited for had."""
 
     async def watch(
         self, request: gateway_service_pb2.GetVerificationRequest, peer: Identity, time_left: float | None
@@ -44,8 +46,8 @@ class Watchers:
         if time_left is not None:
             seconds = min(seconds, time_left - DEADLINE_MARGIN)
         until = time() + min(seconds, LONGEST_WATCH)
-        while 0 < self._leaves_of(key) <= request.known_leaves and time() < until:
-            if not await self.news(key, peer, until - time()):
+        while 0 < (leaves := self._leaves_of(key)) <= request.known_leaves and time() < until:
+            if not await self.news(key, leaves, peer, until - time()):
                 return
 
     def place(self, peer: Identity) -> Place:
@@ -64,14 +66,21 @@ class Watchers:
             if not future.done():
                 future.set_result(None)
 
-    async def news(self, key: RequestKey, peer: Identity, seconds: float) -> bool:
-        """Return at the next news of a peer's request, or after so many seconds; whether there were any.
+    def look(self) -> None:
+        """Wake those who wait for what another process has committed; called when the store has changed."""
+        for key, known in self._known.items():
+            if self._leaves_of(key) != known:
+                self.committed(key)  # whoever still waits then begins anew
+
+    async def news(self, key: RequestKey, leaves: int, peer: Identity, seconds: float) -> bool:
+        """Return once a peer's request has more than `leaves`, or after so many seconds; whether there were news.
 
         OverloadedError if the peer has too many waiting, UnreachableError when draining.
         """
         with self._places.take(peer):
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(key, set()).add(future)
+            self._known.setdefault(key, leaves)
             try:
                 await asyncio.wait_for(future, seconds)
             except TimeoutError:
@@ -79,5 +88,5 @@ class Watchers:
             finally:
                 self._waiting[key].discard(future)
                 if not self._waiting[key]:
-                    del self._waiting[key]
+                    del self._waiting[key], self._known[key]
         return True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from gateway.protocol.errors import MalformedError
 from gateway.protocol.identities import Identity, PartyRole, parse_identity
@@ -31,6 +32,9 @@ Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 """An option that may be given again for more."""
 SeveralFiles = Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)]
 """The same, of files."""
+
+Workers = Annotated[int, Parameter(validator=Number(gte=1, lte=64))]
+"""How many processes serve together as a gateway."""
 
 
 def usage_error(option: str, description: str) -> MalformedError:

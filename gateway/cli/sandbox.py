@@ -78,6 +78,8 @@ class Asked:
     standbys: bool | None = None
     post_quantum: bool | None = None
     witnesses: int | None = None
+    gateway_workers: int | None = None
+    """Of this run alone: a folder is made with none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,10 @@ class Process:
 class Sandbox:
     """The federation in one folder: who is in it, and where each party's things are."""
 
-    def __init__(self, folder: Path, made: Made) -> None:
+    def __init__(self, folder: Path, made: Made, gateway_workers: int = 1) -> None:
         self.folder = folder
         self.made = made
+        self._gateway_workers = gateway_workers
 
     @property
     def desk_folder(self) -> Path:
@@ -154,7 +157,8 @@ class Sandbox:
             yield self._process(identity, ("department", "serve"), ports)
         for identity in self.nodes.values() if self.made.standbys else ():
             yield self._standby(self._process(identity, ("department", "serve"), ports), identity)
-        gateway = self._process(GATEWAY, ("gateway", "serve"), ports)
+        workers = ("--workers", str(self._gateway_workers)) if self._gateway_workers > 1 else ()
+        gateway = self._process(GATEWAY, ("gateway", "serve", *workers), ports)
         yield replace(gateway, wave=LAST, log_port=self.log_port)
 
     def _process(self, identity: Identity, words: tuple[str, ...], ports: dict[str, int]) -> Process:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.department import faulty, is_down, switchable
 from gateway.cli.endpoints import read_endpoints
+from gateway.cli.options import Workers
 from gateway.cli.sandbox import Asked, Sandbox, held, settle
 from gateway.cli.sandbox_begin import being_made
 from gateway.cli.sandbox_make import make
@@ -30,7 +31,7 @@ RENEWAL_INTERVAL = 3600.0
 """Seconds between looks at what is about to end."""
 
 
-def up(
+def up(  # noqa: PLR0913 - one option each
     folder: Path,
     *,
     seed: int | None = None,
@@ -40,6 +41,7 @@ def up(
     standbys: bool | None = None,
     post_quantum: bool | None = None,
     witnesses: int | None = None,
+    gateway_workers: Workers | None = None,
 ) -> None:
     """Make a federation in FOLDER (the first time) and run it until Ctrl-C, each party as a process of its own.
 
@@ -66,16 +68,18 @@ def up(
         Give the log a second key, ML-DSA-44, which signs each checkpoint too.
     witnesses
         How many witnesses to run, each a process of its own, which cosign the log's checkpoints (default 0).
+    gateway_workers
+        How many processes serve as the gateway together (default 1).
     """
     codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
-    asked = Asked(seed, population, codes, port_base, standbys, post_quantum, witnesses)
+    asked = Asked(seed, population, codes, port_base, standbys, post_quantum, witnesses, gateway_workers)
     sandbox = open_sandbox(folder, asked, Console(stderr=True))
     asyncio.run(_run(sandbox))
 
 
 def open_sandbox(folder: Path, asked: Asked, console: Console) -> Sandbox:
     """The sandbox in `folder`, made or renewed."""
-    sandbox = Sandbox(folder, settle(folder, asked))
+    sandbox = Sandbox(folder, settle(folder, asked), asked.gateway_workers or 1)
     for process in sandbox.processes():
         require_free(process)  # before anything is written
     if held(folder) is None:

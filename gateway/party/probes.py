@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -17,12 +18,25 @@ Complaints = Callable[[], Sequence[str]]
 """Why the process does not want work now; empty if it does."""
 
 
-class Probes:
-    """Serves the probes of one process."""
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether work is wanted now, and what there is to say about it, a line each."""
 
-    def __init__(self, listen: str, complaints: Complaints, metrics: CollectorRegistry) -> None:
+    is_ready: bool
+    lines: Sequence[str]
+
+
+class ProbePages:
+    """Serves the probes of whatever tells its readiness and its metrics (a Prometheus text) when it is asked."""
+
+    def __init__(
+        self,
+        listen: str,
+        readiness: Callable[[], Awaitable[Readiness]],
+        metrics: Callable[[], Awaitable[bytes]],
+    ) -> None:
         self._listen = listen
-        self._complaints = complaints
+        self._readiness = readiness
         self._metrics = metrics
         self._runner: web.AppRunner | None = None
 
@@ -49,8 +63,22 @@ class Probes:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        complaints = self._complaints()
-        return web.Response(status=503 if complaints else 200, text="\n".join(complaints or ["ready"]) + "\n")
+        found = await self._readiness()
+        return web.Response(status=200 if found.is_ready else 503, text="\n".join(found.lines) + "\n")
 
     async def _metrics_page(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await self._metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+class Probes(ProbePages):
+    """Serves the probes of this process alone."""
+
+    def __init__(self, listen: str, complaints: Complaints, metrics: CollectorRegistry) -> None:
+        async def readiness() -> Readiness:
+            found = complaints()
+            return Readiness(not found, found or ["ready"])
+
+        async def text() -> bytes:
+            return generate_latest(metrics)
+
+        super().__init__(listen, readiness, text)

@@ -22,6 +22,7 @@ class TlsListener:
     """Listens until `close`. `protocol` makes one for each connection that has shaken hands within `seconds`.
 
     `established` counts those that stand, `limit` is how many there may be at once; one more is closed as it comes.
+    With `shares_port` other processes of the same user may listen on the same port.
     """
 
     def __init__(
@@ -32,12 +33,14 @@ class TlsListener:
         established: Callable[[], int],
         limit: Callable[[], int],
         seconds: float,
+        shares_port: bool = False,
     ) -> None:
         self._protocol = protocol
         self._context = context
         self._established = established
         self._limit = limit
         self._seconds = seconds
+        self._shares_port = shares_port
         self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._beginning: set[asyncio.Task[None]] = set()
@@ -47,7 +50,7 @@ class TlsListener:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-            listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            listening = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=self._shares_port)
             listening.setblocking(False)
             self._listening.append(listening)
             self._accepting.append(asyncio.create_task(self._accept(listening)))

@@ -12,6 +12,7 @@
     └── UnreachableError        nothing is wrong with what was presented: try again
         ├── OverloadedError     a named bound is reached
         └── LogUnavailableError the log cannot record, so nothing is answered
+            └── OvertakenError  another process recorded something of the same request first
 
 "Lying" and "unreachable" are different roots, because the first is never retried and the second never
 means "no". An error carries a `Reason` (stable, machine-readable, the `ErrorInfo.reason` of AIP-193); the
@@ -117,3 +118,7 @@ class OverloadedError(UnreachableError):
 
 class LogUnavailableError(UnreachableError):
     """The log cannot record: nothing is answered that is not recorded."""
+
+
+class OvertakenError(LogUnavailableError):
+    """Another process recorded something of the same request first: look at what it did, and carry on from there."""

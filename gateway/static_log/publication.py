@@ -70,6 +70,7 @@ class Publication:
         registry: Callable[[], Registry],
         clock: Clock,
         metrics: CollectorRegistry,
+        processes: int = 1,
     ) -> None:
         self._store = store
         self._log = log
@@ -78,6 +79,7 @@ class Publication:
         self._server: LogServer | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heyan-log-publisher", daemon=True)
+        self._is_checked = False
         self._behind_since: float | None = None
         self._handed: HeadChooser | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +89,12 @@ class Publication:
                 store=store, published=config.published, origin=log.origin, head=self._head, clock=clock
             )
             self._server = LogServer(
-                published=config.published, listen=config.log_listen, tls=tls, registry=registry, clock=clock
+                published=config.published,
+                listen=config.log_listen,
+                tls=tls,
+                registry=registry,
+                clock=clock,
+                processes=processes,
             )
 
     def publish_from(self, head: HeadChooser) -> None:
@@ -112,6 +119,7 @@ class Publication:
                 raise
             self._halt(error)
             return False
+        self._is_checked = True
         self._metrics.size.set(self._publisher.size)
         return True
 
@@ -126,8 +134,10 @@ class Publication:
             self._thread.start()
 
     async def finish(self) -> None:
-        """Publish what is left, once nothing is appended any more."""
+        """Publish what is left, once nothing is appended any more, also if another process did it until now."""
         self._ending.set()
+        if self._is_checked and self._thread.ident is None:
+            self.start()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
 

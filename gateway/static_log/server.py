@@ -78,7 +78,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogServer:
-    """Serves the folder of published logs, one below it for each shard."""
+    """Serves the folder of published logs, one below it for each shard; one of `processes` that do on the same port."""
 
     def __init__(
         self,
@@ -88,7 +88,9 @@ class LogServer:
         tls: Watched[TlsMaterial],
         registry: Callable[[], Registry],
         clock: Callable[[], float],
+        processes: int = 1,
     ) -> None:
+        self._processes = processes
         self._published = published
         self._listen = listen
         self._tls = tls
@@ -111,8 +113,9 @@ class LogServer:
             server,
             context,
             established=lambda: len(server.connections),
-            limit=lambda: MAX_CONNECTIONS,
+            limit=lambda: -(-MAX_CONNECTIONS // self._processes),
             seconds=ASK_SECONDS,
+            shares_port=self._processes > 1,
         )
         return await self._listener.start(host, port)
 

@@ -10,6 +10,7 @@ Durability contract, held by every adapter and by one contract suite:
   stands for one query; a withdrawn grant releases nothing; one request asks after a correction. An entry that breaks
   one of these is recorded with its `withheld` leaf instead, and stores no request.
 - A request's leaves follow one another: an entry that was made without knowing the newest is not committed.
+- A withdrawal and a registry version are recorded once, whichever of several processes comes first.
 - What a request waits for changes in the transaction of its leaf, and in no other.
 - What was erased is not resurrected: an entry that rests on it is not committed. See `gateway.stores.keeping`.
 - An offline ticket is opened once, by the request's newest leaf, and resolved once. An entry that comes too late is not
@@ -75,6 +76,10 @@ class Store(Protocol):
 
     def probe(self) -> None:
         """Write a little, durably, and change nothing; LogUnavailableError if the store cannot be written."""
+        ...
+
+    def version(self) -> int:
+        """A number that is another one whenever anything was committed since it was asked for, by whatever process."""
         ...
 
     def request(self, key: RequestKey) -> StoredRequest | None:

@@ -267,6 +267,7 @@ class Committed:
     foreign_keys: tuple[Evidence, ...] = ()
     """Evidence that another commit had stored first, under another key, or with more: the entry was NOT committed."""
     overtaken: bool = False
-    """Another commit carried on the request, ticket or dispute, erased, or had it waited for: NOT committed."""
+    """Another commit carried on the request, ticket or dispute, erased, had it waited for, or recorded the same
+    withdrawal or registry version: NOT committed."""
     erased: bool = False
     """Something that the entry rests on was erased: NOT committed."""

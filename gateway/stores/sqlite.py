@@ -53,11 +53,12 @@ from gateway.stores.records import (
     Withdrawal,
 )
 from gateway.stores.sqlite_commit import append
-from gateway.stores.sqlite_connection import as_unavailable, connect, short_patience
+from gateway.stores.sqlite_connection import as_unavailable, connect, short_patience, transaction
 from gateway.stores.sqlite_files import OpenedFiles, StoreLock
 from gateway.stores.sqlite_schema import migrations
 from gateway.stores.sqlite_shards import GrowingTree
 from gateway.stores.sqlite_statistics import read_page
+from gateway.stores.sqlite_turns import Turns
 
 T = TypeVar("T")
 
@@ -70,8 +71,10 @@ class SqliteStore:
             self._lock = StoreLock(path)
             try:
                 path.touch(mode=0o600, exist_ok=True)
-                self._writer = connect(path)
-                migrations.apply(Database(self._writer))
+                self._turns = Turns(path)
+                with self._turns.mine():  # several processes may find a new store, or one of an earlier version
+                    self._writer = connect(path)
+                    migrations.apply(Database(self._writer))
                 self._reader = connect(path)
                 self._reader.execute("PRAGMA query_only = ON")
                 self._files = OpenedFiles(path)
@@ -106,21 +109,25 @@ class SqliteStore:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction. A failure forgets what was known of the tree, so that the next commit reads it anew."""
+        """One transaction, once it is this process's turn.
+
+        A failure forgets what was known of the tree, so that the next commit reads it anew.
+        """
         try:
-            with as_unavailable():
+            with as_unavailable(), self._turns.mine():
                 self._files.require_same()
-                self._writer.execute("BEGIN IMMEDIATE")
-                yield
-                self._writer.execute("COMMIT")
+                with transaction(self._writer):
+                    yield
         except BaseException:
             self._tree.forget()
-            with as_unavailable():
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
             raise
 
     # -- reading --------------------------------------------------------------------------------------------
+
+    def version(self) -> int:
+        """See the port."""
+        row = self._one("PRAGMA data_version")
+        return int(row[0]) if row else 0
 
     def head(self) -> Head | None:
         """See the port."""
@@ -216,6 +223,7 @@ class SqliteStore:
         """See the port."""
         self._reader.close()
         self._writer.close()
+        self._turns.close()
         self._lock.close()
 
     # -- for the modules beside this one ------------------------------------------------------------------------

@@ -71,7 +71,11 @@ class _Deciding:
         return None
 
     def _is_overtaken(self, entry: Entry) -> bool:
-        """Whether another entry came first: for the same request, ticket or dispute."""
+        """Whether another entry came first: for the same request, ticket, dispute, withdrawal or registry version."""
+        if self.group.is_repeated(entry):
+            return True
+        if entry.registry_version is not None and self._is_adopted(entry.registry_version):
+            return True
         if entry.ticket is not None:
             self.group.flush()
             if sqlite_tickets.is_stale(self._writer, entry.ticket):
@@ -85,6 +89,10 @@ class _Deciding:
             if sqlite_keeping.is_waited_for(self._writer, entry.erasure):
                 return True
         return self.group.is_overtaken(entry)
+
+    def _is_adopted(self, version: int) -> bool:
+        found = self._writer.execute("SELECT 1 FROM registries WHERE version = ?", (version,))
+        return found.fetchone() is not None
 
     def _kept_back(self, entry: Entry) -> Reason | None:
         """Why the entry is withheld, if it is; otherwise its uses are spent."""

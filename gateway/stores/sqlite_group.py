@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gateway.stores import sqlite_deferrals
-from gateway.stores.records import Entry, Evidence, RequestKey, StoredRequest, Use
+from gateway.stores.records import Entry, Evidence, RequestKey, StoredRequest, Use, Withdrawal
 from gateway.stores.sqlite_evidence import DAY, day_of
 from gateway.stores.sqlite_key_slots import HELD, from_slot, to_slot
 from gateway.stores.sqlite_leaves import to_row
@@ -70,7 +70,7 @@ class Group:
         self._writer = writer
         self._digests = {digest for entry in entries for digest in _grants_of(entry)}
         self._keys = {key for entry in entries for key in _requests_of(entry)}
-        self._standing = {(item.issuer, item.grant_digest) for entry in entries for item in entry.standing}
+        self._standing = {(item.issuer, item.grant_digest) for entry in entries for item in _withdrawals_of(entry)}
         self._next_grant, self._next_request = self._next("grants"), self._next("request_rows")
         self._peers: dict[str, int] = {}
         self._withdrawn: set[tuple[str, bytes]] = set()
@@ -121,6 +121,11 @@ class Group:
     def is_withdrawn(self, entry: Entry) -> bool:
         """Whether a grant that must stand was withdrawn."""
         return any((item.issuer, item.grant_digest) in self._withdrawn for item in entry.standing)
+
+    def is_repeated(self, entry: Entry) -> bool:
+        """Whether the withdrawal that the entry records is recorded already."""
+        reported = entry.withdrawal
+        return reported is not None and (reported.issuer, reported.grant_digest) in self._withdrawn
 
     def conflicts(self, request: StoredRequest) -> bool:
         """Whether another query stands under the request's id."""
@@ -298,6 +303,13 @@ def _kept_of(entry: Entry) -> Iterable[bytes]:
 def _grants_of(entry: Entry) -> Iterable[bytes]:
     yield from _kept_of(entry)
     yield from (use.grant_digest for use in entry.uses)
+
+
+def _withdrawals_of(entry: Entry) -> Iterable[Withdrawal]:
+    """The withdrawals that would keep the entry back, and the one that it records."""
+    yield from entry.standing
+    if entry.withdrawal is not None:
+        yield entry.withdrawal
 
 
 def _requests_of(entry: Entry) -> Iterable[RequestKey]:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.party.keyfiles import Watched, read_public, write_atomic
+from gateway.party.keyfiles import Stamp, Watched, read_public, stamp, write_atomic
 from gateway.party.process import place_of
 from gateway.protocol.checkpoint import open_checkpoint
 from gateway.protocol.errors import BadDataError, HeyanError, LogUnavailableError
@@ -80,6 +80,7 @@ class Witnessing:
         self._since = times.clock()
         self._keeping = asyncio.Lock()
         self._is_stopped = False
+        self._seen = self._look()
         traffic.age.set_function(self.age)
 
     @property
@@ -156,11 +157,13 @@ class Witnessing:
 
     # -- running --------------------------------------------------------------------------------------------
 
-    def load(self, newest: Head | None) -> None:
+    def load(self, read_newest: Callable[[], Head | None]) -> None:
         """Take up what was kept, if the policy still accepts it, before anything is signed.
 
-        `newest` is the log's head. If the log is smaller than what was kept, or another, that is proof against it.
+        The log's head is read after it: another process may be having later ones cosigned. If the log is smaller than
+        what was kept, or another, that is proof against it.
         """
+        self._seen = self._look()
         if not self._file.exists():
             return
         try:
@@ -170,6 +173,7 @@ class Witnessing:
         except BadDataError as error:
             _log.warning("kept_witnessed_head_refused", detail=error.detail)
             return
+        newest = read_newest()
         size, grown = checkpoint.size, newest.size if newest is not None else 0
         if size > grown:
             detail = f"a checkpoint of {size} leaves was witnessed, the log has {grown}"
@@ -182,6 +186,16 @@ class Witnessing:
             is_final = newest.ended and size == newest.size
             head = replace(newest, size=size, root=checkpoint.root, checkpoint=note.decode(), ended=is_final)
             self._tell(WitnessedHead(head, time))
+
+    def follow(self, read_newest: Callable[[], Head | None]) -> None:
+        """Take up what another process of ours has had cosigned, where that is the one that asks; see `load`."""
+        self._policy.refresh()
+        if self._look() != self._seen:
+            self._witnessed = None
+            self.load(read_newest)
+
+    def _look(self) -> tuple[int, Stamp]:
+        return self._policy.generation, stamp([self._file])
 
     async def run_once(self) -> None:
         """What an instant brings: another policy, another round, witnesses that are to be asked."""

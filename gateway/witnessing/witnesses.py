@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -64,6 +65,7 @@ class Witnesses:
         self._transport = transport
         self._logs: Mapping[str, Witnessing] = {}
         self._task: asyncio.Task[None] | None = None
+        self._leads: Callable[[], bool] = lambda: True
 
     def head(self, origin: str) -> Head | None:
         """The head to publish of a log (`Witnessing.served`); None for its newest."""
@@ -77,11 +79,16 @@ class Witnesses:
         for shard in self._store.shards() or [Head(0, b"", "", self._log.origin)]:
             if shard.origin not in self._logs:
                 witnessing = self._make(shard)
-                witnessing.load(shard if shard.size else None)
+                witnessing.load(partial(self._newest, shard.number))
                 self._logs = {**self._logs, shard.origin: witnessing}  # another thread may look meanwhile
 
-    def start(self) -> None:
-        """Have heads cosigned from now on."""
+    def _newest(self, number: int) -> Head | None:
+        """The newest head of a log, by its number; None before its first leaf."""
+        return next((head for head in self._store.shards() if head.number == number and head.size), None)
+
+    def start(self, leads: Callable[[], bool] = lambda: True) -> None:
+        """Have heads cosigned from now on; as long as not `leads()`, follow the process that has."""
+        self._leads = leads
         if self._make is not None:
             self._task = asyncio.create_task(repeat(STEP_SECONDS, self.run_once, "have heads cosigned"))
 
@@ -90,8 +97,10 @@ class Witnesses:
         newest = self._store.head()
         if newest is not None and newest.origin not in self._logs:
             self.load()
-        for witnessing in self._logs.values():
-            if not witnessing.is_done:
+        for number, witnessing in enumerate(self._logs.values()):
+            if not self._leads():
+                witnessing.follow(partial(self._newest, number))
+            elif not witnessing.is_done:
                 await witnessing.run_once()
 
     async def stop(self) -> None:

@@ -79,11 +79,14 @@ class Restarted:
         return head
 
     def require_whole(self, *, copies: int) -> None:
-        """The tree is that of its leaves and grew from the earlier one; GROUP is in it so often, and counted once."""
+        """The tree is that of its leaves and grew from the earlier one; GROUP is in it so often, and counted once.
+
+        What it has besides the answer is recorded once, however often it comes.
+        """
         head = self.head()
         leaves = self.store.leaves(0, 100)
-        group = [entry.leaf for entry in GROUP]
-        assert leaves == [*EARLIER, *group * copies]
+        beside = [entry.leaf for entry in BESIDE] if copies else []
+        assert leaves == [*EARLIER, *[ENTRY.leaf][:copies], *beside, *[ENTRY.leaf] * (copies - 1)]
         assert (head.size, head.root) == (len(leaves), root_of([leaf_hash(leaf) for leaf in leaves]))
         assert head.checkpoint == sign(head.size, head.root)
         path = consistency_proof(self.before.size, head.size, self.store.node)

@@ -424,3 +424,31 @@ def test_damaged_store_is_told_as_one_and_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(b"no database" * 1_000)
     with pytest.raises(LogUnavailableError, match="heyan gateway restore"):
         SqliteStore(path)
+
+
+@pytest.mark.parametrize(
+    "entry", [Entry(b"x", withdrawal=Withdrawal("spiffe://heyan/issuer/app", GRANT)), Entry(b"x", registry_version=7)]
+)
+def test_what_two_processes_report_at_once_is_recorded_once(open_store: OpenStore, entry: Entry) -> None:
+    one, other = open_store(), open_store()
+    assert [store.commit([entry], sign)[0].overtaken for store in (one, other, one)] == [False, True, True]
+    assert other.leaves(0, 10) == [b"x"]
+
+
+def test_version_tells_that_another_process_has_committed(open_store: OpenStore) -> None:
+    one, other = open_store(), open_store()
+    one.commit([Entry(b"x")], sign)
+    version = one.version()
+    assert one.version() == version
+    other.commit([Entry(b"y")], sign)
+    assert one.version() != version
+
+
+def test_processes_append_to_one_tree_by_turns(open_store: OpenStore) -> None:
+    stores = [open_store() for _ in range(3)]
+    for number in range(12):
+        (told,) = stores[number % 3].commit([Entry(b"%d" % number)], sign)
+        assert told.leaf_index == number
+    head = stores[0].head()
+    assert head is not None
+    assert head.root == root_of([leaf_hash(b"%d" % number) for number in range(12)])

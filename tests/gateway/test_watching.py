@@ -99,7 +99,7 @@ async def test_requester_with_many_watchers_takes_no_place_of_a_verifying_call_n
     with pytest.raises(OverloadedError):
         await gateway.watchers.watch(asking(verified), PEER, None)
     assert gateway.admission.taken == 0
-    theirs = asyncio.create_task(gateway.watchers.news(gateway.kept()[0].key, OTHER_PEER, LONG))
+    theirs = asyncio.create_task(gateway.watchers.news(gateway.kept()[0].key, 1, OTHER_PEER, LONG))
     await watching(gateway.watchers, 5)
     land.failure = None
     await gateway.tick()

@@ -244,12 +244,12 @@ async def test_rolled_back_log_is_told_at_the_start_by_what_was_kept(tmp_path: P
         await asked.tick()
         for other, reason in ((SignedLog.of(5), "LOG_ROLLED_BACK"), (asked.log.fork(4, 9), "LOG_FORKED")):
             opened = asked.opened(other)
-            opened.load(other.head())
+            opened.load(other.head)
             assert [text.split(":")[0] for text in opened.complaints()] == [reason]
             assert opened.witnessed() is None
             assert opened.served().size == other.head().size
         opened = asked.opened(SignedLog())
-        opened.load(None)  # the store has gone
+        opened.load(lambda: None)  # the store has gone
         assert [text.split(":")[0] for text in opened.complaints()] == ["LOG_ROLLED_BACK"]
 
 
@@ -464,7 +464,7 @@ async def test_witnessed_head_is_found_again_after_a_restart(tmp_path: Path) -> 
         before = asked.witnessing.witnessed()
         asked.log.grow(5)
         opened = asked.opened()
-        opened.load(asked.log.head())
+        opened.load(asked.log.head)
         assert opened.witnessed() == opened.served() == before
         asked.clock.now += 10
         assert opened.age() == 10.0
@@ -489,7 +489,7 @@ async def test_kept_head_that_was_changed_is_not_claimed(tmp_path: Path, change:
         file = tmp_path / KEPT_FILE
         file.write_bytes(change(file.read_bytes()))
         opened = asked.opened()
-        opened.load(asked.log.head())
+        opened.load(asked.log.head)
         assert opened.witnessed() is None
         assert opened.complaints() == []
 

@@ -1,0 +1,76 @@
+"""One worker: a whole gateway process on a port, a store and a log that are others' too."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import structlog
+from prometheus_client import generate_latest
+
+from gateway.config import GatewayConfig
+from gateway.party.process import cancel_all
+from gateway.protocol.errors import ForgedError, HeyanError
+from gateway.protocol.reasons import Reason
+from gateway.serve import GatewayProcess
+from gateway.workers.lead import LeadLock
+from gateway.workers.membership import Membership
+from gateway.workers.wire import Ask, Begin, Halted, Line, Serving, Told, Withdrawn
+
+_log = structlog.get_logger(__name__)
+
+
+async def work(config: GatewayConfig, workers: int, end: socket.socket, stop: asyncio.Event) -> None:
+    """Serve as one of `workers`, on the line that ends here, until `stop` is set or the supervisor has gone.
+
+    Raises a domain error if it cannot start, OSError if the line or the store's folder cannot be used.
+    """
+    line = await Line.over(end)
+    begin = await line.receive()
+    if not isinstance(begin, Begin):
+        return  # the supervisor has gone
+    lock = LeadLock(config.store)
+    member = Membership(workers, lock.lead, lambda digest: line.send(Withdrawn(digest)))
+    process = GatewayProcess(config, time.time, member)
+    _share_halts(process, line, begin)
+    hearing = asyncio.create_task(_hear(process, line, stop))
+    try:
+        ports = await process.start()
+        line.send(Serving(ports.grpc, ports.log))
+        await stop.wait()
+    finally:
+        await process.drain()
+        await cancel_all([hearing])
+        lock.close()
+
+
+def _share_halts(process: GatewayProcess, line: Line, begin: Begin) -> None:
+    """Tell of a halt of the log that is found here, on whatever thread; and take over one that was found before."""
+    loop = asyncio.get_running_loop()
+
+    def tell(error: HeyanError) -> None:
+        loop.call_soon_threadsafe(line.send, Halted(error.reason.value, error.detail))
+
+    process.parts.log.on_halt = tell
+    if begin.halted is not None:
+        process.parts.log.halt(_error_of(begin.halted))
+
+
+async def _hear(process: GatewayProcess, line: Line, stop: asyncio.Event) -> None:
+    """Do as the supervisor says until it has gone."""
+    parts = process.parts
+    while (message := await line.receive()) is not None:
+        if isinstance(message, Ask):
+            text = generate_latest(parts.metrics).decode() if message.metrics else ""
+            line.send(Told(message.number, list(parts.complaints()), process.duties.leads, text))
+        elif isinstance(message, Halted) and not parts.log.is_halted:
+            parts.log.halt(_error_of(message))
+        elif isinstance(message, Withdrawn):
+            parts.deferral.withdrawn(message.grant_digest)
+    _log.warning("supervisor_gone")
+    stop.set()
+
+
+def _error_of(halted: Halted) -> HeyanError:
+    return ForgedError(Reason(halted.reason), halted.detail)
