@@ -34,6 +34,12 @@ def cpu_seconds(pid: int) -> float:
     return ticks_of(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")) / _TICKS
 
 
+def family_seconds(pid: int) -> float:
+    """CPU time of a process and of the children that it has now, each as `cpu_seconds` tells it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return sum(cpu_seconds(each) for each in (pid, *map(int, children)))
+
+
 def ticks_of(stat: str) -> int:
     """User and system ticks of the text of /proc/PID/stat. The command in it may hold spaces and parentheses."""
     fields = stat.rpartition(")")[2].split()

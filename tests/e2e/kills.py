@@ -72,7 +72,9 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(folder: Path, population: int, *, standbys: bool = False, witnesses: int = 0) -> AsyncIterator[Arena]:
+async def arena(
+    folder: Path, population: int, *, standbys: bool = False, witnesses: int = 0, workers: int = 1
+) -> AsyncIterator[Arena]:
     """A federation of one prefecture, in which a process that dies is started again at once."""
     asked = Asked(
         population=population,
@@ -80,6 +82,7 @@ async def arena(folder: Path, population: int, *, standbys: bool = False, witnes
         port_base=free_port_base(),
         standbys=standbys,
         witnesses=witnesses,
+        gateway_workers=workers,
     )
     sandbox = await asyncio.to_thread(open_sandbox, folder, asked, Console(stderr=True))
     for node in sandbox.nodes.values():
