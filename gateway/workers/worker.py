@@ -27,9 +27,15 @@ async def work(config: GatewayConfig, workers: int, end: socket.socket, stop: as
     Raises a domain error if it cannot start, OSError if the line or the store's folder cannot be used.
     """
     line = await Line.over(end)
-    begin = await line.receive()
-    if not isinstance(begin, Begin):
-        return  # the supervisor has gone
+    try:
+        begin = await line.receive()
+        if isinstance(begin, Begin):  # else the supervisor has gone
+            await _serve(config, workers, line, begin, stop)
+    finally:
+        line.close()
+
+
+async def _serve(config: GatewayConfig, workers: int, line: Line, begin: Begin, stop: asyncio.Event) -> None:
     lock = LeadLock(config.store)
     member = Membership(workers, lock.lead, lambda digest: line.send(Withdrawn(digest)))
     process = GatewayProcess(config, time.time, member)
