@@ -36,12 +36,14 @@ from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import Call, closed_loop, open_calls
 from benchmarks.core_report import spread
 from benchmarks.core_work import APPLICATION, MAKERS, OK, Asker, Share, askers, judge, make
-from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD, WARM_UP
+from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
 from benchmarks.processes import family_seconds
 from benchmarks.setting import RESULTS, table, write_results
 from gateway.cli.endpoints import open_client, read_endpoints
 
 WORKERS = (1, 2)
+WARM_UP = 400
+"""Applications before anything is measured."""
 CHANNELS = 32
 """Connections of the generator, so that the system can spread them."""
 START_SECONDS = 60.0

@@ -72,9 +72,7 @@ class _Deciding:
 
     def _is_overtaken(self, entry: Entry) -> bool:
         """Whether another entry came first: for the same request, ticket, dispute, withdrawal or registry version."""
-        if self.group.is_repeated(entry):
-            return True
-        if entry.registry_version is not None and self._is_adopted(entry.registry_version):
+        if self.group.is_repeated(entry) or self._is_adopted(entry.registry_version):
             return True
         if entry.ticket is not None:
             self.group.flush()
@@ -90,7 +88,9 @@ class _Deciding:
                 return True
         return self.group.is_overtaken(entry)
 
-    def _is_adopted(self, version: int) -> bool:
+    def _is_adopted(self, version: int | None) -> bool:
+        if version is None:
+            return False
         found = self._writer.execute("SELECT 1 FROM registries WHERE version = ?", (version,))
         return found.fetchone() is not None
 
