@@ -112,11 +112,9 @@ async def canned_departments(folder: Path, core: int | None = None) -> AsyncIter
             await process.wait()
 
 
-def make_sandbox(
-    folder: Path, population: int, prefectures: tuple[str, ...] = (PREFECTURE,), workers: int = 1
-) -> Sandbox:
+def make_sandbox(folder: Path, population: int, prefectures: tuple[str, ...] = (PREFECTURE,)) -> Sandbox:
     """A federation with `population` families and a requester in each prefecture, at free ports; nothing runs yet."""
-    asked = Asked(population=population, prefectures=prefectures, port_base=free_port_base(), gateway_workers=workers)
+    asked = Asked(population=population, prefectures=prefectures, port_base=free_port_base())
     return open_sandbox(folder, asked, Console(stderr=True))
 
 
@@ -127,14 +125,13 @@ async def canned_federation(
     gateway_core: int | None = None,
     other_core: int | None = None,
     prefectures: tuple[str, ...] = (PREFECTURE,),
-    workers: int = 1,
 ) -> AsyncIterator[tuple[Measured, int]]:
     """A running federation whose departments are canned, and their process id.
 
-    The gateway and its `workers` run on `gateway_core`, the consent issuer and the canned departments on `other_core`.
+    The gateway runs on `gateway_core`, the consent issuer and the canned departments on `other_core`.
     """
     with tempfile.TemporaryDirectory(prefix="heyan-bench-") as made:
-        sandbox = make_sandbox(Path(made) / "run", population, prefectures, workers)
+        sandbox = make_sandbox(Path(made) / "run", population, prefectures)
         console = Console(stderr=True)
         by_name = {process.name: process for process in sandbox.processes()}
         issuer = Supervisor((by_name["consent"],), console.print)

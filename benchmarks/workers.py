@@ -2,9 +2,10 @@
 
     python -m benchmarks.workers [--quick] [--results DIR]
 
-Two federations with canned departments (`benchmarks.canned`) run side by side, one whose gateway is a single process,
-one whose gateway has two workers. In each round both answer the same number of applications of 5 checks at 4
-departments, one after the other, with the same number under way; which comes first changes from round to round.
+One federation with canned departments (`benchmarks.canned`) has its gateway run twice: as a single process, and beside
+it with two workers, on a store and ports of its own. In each round both answer the same number of applications of 5
+checks at 4 departments, one after the other, with the same number under way; which comes first changes from round to
+round.
 
 The ratio is of CPU time for each application (/proc/PID/stat): of the gateway's process, its supervisor and its
 workers, all threads and what follows the last reply included. So it tells what sharing costs: smaller batches to
@@ -21,7 +22,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -39,10 +40,15 @@ from benchmarks.core_work import APPLICATION, MAKERS, OK, Asker, Share, askers, 
 from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
 from benchmarks.processes import family_seconds
 from benchmarks.setting import RESULTS, table, write_results
-from gateway.cli.endpoints import open_client, read_endpoints
+from gateway.cli.endpoints import open_client
+from gateway.cli.sandbox import Process, address
+from gateway.cli.supervisor import Supervisor, free_port_base
+from gateway.protocol.identities import PartyRole
 
-WORKERS = (1, 2)
-WARM_UP = 400
+GATEWAY = PartyRole.GATEWAY.value
+ONE, TWO = 1, 2
+PORTS = 3
+WARM_UP = 200
 """Applications before anything is measured."""
 CHANNELS = 32
 """Connections of the generator, so that the system can spread them."""
@@ -51,7 +57,7 @@ START_SECONDS = 60.0
 
 @dataclass
 class Served:
-    """One federation, as the generator knows it."""
+    """One gateway, as the generator knows it."""
 
     folder: Path
     requester: str
@@ -108,41 +114,58 @@ async def until_ready(port: int, workers: int) -> None:
             await asyncio.sleep(0.1)
 
 
+def beside(gateway: Process) -> Process:
+    """The same gateway with two workers, and with a store, a published log and ports of its own."""
+    folder, port = gateway.folder.with_name("gateway-of-two"), free_port_base(PORTS)
+    folder.mkdir(mode=0o700)
+    environment = {
+        "HEYAN_LISTEN": address(port),
+        "HEYAN_PROBES": address(port + 1),
+        "HEYAN_LOG_LISTEN": address(port + 2),
+        "HEYAN_STORE": str(folder / "store.db"),
+        "HEYAN_PUBLISHED": str(folder / "published"),
+        "HEYAN_REGISTRY__SEEN": str(folder / "registry.seen"),
+    }
+    words = (*gateway.words, "--workers", str(TWO))
+    return replace(
+        gateway, words=words, folder=folder, port=port, probes=port + 1, log_port=port + 2, environment=environment
+    )
+
+
 @asynccontextmanager
-async def served(workers: int, options: argparse.Namespace, makers: Executor) -> AsyncIterator[Served]:
-    """A federation whose gateway has so many workers, warm."""
+async def both(options: argparse.Namespace, makers: Executor) -> AsyncIterator[dict[int, Served]]:
+    """A federation whose gateway runs twice, warm, by the number of workers."""
     async with AsyncExitStack() as stack:
-        measured, _ = await stack.enter_async_context(canned_federation(options.population, workers=workers))
-        folder, requester = measured.folder, measured.requester
-        (gateway,) = (process for process in measured.sandbox.processes() if process.name == "gateway")
-        await until_ready(gateway.probes, workers)  # before connections are made: they stay where they are
-        target = read_endpoints(folder).gateway.grpc
-        calls = await stack.enter_async_context(open_calls(folder, requester, target, VERIFY_METHOD, CHANNELS))
-        found = Served(
-            folder,
-            requester,
-            measured.supervisor.pid("gateway"),
-            gateway.probes,
-            await askers(folder, requester, APPLICATION, options.families),
-            calls,
-            makers,
-        )
-        await found.run(WARM_UP, options.concurrency)
+        measured, _ = await stack.enter_async_context(canned_federation(options.population))
+        (one,) = (process for process in measured.sandbox.processes() if process.name == GATEWAY)
+        two = beside(one)
+        supervisor = Supervisor((two,), print)
+        stack.push_async_callback(supervisor.stop)
+        await supervisor.start()
+        pids = {ONE: measured.supervisor.pid(GATEWAY), TWO: supervisor.pid(GATEWAY)}
+        asking = await askers(measured.folder, measured.requester, APPLICATION, options.families)
+        found = {}
+        for workers, process in ((ONE, one), (TWO, two)):
+            await until_ready(process.probes, workers)  # before connections are made: they stay where they are
+            opened = open_calls(measured.folder, measured.requester, address(process.port), VERIFY_METHOD, CHANNELS)
+            calls = await stack.enter_async_context(opened)
+            found[workers] = Served(
+                measured.folder, measured.requester, pids[workers], process.probes, asking, calls, makers
+            )
+            await found[workers].run(WARM_UP, options.concurrency)
         yield found
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All rounds; what is written."""
-    async with AsyncExitStack() as stack:
-        makers = stack.enter_context(ProcessPoolExecutor(MAKERS, mp_context=get_context("spawn")))
-        by_workers = {each: await stack.enter_async_context(served(each, options, makers)) for each in WORKERS}
-        rounds = []
-        for number in range(options.rounds):
-            order = WORKERS if number % 2 == 0 else WORKERS[::-1]
-            rows = {str(each): await by_workers[each].run(options.requests, options.concurrency) for each in order}
-            rounds.append(rows)
-    one, two = (str(each) for each in WORKERS)
-    ratios = [each[two]["gateway_cpu_us"] / each[one]["gateway_cpu_us"] for each in rounds]
+    rounds = []
+    with ProcessPoolExecutor(MAKERS, mp_context=get_context("spawn")) as makers:
+        async with both(options, makers) as served:
+            for number in range(options.rounds):
+                order = (ONE, TWO) if number % 2 == 0 else (TWO, ONE)
+                rows = {str(each): await served[each].run(options.requests, options.concurrency) for each in order}
+                rounds.append(rows)
+    ratios = [each[str(TWO)]["gateway_cpu_us"] / each[str(ONE)]["gateway_cpu_us"] for each in rounds]
     return {"concurrency": options.concurrency, "targets": {"two_workers_cpu": spread(ratios)}, "rounds": rounds}
 
 
@@ -157,7 +180,7 @@ _COLUMNS = {
 def report(results: dict[str, Any]) -> str:
     """The table: medians of the rounds, and the ratio."""
     rounds, ratio = results["rounds"], results["targets"]["two_workers_cpu"]
-    rows = [(each, *(median(row[each][column] for row in rounds) for column in _COLUMNS)) for each in rounds[0]]
+    rows = [(each, *(median(row[str(each)][column] for row in rounds) for column in _COLUMNS)) for each in (ONE, TWO)]
     right = sum(row[each]["requests"] for row in rounds for each in row)
     verified = sum(row[each]["receipts_verified"] for row in rounds for each in row)
     return "\n\n".join(
