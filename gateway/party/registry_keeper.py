@@ -4,6 +4,7 @@ Invariants (the rules themselves are gateway.protocol.registry.adopt):
 
 - a newer version is durable in the party's own folder before anyone in the process sees it, so that a restart
   never falls back behind it, also if the published file is rolled back meanwhile;
+- so with several processes of one party, which share that copy: what one has kept holds for the others as well;
 - a bad document leaves the old one in force, and is logged once, not once a second;
 - an own copy that does not verify stops the start: going on with the published file alone would let whoever
   damaged the copy roll the party back.
@@ -18,15 +19,18 @@ What it does not do: fetch the published file from elsewhere (a mount, rsync or 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import structlog
 
 from gateway.party.config import RegistryFiles
-from gateway.party.keyfiles import Stamp, stamp, unusable, write_atomic
+from gateway.party.keyfiles import FOLDER_MODE, Stamp, stamp, unusable, write_atomic
 from gateway.party.process import repeat
 from gateway.protocol.errors import HeyanError, NotCurrentError
 from gateway.protocol.keys import Algorithm, PublicKey
@@ -93,10 +97,12 @@ class RegistryKeeper:
             token = ""
             try:
                 token = _read(self._config.source)
-                registry = adopt(self._held, token, self._operator, self._clock())
-                changed = registry is not self._held
-                if changed:
-                    write_atomic(self._config.seen, token.encode("ascii"))
+                with _alone_in(self._config.seen.parent):
+                    self._take_up_kept()
+                    registry = adopt(self._held, token, self._operator, self._clock())
+                    changed = registry is not self._held
+                    if changed:
+                        write_atomic(self._config.seen, token.encode("ascii"))
             except (HeyanError, OSError) as error:
                 # Not marked as looked at: a document "from the future" or a full disk may be well a second later.
                 self._log_once(token, error)
@@ -107,6 +113,12 @@ class RegistryKeeper:
             self._held = registry
             _log.info("registry_adopted", version=registry.version, digest=registry.digest.hex())
             return registry
+
+    def _take_up_kept(self) -> None:
+        """Hold what another process of the party has kept meanwhile, if that is newer."""
+        kept = self._load_seen()
+        if kept is not None and (self._held is None or kept.version > self._held.version):
+            self._held = kept
 
     def _load_seen(self) -> Registry | None:
         if not self._config.seen.exists():
@@ -123,6 +135,18 @@ class RegistryKeeper:
         self._refused.add(mark)
         held = self._held.version if self._held is not None else None
         _log.error("registry_refused", source=str(self._config.source), held_version=held, error=cause)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep the party's other processes from writing to its copy meanwhile. Raises OSError."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> str:

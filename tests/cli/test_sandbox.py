@@ -357,3 +357,10 @@ def test_policy_of_logs_that_follow_each_other_under_one_key_leaves_them_to_the_
     policy = read_policy(sandbox.folder / POLICY_FILE)
     assert policy.logs == ()
     assert len(policy.witnesses) == 1
+
+
+def test_gateway_has_as_many_workers_as_this_run_asks_for(folder: Path) -> None:
+    made = settle(folder, Asked(gateway_workers=3))  # a folder is made with none, and refuses none
+    words = [each.words for each in Sandbox(folder, made, 3).processes() if each.name == "gateway"]
+    assert words[0][:4] == ("gateway", "serve", "--workers", "3")
+    assert [each.words for each in Sandbox(folder, made).processes() if "--workers" in each.words] == []

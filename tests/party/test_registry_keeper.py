@@ -146,3 +146,19 @@ def test_operator_key_bears_the_id_of_its_vkey(federation):
     assert key.key_id == "+".join(federation.desk.vkey.split("+")[:2])
     with pytest.raises((MalformedError, ForgedError)):
         operator_key(federation.desk.vkey.replace("test", "best"))
+
+
+def test_version_that_another_process_of_the_party_has_kept_is_not_rolled_back(federation, keeper):
+    """The published file is rolled back between the looks of two processes: the second one never saw the newest."""
+    federation.desk.sign(federation.clock())
+    between = federation.desk.registry_file.read_text()
+    other = RegistryKeeper(federation.registry_files(POLICE), federation.clock)
+    federation.desk.sign(federation.clock())
+    assert other.refresh()
+    federation.desk.registry_file.write_text(between)
+    assert keeper.current().version == 1
+    with capture_logs() as logs:
+        keeper.refresh()
+    assert keeper.current().version == 3
+    assert refused_reasons(logs) == [Reason.REGISTRY_ROLLED_BACK]
+    assert federation.registry_files(POLICE).seen.read_text() == other.current().token
