@@ -284,10 +284,11 @@ def _server_context(material: TlsMaterial, client_auth: ssl.VerifyMode) -> ssl.S
     return context
 
 
+@lru_cache(maxsize=4)  # one costs milliseconds, and a status list is fetched every two seconds
 def client_ssl_context(material: TlsMaterial) -> ssl.SSLContext:
     """A context for an aiohttp client: our certificate in force now, the pinned CA and no other.
 
-    Give `server_hostname=expected.dns_name` with each request. Make a new one when the Watched generation moves.
+    Give `server_hostname=expected.dns_name` with each request. It is made once for each material.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_3
