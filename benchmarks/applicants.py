@@ -59,7 +59,8 @@ async def _applicant(
     application = truth.application
     plan = await client.plan(application.region, application.school, application.group)
     questions = tuple(
-        Question(f"c{number}", answer.claim, answer.region, answer.parameters) for number, answer in enumerate(asked)
+        Question(f"c{number}", answer.claim, answer.region, dict(answer.parameters))
+        for number, answer in enumerate(asked)
     )
     details = group_details([answer.claim for answer in asked], (truth.application.region,), USES)
     consent = await guardians.consent_to(truth.application, requester, details)

@@ -15,29 +15,27 @@ from functools import lru_cache
 from itertools import cycle, islice
 from pathlib import Path
 
+from benchmarks.applicants import Applicant, applicants
 from benchmarks.canned import known
 from benchmarks.fresh_consents import FreshConsents
-from consent.consent_file import ConsentFile
-from consent.disclosures import group_details
-from gateway.asking import Question
+from benchmarks.load import PARTIAL
+from benchmarks.ways import judge as judge_statements
 from gateway.cli.endpoints import open_client
-from gateway.cli.guardians import Guardians
-from gateway.client import Client, Plan
+from gateway.client import Client
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import HeyanError
-from gateway.protocol.limits import MAX_MESSAGE, MAX_USES
+from gateway.protocol.limits import MAX_MESSAGE
 from gateway.protocol.matrix import Group
 from gateway.protocol.presentation import read_submission, write_submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT
-from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 from heyan.v1 import gateway_service_pb2 as pb
+from heyan.v1 import receipt_pb2
 
 VERIFY_EVERY = 100
 """Of so many receipts, one is verified whole."""
 MAKERS = 2
 """Processes that make requests."""
-OK = "OK"
 
 _PERMIT = "residence.permit_valid@1"
 
@@ -69,43 +67,21 @@ KINDS = {kind.name: kind for kind in (SINGLE, APPLICATION, SINGLE_REPEATED, APPL
 
 
 @dataclass(frozen=True)
-class Asker:
-    """A family: the consent that its guardian gave once, what is asked, and the outcome that each check must have."""
-
-    family: str
-    plan: Plan
-    questions: tuple[Question, ...]
-    consent: ConsentFile
-    truth: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Asked:
     """A VerifyRequest, and on whose part it is made."""
 
-    asker: Asker
+    applicant: Applicant
     message: bytes
 
 
-async def askers(folder: Path, requester: str, kind: Kind, most: int) -> list[Asker]:
+async def asking(folder: Path, requester: str, kind: Kind, most: int) -> list[Applicant]:
     """At most `most` families about which canned departments can answer, asked what the kind says."""
     families = [truth for truth in known(folder)[0] if truth.application.group is GROUP][:most]
-    found = []
-    async with Guardians(folder) as guardians, open_client(folder, requester) as client:
-        for truth in families:
-            application, region = truth.application, truth.application.region
-            asked = {f"c{place}": each for place, each in enumerate(truth.plan) if each.claim in kind.claims}
-            details = group_details(kind.claims, (region,), MAX_USES)
-            asker = Asker(
-                application.family,
-                await client.plan(region, application.school, application.group),
-                tuple(Question(name, each.claim, each.region, dict(each.parameters)) for name, each in asked.items()),
-                await guardians.consent_to(application, requester, details),
-                {name: each.outcome.name for name, each in asked.items()},
-            )
-            assert len(asker.questions) == len(kind.claims), "the plan does not ask all claims of the kind"
-            found.append(asker)
+    found = await applicants(
+        folder, requester, families, lambda truth: [answer for answer in truth.plan if answer.claim in kind.claims]
+    )
     assert found, "no family to ask about: the population is too small"
+    assert all(len(each.questions) == len(kind.claims) for each in found), "a plan without a claim of the kind"
     return found
 
 
@@ -114,11 +90,11 @@ async def askers(folder: Path, requester: str, kind: Kind, most: int) -> list[As
 
 @dataclass(frozen=True)
 class Share:
-    """What one process makes: so many requests, of all askers in turn, each with a consent of its own if `fresh`."""
+    """What one process makes: so many requests, of all families in turn, each with a consent of its own if `fresh`."""
 
     folder: Path
     requester: str
-    askers: tuple[Asker, ...]
+    applicants: tuple[Applicant, ...]
     fresh: bool
     count: int
 
@@ -130,20 +106,20 @@ async def make(makers: Executor, whole: Share) -> list[Asked]:
     made = await asyncio.gather(
         *(
             loop.run_in_executor(
-                makers, make_share, Share(whole.folder, whole.requester, whole.askers, whole.fresh, count)
+                makers, make_share, Share(whole.folder, whole.requester, whole.applicants, whole.fresh, count)
             )
             for count in counts
         )
     )
-    return [Asked(*pair) for messages in made for pair in zip(cycle(whole.askers), messages)]
+    return [Asked(*pair) for messages in made for pair in zip(cycle(whole.applicants), messages)]
 
 
 def make_share(share: Share) -> list[bytes]:
-    """The requests, one process's part: the askers come in turn, the first one first."""
+    """The requests, one process's part: the families come in turn, the first one first."""
     client, consents = _maker(share.folder, share.requester)
-    once = () if share.fresh else tuple(consents.again(each.family, each.consent) for each in share.askers)
+    once = () if share.fresh else tuple(consents.again(each.family, each.consent) for each in share.applicants)
     messages = []
-    for place, who in enumerate(islice(cycle(share.askers), share.count)):
+    for place, who in enumerate(islice(cycle(share.applicants), share.count)):
         consent = consents.again(who.family, who.consent) if share.fresh else once[place % len(once)]
         messages.append(write_submission(client.prepare(who.questions, consent, who.plan)).SerializeToString())
     return messages
@@ -178,22 +154,15 @@ def judge(client: Client, asked: Sequence[Asked], replies: Sequence[bytes | Reas
                 status = error.reason.value
             else:
                 judgement.verified += 1
-        judgement.statuses[status or status_of(_receipt(reply), each.asker.truth)] += 1
+        judgement.statuses[status or status_of(_receipt(reply), each.applicant.truth)] += 1
     return judgement
 
 
 def status_of(receipt: receipt_pb2.Receipt, truth: dict[str, str]) -> str:
     """OK; PARTIAL if a check was unavailable, REFUSED if a department refused one, WRONG if any is not the truth."""
     if receipt.unavailable:
-        return "PARTIAL"
-    said = {}
-    for attested in receipt.statements:
-        statement = attestation_pb2.Statement.FromString(attested.proof.statement)
-        if not statement.HasField("attestation"):
-            return "REFUSED"
-        attestation = statement.attestation
-        said[attestation.check.check_id] = check_pb2.Outcome.Name(attestation.outcome).removeprefix("OUTCOME_")
-    return OK if said == truth else "WRONG"
+        return PARTIAL
+    return judge_statements((attested.proof.statement for attested in receipt.statements), truth)
 
 
 def _receipt(reply: bytes | Reason) -> receipt_pb2.Receipt:

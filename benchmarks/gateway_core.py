@@ -29,6 +29,7 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.applicants import Applicant
 from benchmarks.bounds import amount, count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import Call, Run, closed_loop, open_calls
@@ -37,21 +38,19 @@ from benchmarks.core_work import (
     APPLICATION,
     KINDS,
     MAKERS,
-    OK,
     SINGLE,
     Asked,
-    Asker,
     Judgement,
     Kind,
     Share,
-    askers,
+    asking,
     judge,
     make,
 )
 from benchmarks.crypto_floor import floor_seconds, registry_of, verifications_of
 from benchmarks.echo import METHOD as ECHO_METHOD
 from benchmarks.echo import echo_server, reply_of
-from benchmarks.load import quantile
+from benchmarks.load import OK, quantile
 from benchmarks.processes import cores, cpu_seconds, on_core
 from benchmarks.setting import RESULTS, write_results
 from gateway.cli.endpoints import open_client, read_endpoints
@@ -78,7 +77,7 @@ class Bench:
     requester: str
     client: Client
     makers: Executor
-    askers: dict[str, list[Asker]]
+    applicants: dict[str, list[Applicant]]
     pids: dict[str, int]
     """Process ids by what runs: gateway, echo, departments."""
     calls: list[Call]
@@ -90,7 +89,7 @@ class Bench:
 
     async def made(self, kind: Kind, count: int) -> list[Asked]:
         """So many fresh requests."""
-        share = Share(self.folder, self.requester, tuple(self.askers[kind.name]), kind.fresh, count)
+        share = Share(self.folder, self.requester, tuple(self.applicants[kind.name]), kind.fresh, count)
         return await make(self.makers, share)
 
     async def run(self, kind: Kind, requests: int, concurrency: int) -> dict[str, Any]:
@@ -156,13 +155,13 @@ async def bench(options: argparse.Namespace, kinds: Sequence[Kind]) -> AsyncIter
             folder, requester = measured.folder, measured.requester
             target = read_endpoints(folder).gateway.grpc
             calls = await stack.enter_async_context(open_calls(folder, requester, target, VERIFY_METHOD))
-            asking = {kind.name: await askers(folder, requester, kind, options.families) for kind in kinds}
+            applying = {kind.name: await asking(folder, requester, kind, options.families) for kind in kinds}
             found = Bench(
                 folder,
                 requester,
                 open_client(folder, requester),
                 makers,
-                asking,
+                applying,
                 {"gateway": measured.supervisor.pid("gateway"), "departments": departments},
                 calls,
                 [],

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from cryptography.exceptions import InvalidSignature
 
-from benchmarks.core_work import KINDS, OK, Asked, Asker, judge, status_of
+from benchmarks.applicants import Applicant
+from benchmarks.core_work import KINDS, Asked, judge, status_of
 from benchmarks.crypto_floor import floor_seconds, verifications_of
+from benchmarks.load import OK
 from gateway.asking import Envelope, Question, make_submission
 from gateway.protocol.claims import claim_named
 from gateway.protocol.errors import ForgedError
@@ -66,8 +68,8 @@ class Checking:
 
 
 def asked(federation, count):
-    asker = Asker("F000001", None, (), None, TRUTH)
-    return [Asked(asker, message_of(federation, KINDS["single"]))] * count
+    applicant = Applicant("F000001", None, (), None, TRUTH)
+    return [Asked(applicant, message_of(federation, KINDS["single"]))] * count
 
 
 def test_every_kind_asks_what_its_name_says():
