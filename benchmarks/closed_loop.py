@@ -21,12 +21,14 @@ from gateway.party.config import TlsFiles
 from gateway.party.service import CLIENT_OPTIONS
 from gateway.party.statuses import from_rpc_error
 from gateway.party.tls import open_channel, watch_tls
+from gateway.protocol.errors import OverloadedError
 from gateway.protocol.identities import Identity, PartyRole
 from gateway.protocol.reasons import Reason
 
 CHANNELS = 4
 DEADLINE = 30.0
-"""Seconds of a call."""
+"""Seconds of a call, and for which one that is refused as too much is sent again."""
+_LEAST_RETRY = 0.05
 
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
@@ -34,13 +36,14 @@ Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 @dataclass(frozen=True)
 class Run:
     """What came of a loop: wall-clock seconds, the CPU seconds of this process, and for each message, in order, its
-    reply, or the reason that it was refused with, and how long it took (seconds).
+    reply, or the reason that it was refused with, and how long it took (seconds). `retries` were refused at first.
     """
 
     seconds: float
     cpu_seconds: float
     replies: list[bytes | Reason]
     latencies: list[float]
+    retries: int
 
 
 @asynccontextmanager
@@ -69,20 +72,29 @@ async def closed_loop(calls: Sequence[Call], messages: Sequence[bytes], concurre
     replies: list[bytes | Reason] = [Reason.INTERNAL] * len(messages)
     latencies = [0.0] * len(messages)
     waiting = iter(enumerate(messages))
+    retries = 0
 
     async def work(call: Call) -> None:
+        nonlocal retries
         for place, message in waiting:
             began = time.perf_counter()
-            try:
-                replies[place] = await call(message, timeout=DEADLINE)
-            except grpc.aio.AioRpcError as error:
-                replies[place] = from_rpc_error(error).reason
+            while True:
+                try:
+                    replies[place] = await call(message, timeout=DEADLINE)
+                except grpc.aio.AioRpcError as error:
+                    refused = from_rpc_error(error)
+                    if isinstance(refused, OverloadedError) and time.perf_counter() - began < DEADLINE:
+                        retries += 1
+                        await asyncio.sleep(max(_LEAST_RETRY, refused.retry_after or 0.0))
+                        continue
+                    replies[place] = refused.reason
+                break
             latencies[place] = time.perf_counter() - began
 
     gc.collect()
     gc.freeze()
     began, cpu_began = time.perf_counter(), time.process_time()
     await asyncio.gather(*(work(calls[number % len(calls)]) for number in range(concurrency)))
-    run = Run(time.perf_counter() - began, time.process_time() - cpu_began, replies, latencies)
+    run = Run(time.perf_counter() - began, time.process_time() - cpu_began, replies, latencies, retries)
     gc.unfreeze()
     return run

@@ -130,6 +130,7 @@ class Bench:
             "departments_core_share": used["departments"] / run.seconds,
             "p50_ms": 1000 * quantile(ordered, 0.5),
             "p99_ms": 1000 * quantile(ordered, 0.99),
+            "retries": run.retries,
         }
 
 
@@ -232,7 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--seconds", type=amount, default=5.0, help="of each run, about")
-    parser.add_argument("--concurrency", type=count, default=128, help="requests under way")
+    parser.add_argument("--concurrency", type=count, default=64, help="requests under way")
     parser.add_argument("--warm-up", type=count, default=400, help="requests of each kind before anything is measured")
     parser.add_argument("--families", type=count, default=24, help="that are asked about, in turn")
     parser.add_argument("--population", type=count, default=400, help="families in the registers")
