@@ -38,7 +38,7 @@ from benchmarks.setting import RESULTS, Measured, federation, write_results
 from gateway.cli.endpoints import read_endpoints
 from gateway.protocol.identities import Identity, PartyRole
 
-QUICK = {"rounds": 1, "seconds": 1.5, "levels": (64,), "threads": (2,), "families": 24, "population": 400}
+QUICK = {"rounds": 1, "seconds": 1.0, "levels": (64,), "threads": (2,), "families": 12, "population": 200}
 
 
 Running = dict[str, tuple[int, tuple[int, ...]]]
