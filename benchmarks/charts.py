@@ -71,8 +71,8 @@ def functions_panel(results: Results) -> Panel:
         for row in results["functions"]["rows"]
     )
     return Panel(
-        "Functions: time for one item (of a group of [n] where it says so)",
-        "microseconds, logarithmic; thin line: first to third quartile",
+        "Functions: CPU for one item, of a group of [n] where it says so",
+        "microseconds, logarithmic; thin line: first to third quartile; commits by the clock, with their fsync",
         bars,
         logarithmic=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -86,6 +87,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
+@pytest.mark.benchmark(timer=time.perf_counter)
 @pytest.mark.parametrize("size", GROUPS)
 def test_store_commit(benchmark: BenchmarkFixture, store: SqliteStore, size: int) -> None:
     """Durably, with the checkpoint's signature, and everything that an application keeps."""
