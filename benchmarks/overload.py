@@ -10,9 +10,11 @@ In each round, one after the other:
 - flood: twice its capacity in unary calls, open loop, over several connections, by a requester that heeds nothing,
   while another requester asks now and then.
 
-Goodput is what was answered within the phase, by the capacity of the same round. All departments are canned, so that
-the gateway is the bottleneck; it has a core of its own, everything else shares the other. What the gateway spent on a
-refused call follows from its CPU time in the flood, less that of the answered ones at the cost that they had before.
+Goodput is what was answered within the phase, by the capacity of the same round. Beside it stands what was answered for
+each second of the gateway's CPU, by the same: that a neighbour on the machine does not change. All departments are
+canned, so that the gateway is the bottleneck; it has a core of its own, everything else shares the other. What the
+gateway spent on a refused call follows from its CPU time in the flood, less that of the answered ones at the cost that
+they had before.
 Every status is counted; anything but right answers and refusals for overload ends the run with exit code 1.
 """
 
@@ -38,8 +40,9 @@ from benchmarks.bounds import amount, count
 from benchmarks.canned import canned_federation, known
 from benchmarks.crowd import Callers, Outcome, callers
 from benchmarks.load import OK, quantile
+from benchmarks.overload_report import report
 from benchmarks.processes import cores, cpu_seconds
-from benchmarks.setting import PREFECTURE, RESULTS, Measured, table, write_results
+from benchmarks.setting import PREFECTURE, RESULTS, Measured, write_results
 from gateway.party.process import configure_logging
 from gateway.protocol.reasons import Reason
 
@@ -198,6 +201,8 @@ async def one_round(bench: Bench, seconds: float, guess: float) -> dict[str, Any
         "modest": modest.callers(),
         "cooperative_ratio": together.goodput / able.goodput,
         "flood_ratio": (flooded.goodput + modest.goodput) / able.goodput,
+        "cooperative_cpu_ratio": together.statuses[OK] * each / together.gateway_cpu,
+        "flood_cpu_ratio": answered * each / flooded.gateway_cpu,
         "cpu_ms_each": 1000 * each,
         "cpu_ms_refused": 1000 * max(0.0, flooded.gateway_cpu - each * answered) / refused if refused else None,
         "modest_answered": modest.statuses[OK] / modest.statuses.total(),
@@ -246,48 +251,6 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def _summary(values: Sequence[float]) -> dict[str, float]:
     return {"value": median(values), "low": min(values), "high": max(values)}
-
-
-def report(results: dict[str, Any]) -> str:
-    """The tables that are printed."""
-    rows = [
-        (
-            number,
-            item["capacity"]["goodput_per_second"],
-            item["cooperative_ratio"],
-            item["cooperative"]["retries"],
-            item["flood_ratio"],
-            item["flood"]["statuses"],
-            item["modest_answered"],
-            item["modest"]["p99_ms"],
-            item["flood"]["p99_ms"],
-            item["cpu_ms_each"],
-            item["cpu_ms_refused"] or "-",
-            item["flood"]["memory_mib"],
-            item["flood"]["generator_core"],
-        )
-        for number, item in enumerate(results["rounds"], 1)
-    ]
-    headings = (
-        "round",
-        "capacity/s",
-        "cooperative",
-        "retries",
-        "flood",
-        "statuses",
-        "modest answered",
-        "modest p99 ms",
-        "flood p99 ms",
-        "CPU ms answered",
-        "CPU ms refused",
-        "MiB",
-        "generator's core",
-    )
-    lines = [
-        f"{name}: {item['value']:.2f} ({item['low']:.2f} to {item['high']:.2f})"
-        for name, item in results["targets"].items()
-    ]
-    return "\n\n".join([table(headings, rows), *lines, f"gateway at first: {results['memory_mib_at_first']:.0f} MiB"])
 
 
 def main() -> None:
