@@ -9,20 +9,19 @@ The bound of the line follows from it (Little's law): as many may wait as have t
 
 from __future__ import annotations
 
-LONGEST_WAIT = 0.25
-"""Seconds in the line, at most, at the measured pace: a small part of a call's ten seconds, and several department
-batches, so that a burst of ordinary callers is let in."""
+LONGEST_WAIT = 1.0
+"""Seconds in the line, at most, at the measured pace: a tenth of what a call has. A requester alone has half of it."""
 
-LEAST_BOUND = 16
-"""Requests that may wait however slow the gateway is: a slow one must be kept busy, too."""
+LEAST_BOUND = 64
+"""Requests that may wait however slow the gateway is: what a handful of ordinary callers send at once."""
 
-TOGETHER = 0.05
-"""Seconds of work that begin at once: enough to fill messages to departments, little enough to see who comes."""
+TOGETHER = 0.2
+"""Seconds of work that begin at once: enough to fill messages and commits, little enough to see soon who comes."""
 
 _WINDOW = 0.25
 """Seconds of waiting that one measurement covers: many turns, among them those after a large batch came back."""
 
-_FIRST = 0.005
+_FIRST = 0.002
 """Seconds that a turn is taken to last before any was measured."""
 
 _WEIGHT = 0.5

@@ -219,7 +219,7 @@ def test_flood_of_many_leaves_room_in_the_line_for_one_more() -> None:
 
 
 async def test_requests_that_wait_for_a_hanging_department_shorten_the_line_for_nobody() -> None:
-    admission = Admission(512)
+    admission = Admission(2048)
     before = admission.bound
     for _ in range(100):
         await admission.turn(admission.admit(ONE), None)  # begun: what it waits for now is not the gateway
@@ -281,6 +281,7 @@ async def test_stream_that_waits_comes_in_when_the_line_moves() -> None:
 
 def test_refused_callers_are_told_different_times() -> None:
     admission = Admission(512, random=lambda: 0.0)
+    slow_down(admission, 0.02)
     admit_all(admission, ONE)
     told = []
     for _ in range(20):
@@ -293,11 +294,12 @@ def test_refused_callers_are_told_different_times() -> None:
 
 def test_bounds_that_were_met_are_counted_by_kind() -> None:
     met = list[str]()
-    admission = Admission(64)
+    admission = Admission(512)
+    slow_down(admission, 0.5)
     admission.refused = met.append
     admit_all(admission, ONE)
     with pytest.raises(OverloadedError):
-        admission.admit(OTHER, 60 * PLACE_BYTES)
+        admission.admit(OTHER, 500 * PLACE_BYTES)
     assert met == ["line", "places"]
 
 
