@@ -21,7 +21,7 @@ from gateway.protocol.leaf import Tags, derive_leaf_key, log_time, read_leaf
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from gateway.request_values import KeptBack, Record, Resumed
-from gateway.state_text import MAX_STATE, least_length, read_state, write_state
+from gateway.state_text import MAX_STATE, read_state, write_padded
 from gateway.stores.port import Store
 from gateway.stores.records import (
     Committed,
@@ -153,13 +153,8 @@ class Requests:
             leaf_key = derive_leaf_key(evidence_key)
             tags = Tags(leaf_key)
             known = _known(record.key, record.query_digest, first.grant_digest)
-            state = self._vault.encrypt(
-                evidence_key,
-                write_state(receipt, known),
-                _bound_to(record.key),
-                Kind.STATE,
-                least_length(receipt, known),
-            )
+            text, least = write_padded(receipt, known)
+            state = self._vault.encrypt(evidence_key, text, _bound_to(record.key), Kind.STATE, least)
             leaf = record.leaf(tags, registry, record.withheld)
             tallies = record.tallies if record.withheld is None else record.tallies.kept_back(record.withheld)
             entry = Entry(leaf, record.statement_digests, evidence=evidence, tallies=tallies)

@@ -37,14 +37,35 @@ of five to 16 answers none took half of it."""
 _FILLING = shake_256(b"heyan.v1.Filling").digest(1 << 16)
 
 
+def write_padded(receipt: receipt_pb2.Receipt, known: Sequence[bytes]) -> tuple[bytes, int]:
+    """What `write_state` writes, and to how many bytes at least it is packed: its answers have no part in that."""
+    parts, values, rest = (
+        encode(receipt_pb2.Receipt(parts=receipt.parts)),
+        _values(receipt.parts, known),
+        _rest(receipt),
+    )
+    state = _written(rest, parts, values)
+    _tell_nothing(rest)
+    slack = _SLACK + _SLACK_EACH * len(rest.statements)
+    return state, length_like(Packed.STATE, _written(rest, parts, values), slack)
+
+
 def write_state(receipt: receipt_pb2.Receipt, known: Sequence[bytes]) -> bytes:
     """A receipt without leaves, as it is packed; `known` are values of at least 16 bytes that its reader has."""
     parts = encode(receipt_pb2.Receipt(parts=receipt.parts))
+    return _written(_rest(receipt), parts, _values(receipt.parts, known))
+
+
+def _rest(receipt: receipt_pb2.Receipt) -> receipt_pb2.Receipt:
+    """A copy of everything but the parts."""
     rest = receipt_pb2.Receipt()
     rest.CopyFrom(receipt)
     rest.ClearField("parts")
-    text = encode(rest)
-    form, values = _AS_IT_IS, _values(receipt.parts, known)
+    return rest
+
+
+def _written(rest: receipt_pb2.Receipt, parts: bytes, values: Sequence[bytes]) -> bytes:
+    form, text = _AS_IT_IS, encode(rest)
     marked = text
     for number, value in enumerate(values):
         marked = marked.replace(value, _MARK + bytes([number]))
@@ -69,20 +90,12 @@ def read_state(data: bytes, known: Sequence[bytes]) -> receipt_pb2.Receipt:
     return receipt
 
 
-def least_length(receipt: receipt_pb2.Receipt, known: Sequence[bytes]) -> int:
-    """To how many bytes at least a state is packed: a length in which its answers have no part."""
-    slack = _SLACK + _SLACK_EACH * len(receipt.statements)
-    return length_like(Packed.STATE, write_state(_shape_of(receipt), known), slack)
-
-
-def _shape_of(receipt: receipt_pb2.Receipt) -> receipt_pb2.Receipt:
-    """A receipt that says nothing of what was answered: it follows from the questions, and who answered together.
+def _tell_nothing(shape: receipt_pb2.Receipt) -> None:
+    """Make a receipt say nothing of what was answered: it follows from the questions, and who answered together.
 
     What depends on answers is replaced, alike for alike: outcomes and next steps by those of YES, and nonces, paths,
     roots and signatures by what is as random. A length that was made of this tells no more than the questions do.
     """
-    shape = receipt_pb2.Receipt()
-    shape.CopyFrom(receipt)
     fillers: dict[bytes, bytes] = {}
 
     def filler(value: bytes) -> bytes:
@@ -106,7 +119,6 @@ def _shape_of(receipt: receipt_pb2.Receipt) -> receipt_pb2.Receipt:
         batch.root = filler(batch.root)
         item.batch.batch = batch.SerializeToString()
         item.batch.signature.value = filler(item.batch.signature.value)
-    return shape
 
 
 def _values(parts: Sequence[bytes], known: Sequence[bytes]) -> list[bytes]:

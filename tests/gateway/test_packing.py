@@ -12,7 +12,7 @@ import zstandard
 
 from gateway.packing import Kind, pack, unpack
 from gateway.protocol.errors import LogUnavailableError, MalformedError
-from gateway.state_text import least_length, read_state, write_state
+from gateway.state_text import read_state, write_padded, write_state
 from gateway.stores.sqlite_leaves import from_row, to_row
 from heyan.v1 import attestation_pb2, check_pb2, receipt_pb2
 
@@ -90,7 +90,7 @@ def state(outcomes: tuple[int, ...], seed: int) -> receipt_pb2.Receipt:
 
 
 def kept_length(receipt: receipt_pb2.Receipt) -> int:
-    return len(pack(Kind.STATE, write_state(receipt, ()), least_length(receipt, ())))
+    return len(pack(Kind.STATE, *write_padded(receipt, ())))
 
 
 def test_length_of_what_is_kept_tells_nothing_of_the_answers() -> None:
