@@ -61,7 +61,7 @@ def may_reverify(writer: sqlite3.Connection, entry: Entry) -> bool:
 
 def reverify(writer: sqlite3.Connection, entry: Entry) -> None:
     """Count the entry's request against the disputes that it asks after."""
-    if entry.request is not None:
+    if entry.request is not None and entry.reverifies:
         rows = [(entry.request.key.request_id, dispute_id) for dispute_id in entry.reverifies]
         writer.executemany("UPDATE disputes SET reverified = ? WHERE dispute = ?", rows)
 
