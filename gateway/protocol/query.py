@@ -204,22 +204,25 @@ def read_check(message: check_pb2.Check) -> Check:
         raise MalformedError.at("check.check_id", "must be 1 to 64 of a-z, 0-9, _, . and -")
     if not _REGION.fullmatch(message.region):
         raise MalformedError.at("check.region", "must be a GB/T 2260 code of six digits")
-    parameters = tuple((parameter.name, parameter.value) for parameter in message.parameters)
-    if list(parameters) != sorted(dict(parameters).items()):
+    parameters = tuple([(parameter.name, parameter.value) for parameter in message.parameters])
+    if len(parameters) > 1 and list(parameters) != sorted(dict(parameters).items()):
         raise MalformedError.at("check.parameters", "must be sorted by name, each once")
     roles = [subject.role for subject in message.subjects]
-    if not roles or roles != sorted(set(roles)) or not set(roles) <= _ROLES:
+    if not roles or roles != sorted(set(roles)) or not _ROLES.keys() >= set(roles):
         raise MalformedError.at("check.subjects", "must be sorted by role, each once")
-    if any(len(subject.commitment) != COMMITMENT_BYTES for subject in message.subjects):
-        raise MalformedError.at("check.subjects.commitment", f"must be {COMMITMENT_BYTES} bytes")
-    uses = tuple(GrantUse(use.grant_digest, use.authorization) for use in message.authorizations)
+    subjects = tuple([(_ROLES[subject.role], subject.commitment) for subject in message.subjects])
+    uses = tuple([GrantUse(use.grant_digest, use.authorization) for use in message.authorizations])
+    for _, commitment in subjects:
+        if len(commitment) != COMMITMENT_BYTES:
+            raise MalformedError.at("check.subjects.commitment", f"must be {COMMITMENT_BYTES} bytes")
     _require_digests("check.authorizations", [use.grant_digest for use in uses], MAX_GRANTS)
-    if any(use.authorization > MAX_USES for use in uses):
-        raise MalformedError.at("check.authorizations.authorization", "is out of range")
-    if len(message.dispute_id) not in (0, DIGEST_BYTES):
+    for use in uses:
+        if use.authorization > MAX_USES:
+            raise MalformedError.at("check.authorizations.authorization", "is out of range")
+    dispute_id = message.dispute_id
+    if dispute_id and len(dispute_id) != DIGEST_BYTES:
         raise MalformedError.at("check.dispute_id", f"must be empty, or {DIGEST_BYTES} bytes")
-    subjects = tuple((Role(subject.role), subject.commitment) for subject in message.subjects)
-    return Check(message.check_id, message.claim, message.region, parameters, subjects, uses, message.dispute_id)
+    return Check(message.check_id, message.claim, message.region, parameters, subjects, uses, dispute_id)
 
 
 def write_check(check: Check) -> check_pb2.Check:
@@ -238,11 +241,12 @@ def write_check(check: Check) -> check_pb2.Check:
     )
 
 
-_ROLES = frozenset(role.value for role in Role)
+_ROLES = {role.value: role for role in Role}
 
 
 def _require_digests(field: str, values: Sequence[bytes], most: int) -> None:
     if not 1 <= len(values) <= most or len(set(values)) != len(values):
         raise MalformedError.at(field, f"must be 1 to {most} digests, each once")
-    if any(len(value) != DIGEST_BYTES for value in values):
-        raise MalformedError.at(field, f"must be of {DIGEST_BYTES} bytes each")
+    for value in values:
+        if len(value) != DIGEST_BYTES:
+            raise MalformedError.at(field, f"must be of {DIGEST_BYTES} bytes each")
