@@ -17,12 +17,13 @@ from gateway.protocol.note import encode_base64
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
 from heyan.v1 import department_service_pb2 as pb
-from sandbox_departments.acknowledgements import MAX_CHECKPOINT, OVERTAKING_TIME, read_acknowledgement
+from sandbox_departments.acknowledgements import MAX_CHECKPOINT, OVERTAKING_TIME, Acknowledged, read_acknowledgement
 from sandbox_departments.cases import CaseFile
 from sandbox_departments.journal import SCHEMA_VERSION, Head, Journal
 from sandbox_departments.journal_entries import AcknowledgementRefused, BatchAcknowledged, BatchSigned, read_entry
 from sandbox_departments.ledger import CLOCK_MARGIN, SCHEMAS, OwedBatch
 from sandbox_departments.past import Answers, Spent
+from sandbox_departments.replies import Incoming
 from tests.sandbox.asking import DAY, GATEWAY, NOW, OTHER_GATEWAY, Desk
 
 
@@ -233,6 +234,46 @@ async def test_an_acknowledged_batch_is_owed_no_more_and_its_proof_is_journalled
     assert isinstance(entry, BatchAcknowledged)
     assert entry.leaf_indexes == tuple(range(size))
     assert entry.checkpoint.startswith("log.hunan.example\n100\n")
+
+
+async def settle_and_answer(desk, batch, size):
+    item = read_acknowledgement(desk.world.acknowledgement(batch, size))
+    asked = Incoming(1, GATEWAY.uri, desk.world.ask())
+    settlements, (replies,) = await desk.answerer.settle_and_answer([Acknowledged(GATEWAY.uri, (item,))], [asked])
+    return settlements, replies.message
+
+
+async def test_what_comes_along_with_asks_is_settled_with_them(desk):
+    batch, size = await answered(desk)
+    settlements, message = await settle_and_answer(desk, batch, size)
+    assert [settlement.settled for settlement in settlements] == [(batch,)]
+    second = read_signed_batch(message.batch).digest
+    assert desk.journal.unacknowledged(GATEWAY.uri) == (second,)
+    _, acknowledged, signed = desk.journal.entries()
+    assert (type(acknowledged), signed.batch) == (BatchAcknowledged, second)
+
+
+async def test_what_comes_along_with_asks_does_not_wait_for_their_status_lists(desk):
+    batch, size = await answered(desk)
+    desk.standings.at_hand = False
+    owed = []
+
+    async def require_standing(_grant):
+        owed.append(desk.journal.unacknowledged(GATEWAY.uri))
+
+    desk.standings.require_standing = require_standing
+    settlements, message = await settle_and_answer(desk, batch, size)
+    assert [settlement.settled for settlement in settlements] == [(batch,)]
+    assert owed == [()]
+    assert read_signed_batch(message.batch).batch
+
+
+async def test_what_comes_along_with_asks_that_cannot_be_answered_is_left_to_be_settled_alone(desk):
+    batch, size = await answered(desk)
+    desk.world.now = NOW + 31 * DAY  # the registry has expired
+    settlements, message = await settle_and_answer(desk, batch, size)
+    assert (settlements, [reply.fault for reply in message.replies]) == ([], ["REGISTRY_EXPIRED"])
+    assert (await acknowledge(desk, batch, size)).settled == (batch,)
 
 
 async def test_an_acknowledgement_that_comes_twice_changes_nothing(desk):
