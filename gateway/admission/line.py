@@ -46,8 +46,8 @@ class _Peer:
 class Line:
     """Gives turns, one after the other. Used on one event loop.
 
-    `clock` counts seconds and never steps back. `together` says how many begin at once. `worked` is told, where all
-    the time somebody waited, in how many seconds the work of how many turns was done.
+    `clock` counts seconds and never steps back. `together` says how many begin at once. `worked` is told, each time the
+    loop has come to rest or may begin more, how many seconds that took since how many turns were given.
     """
 
     def __init__(
@@ -64,8 +64,6 @@ class Line:
         self._began = 0.0
         self._turns = 0
         """How many began when work last began, and when that was."""
-        self._backlog = False
-        """Whether somebody was left waiting then."""
         self._running = False
 
     def arrived(self) -> None:
@@ -86,8 +84,7 @@ class Line:
         self._peers.setdefault(peer, _Peer()).waiting.append(waiter)
         if not self._running:
             self._running = True
-            self._begin(now, self._together())
-            self._backlog = False
+            self._begin(now, 0)
             self._quiet = QUIET_ROUNDS - FIRST_ROUNDS
             loop.call_soon(self._round, loop)
         try:
@@ -107,31 +104,31 @@ class Line:
     def _begin(self, now: float, turns: int) -> None:
         self._began = now
         self._turns = turns
-        self._backlog = bool(self._peers)
         self._newcomers = self._seen = self._quiet = 0
 
     def _round(self, loop: asyncio.AbstractEventLoop) -> None:
         """What each round of the loop does, as long as turns are waited for or some were just given."""
         self._quiet = self._quiet + 1 if self._newcomers == self._seen else 0
         self._seen = self._newcomers
-        if self._quiet >= QUIET_ROUNDS or self._newcomers >= MOST_NEWCOMERS * self._turns:
+        if self._quiet >= QUIET_ROUNDS or self._newcomers >= MOST_NEWCOMERS * (self._turns or self._together()):
+            now = self._clock()
+            if self._turns:
+                self._worked(now - self._began, self._turns)
             if not self._peers:
                 self._running = False
                 return
-            self._give(self._clock())
+            self._give(now)
         loop.call_soon(self._round, loop)
 
     def _give(self, now: float) -> None:
         """Give turns to as many as begin together."""
-        if self._backlog:
-            self._worked(now - self._began, self._turns)
         turns, most = 0, self._together()
         while self._peers and turns < most:
             waiter = self._next()
             if not waiter.turn.done():  # else its call ended in this very round
                 waiter.turn.set_result(None)
                 turns += 1
-        self._begin(now, max(1, turns))
+        self._begin(now, turns)
 
     def _next(self) -> _Waiter:
         """Take whose turn it is off the line."""

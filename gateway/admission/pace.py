@@ -1,8 +1,8 @@
-"""How fast the gateway works, as measured: seconds for each turn, while somebody waits for one.
+"""How fast the gateway works, as measured: seconds for each turn, until the loop has come to rest or begins more.
 
 Whatever the gateway does between two turns is in it: work that was begun, what comes back from departments, commits,
 refusals, and the lag of its event loop. What it only waits for is not: a department that hangs makes a request last
-long, and delays nobody's turn. Time in which nobody waits says nothing, so an idle hour changes nothing either.
+long, and delays nobody's turn. Time in which the loop rests is not in it, so an idle hour changes nothing either.
 
 The bound of the line follows from it (Little's law): as many may wait as have their turn within LONGEST_WAIT.
 """
@@ -19,7 +19,7 @@ TOGETHER = 0.2
 """Seconds of work that begin at once: enough to fill messages and commits, little enough to see soon who comes."""
 
 _WINDOW = 0.25
-"""Seconds of waiting that one measurement covers: many turns, among them those after a large batch came back."""
+"""Seconds of work that one measurement covers: many turns, among them those after a large batch came back."""
 
 _FIRST = 0.002
 """Seconds that a turn is taken to last before any was measured."""
@@ -28,7 +28,7 @@ _WEIGHT = 0.5
 
 
 class Pace:
-    """The measured pace: `worked` is told of the work that was done while somebody waited all the time."""
+    """The measured pace: `worked` is told of each stretch of work."""
 
     def __init__(self) -> None:
         self.seconds = _FIRST

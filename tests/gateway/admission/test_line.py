@@ -145,18 +145,20 @@ async def test_line_rests_when_nobody_waits_and_begins_again() -> None:
     assert await line.turn("a") == 0.0
 
 
-async def test_pace_is_measured_only_while_somebody_waits() -> None:
+async def test_work_is_timed_and_rest_is_not() -> None:
     seen, clock, order = list[tuple[float, int]](), Clock(), list[str]()
     line = make(lambda seconds, turns: seen.append((seconds, turns)), clock)
     await line.turn("first")
-    clock.now += 7.0  # an idle while: nobody waited
+    await rounds(2 * QUIET_ROUNDS)
+    clock.now += 7.0  # at rest
     tasks = await queue(line, order, "a1", "a2", "a3")
     for expected in (1, 2, 3):
         while len(order) < expected:  # noqa: ASYNC110 - a turn comes after so many rounds
             await asyncio.sleep(0)
         clock.now += 0.5
     await asyncio.gather(*tasks)
-    assert seen == [(0.5, 1), (0.5, 1)]
+    await rounds(2 * QUIET_ROUNDS)
+    assert seen == [(0.0, 1), (0.5, 1), (0.5, 1), (0.5, 1)]
 
 
 async def test_wait_of_the_first_in_line_is_told() -> None:
