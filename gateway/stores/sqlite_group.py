@@ -11,11 +11,12 @@ Grants and requests get their numbers here, as SQLite would give them: one more 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.stores import sqlite_deferrals
-from gateway.stores.records import Entry, Evidence, RequestKey, StoredRequest, Use, Withdrawal
+from gateway.stores.entries import grants_of, kept_of, requests_of, withdrawals_of
+from gateway.stores.records import Entry, Evidence, RequestKey, StoredRequest, Use
 from gateway.stores.sqlite_evidence import DAY, day_of
 from gateway.stores.sqlite_key_slots import HELD, from_slot, to_slot
 from gateway.stores.sqlite_leaves import to_row
@@ -68,9 +69,9 @@ class Group:
 
     def __init__(self, writer: sqlite3.Connection, entries: Sequence[Entry]) -> None:
         self._writer = writer
-        self._digests = {digest for entry in entries for digest in _grants_of(entry)}
-        self._keys = {key for entry in entries for key in _requests_of(entry)}
-        self._standing = {(item.issuer, item.grant_digest) for entry in entries for item in _withdrawals_of(entry)}
+        self._digests = {digest for entry in entries for digest in grants_of(entry)}
+        self._keys = {key for entry in entries for key in requests_of(entry)}
+        self._standing = {(item.issuer, item.grant_digest) for entry in entries for item in withdrawals_of(entry)}
         self._next_grant, self._next_request = self._next("grants"), self._next("request_rows")
         self._peers: dict[str, int] = {}
         self._withdrawn: set[tuple[str, bytes]] = set()
@@ -107,8 +108,8 @@ class Group:
 
     def is_erased(self, entry: Entry) -> bool:
         """Whether anything that the entry rests on was erased."""
-        return any(grant.erased for digest in _kept_of(entry) if (grant := self._grants.get(digest))) or any(
-            request.emptied for key in _requests_of(entry) if (request := self._requests.get(key))
+        return any(grant.erased for digest in kept_of(entry) if (grant := self._grants.get(digest))) or any(
+            request.emptied for key in requests_of(entry) if (request := self._requests.get(key))
         )
 
     def is_overtaken(self, entry: Entry) -> bool:
@@ -287,36 +288,3 @@ class Group:
     def _next(self, table: str) -> int:
         (largest,) = self._writer.execute(f"SELECT max(id) FROM {table}").fetchone()  # noqa: S608 - names of tables
         return int(largest or 0) + 1
-
-
-def _kept_of(entry: Entry) -> Iterable[bytes]:
-    """Digests of the grants whose evidence the entry rests on."""
-    yield from (item.grant_digest for item in entry.evidence)
-    if entry.request is not None:
-        yield entry.request.grant_digest
-    if entry.ticket is not None:
-        yield entry.ticket.ticket.grant_digest
-    if entry.dispute is not None:
-        yield entry.dispute.grant_digest
-
-
-def _grants_of(entry: Entry) -> Iterable[bytes]:
-    yield from _kept_of(entry)
-    yield from (use.grant_digest for use in entry.uses)
-
-
-def _withdrawals_of(entry: Entry) -> Iterable[Withdrawal]:
-    """The withdrawals that would keep the entry back, and the one that it records."""
-    yield from entry.standing
-    if entry.withdrawal is not None:
-        yield entry.withdrawal
-
-
-def _requests_of(entry: Entry) -> Iterable[RequestKey]:
-    """The requests that the entry is of."""
-    if entry.request is not None:
-        yield entry.request.key
-    if entry.ticket is not None:
-        yield RequestKey(entry.ticket.ticket.key.requester, entry.ticket.ticket.request_id)
-    if entry.dispute is not None:
-        yield entry.dispute.key

@@ -73,6 +73,35 @@ def test_commit_says_which_leaf_stands_where_and_proves_it(open_store: OpenStore
     assert store.leaf(2) == b"withheld"
 
 
+def test_largest_group_is_committed_as_its_entries_would_be_one_by_one(open_store: OpenStore) -> None:
+    store = open_store()
+    keys = [RequestKey(f"spiffe://heyan/requester/{number % 3}", number.to_bytes(16, "big")) for number in range(300)]
+    grants = [number.to_bytes(32, "big") for number in range(300)]
+    entries = [
+        Entry(
+            b"leaf of " + grant,
+            statement_digests=(b"\x01" + grant[1:],),
+            request=StoredRequest(key, b"q" * 32, 2e9, grant, b"state of " + grant),
+            earlier_leaves=0,
+            evidence=(Evidence(grant, b"key of " + grant, b"text", 86_400.0),),
+            uses=(Use(grant, 0, 1, 1e9),),
+        )
+        for key, grant in zip(keys, grants, strict=True)
+    ]
+    again = [replace(entries[7], leaf=b"again", earlier_leaves=1, statement_digests=())]
+    committed = store.commit([*entries, *again, entries[9]], sign)
+    assert [item.leaf_index for item in committed] == [*range(301), -1]
+    assert committed[-1].overtaken
+    for at, (key, grant) in enumerate(zip(keys, grants, strict=True)):
+        found = store.request(key)
+        assert found is not None
+        assert (found.grant_digest, found.state) == (grant, b"state of " + grant)
+        assert found.leaf_indexes == ((7, 300) if at == 7 else (at,))
+        assert store.evidence(grant) == entries[at].evidence[0]
+        assert store.uses(grant, 0) == 1
+        assert store.leaf_indexes([b"\x01" + grant[1:]]) == {b"\x01" + grant[1:]: at}
+
+
 def test_store_goes_on_after_it_is_opened_again(open_store: OpenStore) -> None:
     open_store().commit([Entry(b"one"), Entry(b"two")], sign)
     again = open_store()
