@@ -92,7 +92,9 @@ class Model:
         return [self.leaves[start:end] for start, end in itertools.pairwise(bounds)]
 
     def commit(self, entry: Entry) -> tuple[int, Reason | None]:
-        """Where the entry's leaf stands, -1 if its evidence is another's; and why it is kept back."""
+        """Where the entry's leaf stands, -1 if its evidence is another's or its withdrawal known; why it is kept back."""
+        if entry.withdrawal is not None and entry.withdrawal.grant_digest in self.withdrawn:
+            return -1, None
         if any(self.wrapped.get(item.grant_digest, item.wrapped_key) != item.wrapped_key for item in entry.evidence):
             return -1, None
         self.wrapped.update({item.grant_digest: item.wrapped_key for item in entry.evidence})
@@ -219,7 +221,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert all(item.head.end == len(after.leaves) for item in committed)
                 assert all(item.head.first == after.first for item in committed)
             elif len(after.leaves) == len(self.model.leaves) and failure == "signing":
-                return  # nothing to sign: all of it was another's evidence
+                return  # nothing to sign: all of it was another's evidence, or recorded before
             else:
                 with pytest.raises(LogUnavailableError):
                     store.commit(entries, cannot_sign if failure == "signing" else sign)
