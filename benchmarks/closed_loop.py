@@ -64,7 +64,7 @@ async def open_calls(
             await channel.channel_ready()
         yield [channel.unary_unary(method) for channel in opened]  # type: ignore[call-arg]
     finally:
-        await asyncio.gather(*(channel.close() for channel in opened))
+        await asyncio.gather(*(channel.close(None) for channel in opened))
 
 
 async def closed_loop(calls: Sequence[Call], messages: Sequence[bytes], concurrency: int) -> Run:

@@ -32,7 +32,7 @@ import uvloop
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import closed_loop, open_calls
-from benchmarks.core_work import APPLICATION, MAKERS, Judgement, Share, askers, judge, make
+from benchmarks.core_work import APPLICATION, MAKERS, Judgement, Share, asking, judge, make
 from benchmarks.gateway_core import VERIFY_METHOD, require_right
 from benchmarks.setting import RESULTS, table, write_results
 from benchmarks.targets import spread
@@ -64,7 +64,7 @@ async def measure(checks: int) -> tuple[list[Reading], Judgement]:
         async with canned_federation(POPULATION) as (measured, _):
             folder, requester = measured.folder, measured.requester
             readings.append(Reading(0, measured.gateway_memory() / MIB))
-            held = tuple(await askers(folder, requester, APPLICATION, FAMILIES))
+            held = tuple(await asking(folder, requester, APPLICATION, FAMILIES))
             share = Share(folder, requester, held, APPLICATION.fresh, BATCH)
             target, client = read_endpoints(folder).gateway.grpc, open_client(folder, requester)
             async with open_calls(folder, requester, target, VERIFY_METHOD) as calls:
