@@ -32,14 +32,16 @@ import aiohttp
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.applicants import Applicant
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import Call, closed_loop, open_calls
-from benchmarks.core_report import spread
-from benchmarks.core_work import APPLICATION, MAKERS, OK, Asker, Share, askers, judge, make
+from benchmarks.core_work import APPLICATION, MAKERS, Share, asking, judge, make
 from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
+from benchmarks.load import OK
 from benchmarks.processes import family_seconds
 from benchmarks.setting import RESULTS, table, write_results
+from benchmarks.targets import spread
 from gateway.cli.endpoints import open_client
 from gateway.cli.sandbox import Process, address
 from gateway.cli.supervisor import Supervisor, free_port_base
@@ -63,13 +65,13 @@ class Served:
     requester: str
     pid: int
     probes: int
-    askers: list[Asker]
+    applicants: list[Applicant]
     calls: Sequence[Call]
     makers: Executor
 
     async def run(self, requests: int, concurrency: int) -> dict[str, Any]:
         """One run: its row. Ends the benchmark unless all is answered, and right."""
-        share = Share(self.folder, self.requester, tuple(self.askers), APPLICATION.fresh, requests)
+        share = Share(self.folder, self.requester, tuple(self.applicants), APPLICATION.fresh, requests)
         asked = await make(self.makers, share)
         counted, used = await self._calls_by_worker(), family_seconds(self.pid)
         run = await closed_loop(self.calls, [each.message for each in asked], concurrency)
@@ -143,14 +145,14 @@ async def both(options: argparse.Namespace, makers: Executor) -> AsyncIterator[d
         stack.push_async_callback(supervisor.stop)
         await supervisor.start()
         pids = {ONE: measured.supervisor.pid(GATEWAY), TWO: supervisor.pid(GATEWAY)}
-        asking = await askers(measured.folder, measured.requester, APPLICATION, options.families)
+        applying = await asking(measured.folder, measured.requester, APPLICATION, options.families)
         found = {}
         for workers, process in ((ONE, one), (TWO, two)):
             await until_ready(process.probes, workers)  # before connections are made: they stay where they are
             opened = open_calls(measured.folder, measured.requester, address(process.port), VERIFY_METHOD, CHANNELS)
             calls = await stack.enter_async_context(opened)
             found[workers] = Served(
-                measured.folder, measured.requester, pids[workers], process.probes, asking, calls, makers
+                measured.folder, measured.requester, pids[workers], process.probes, applying, calls, makers
             )
             await found[workers].run(WARM_UP, options.concurrency)
         yield found
