@@ -35,7 +35,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.applicants import Applicant
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
-from benchmarks.closed_loop import Call, closed_loop, open_calls
+from benchmarks.closed_loop import Call, Run, closed_loop, open_calls
 from benchmarks.core_work import APPLICATION, MAKERS, Share, asking, judge, make
 from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
 from benchmarks.load import OK
@@ -46,6 +46,7 @@ from gateway.cli.endpoints import open_client
 from gateway.cli.sandbox import Process, address
 from gateway.cli.supervisor import Supervisor, free_port_base
 from gateway.protocol.identities import PartyRole
+from gateway.protocol.reasons import Reason
 
 GATEWAY = PartyRole.GATEWAY.value
 ONE, TWO = 1, 2
@@ -54,6 +55,8 @@ WARM_UP = 200
 """Applications before anything is measured."""
 CHANNELS = 32
 """Connections of the generator, so that the system can spread them."""
+FEW = 8
+MOST_AGAIN = 10
 START_SECONDS = 60.0
 
 
@@ -75,6 +78,7 @@ class Served:
         asked = await make(self.makers, share)
         counted, used = await self._calls_by_worker(), family_seconds(self.pid)
         run = await closed_loop(self.calls, [each.message for each in asked], concurrency)
+        refused = await self._again(run, asked)
         await asyncio.sleep(AFTERMATH)
         used = family_seconds(self.pid) - used
         by_worker = [now - before for now, before in zip(await self._calls_by_worker(), counted, strict=True)]
@@ -84,12 +88,27 @@ class Served:
         return {
             "requests": requests,
             "statuses": dict(judgement.statuses),
+            "refused_at_first": refused,
             "receipts_verified": judgement.verified,
             "gateway_cpu_us": used / requests * 1e6,
             "gateway_cores": used / run.seconds,
             "requests_per_second": requests / run.seconds,
             "busiest_worker_share": max(by_worker) / sum(by_worker),
         }
+
+    async def _again(self, run: Run, asked: Sequence[Asked]) -> int:
+        """Send again what was refused for the moment, as the contract says, few at once; how many were."""
+        refused = [place for place, reply in enumerate(run.replies) if reply is Reason.OVERLOADED]
+        again = refused
+        for _ in range(MOST_AGAIN):
+            if not again:
+                break
+            await asyncio.sleep(1.0)
+            repeated = await closed_loop(self.calls, [asked[place].message for place in again], FEW)
+            for place, reply in zip(again, repeated.replies, strict=True):
+                run.replies[place] = reply
+            again = [place for place in again if run.replies[place] is Reason.OVERLOADED]
+        return len(refused)
 
     async def _calls_by_worker(self) -> list[float]:
         """Calls of Verify that each worker has answered, in the order of their numbers."""
@@ -154,7 +173,8 @@ async def both(options: argparse.Namespace, makers: Executor) -> AsyncIterator[d
             found[workers] = Served(
                 measured.folder, measured.requester, pids[workers], process.probes, applying, calls, makers
             )
-            await found[workers].run(WARM_UP, options.concurrency)
+            for concurrency in (FEW, options.concurrency):  # a gateway takes on as much as it has seen itself do
+                await found[workers].run(WARM_UP, concurrency)
         yield found
 
 
@@ -176,6 +196,7 @@ _COLUMNS = {
     "requests_per_second": "applications/s",
     "gateway_cores": "cores used",
     "busiest_worker_share": "busiest worker",
+    "refused_at_first": "refused at first",
 }
 
 
@@ -198,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=count, default=5)
     parser.add_argument("--requests", type=count, default=2_500, help="of each run")
-    parser.add_argument("--concurrency", type=count, default=128, help="applications under way")
+    parser.add_argument("--concurrency", type=count, default=64, help="applications under way")
     parser.add_argument("--families", type=count, default=24, help="that are asked about, in turn")
     parser.add_argument("--population", type=count, default=300, help="families in the registers")
     parser.add_argument("--quick", action="store_true", help="2 short rounds")

@@ -92,7 +92,7 @@ class Model:
         return [self.leaves[start:end] for start, end in itertools.pairwise(bounds)]
 
     def commit(self, entry: Entry) -> tuple[int, Reason | None]:
-        """Where the entry's leaf stands, -1 if its evidence is another's or its withdrawal known; why it is kept back."""
+        """Where the entry's leaf stands, -1 if its evidence is another's or its withdrawal told; why kept back."""
         if entry.withdrawal is not None and entry.withdrawal.grant_digest in self.withdrawn:
             return -1, None
         if any(self.wrapped.get(item.grant_digest, item.wrapped_key) != item.wrapped_key for item in entry.evidence):
