@@ -35,7 +35,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.applicants import Applicant
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
-from benchmarks.closed_loop import Call, Run, closed_loop, open_calls
+from benchmarks.closed_loop import Call, closed_loop, open_calls
 from benchmarks.core_work import APPLICATION, MAKERS, Share, asking, judge, make
 from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
 from benchmarks.load import OK
@@ -46,7 +46,6 @@ from gateway.cli.endpoints import open_client
 from gateway.cli.sandbox import Process, address
 from gateway.cli.supervisor import Supervisor, free_port_base
 from gateway.protocol.identities import PartyRole
-from gateway.protocol.reasons import Reason
 
 GATEWAY = PartyRole.GATEWAY.value
 ONE, TWO = 1, 2
@@ -56,7 +55,6 @@ WARM_UP = 200
 CHANNELS = 32
 """Connections of the generator, so that the system can spread them."""
 FEW = 8
-MOST_AGAIN = 10
 START_SECONDS = 60.0
 
 
@@ -78,7 +76,6 @@ class Served:
         asked = await make(self.makers, share)
         counted, used = await self._calls_by_worker(), family_seconds(self.pid)
         run = await closed_loop(self.calls, [each.message for each in asked], concurrency)
-        refused = await self._again(run, asked)
         await asyncio.sleep(AFTERMATH)
         used = family_seconds(self.pid) - used
         by_worker = [now - before for now, before in zip(await self._calls_by_worker(), counted, strict=True)]
@@ -88,27 +85,13 @@ class Served:
         return {
             "requests": requests,
             "statuses": dict(judgement.statuses),
-            "refused_at_first": refused,
+            "retries": run.retries,
             "receipts_verified": judgement.verified,
             "gateway_cpu_us": used / requests * 1e6,
             "gateway_cores": used / run.seconds,
             "requests_per_second": requests / run.seconds,
             "busiest_worker_share": max(by_worker) / sum(by_worker),
         }
-
-    async def _again(self, run: Run, asked: Sequence[Asked]) -> int:
-        """Send again what was refused for the moment, as the contract says, few at once; how many were."""
-        refused = [place for place, reply in enumerate(run.replies) if reply is Reason.OVERLOADED]
-        again = refused
-        for _ in range(MOST_AGAIN):
-            if not again:
-                break
-            await asyncio.sleep(1.0)
-            repeated = await closed_loop(self.calls, [asked[place].message for place in again], FEW)
-            for place, reply in zip(again, repeated.replies, strict=True):
-                run.replies[place] = reply
-            again = [place for place in again if run.replies[place] is Reason.OVERLOADED]
-        return len(refused)
 
     async def _calls_by_worker(self) -> list[float]:
         """Calls of Verify that each worker has answered, in the order of their numbers."""
@@ -196,7 +179,7 @@ _COLUMNS = {
     "requests_per_second": "applications/s",
     "gateway_cores": "cores used",
     "busiest_worker_share": "busiest worker",
-    "refused_at_first": "refused at first",
+    "retries": "refused at first",
 }
 
 

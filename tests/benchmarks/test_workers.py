@@ -18,7 +18,7 @@ def row(cpu: float) -> dict[str, float]:
         "gateway_cores": 1.0,
         "requests_per_second": 100.0,
         "busiest_worker_share": 0.5,
-        "refused_at_first": 0,
+        "retries": 0,
     }
 
 
