@@ -46,6 +46,7 @@ from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import verify_receipt
 from gateway.recording import Recording
 from gateway.requests import Requests
+from gateway.stores.port import Run, here
 from gateway.stores.records import Committed, Entry, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 from gateway.work import Granted
@@ -83,13 +84,13 @@ class WatchedStore(SqliteStore):
     seconds = 0.0
     profile: cProfile.Profile | None = None
 
-    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint, run: Run = here) -> Sequence[Committed]:
         """Commit, and count."""
         began = time.thread_time()
         try:
             if self.profile is not None:
-                return self.profile.runcall(super().commit, entries, sign)
-            return super().commit(entries, sign)
+                return self.profile.runcall(super().commit, entries, sign, run)
+            return super().commit(entries, sign, run)
         finally:
             self.seconds += time.thread_time() - began
             self.groups += 1

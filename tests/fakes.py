@@ -26,6 +26,7 @@ from gateway.protocol.outcomes import Outcome
 from gateway.protocol.query import open_part, read_query
 from gateway.protocol.reasons import Reason
 from gateway.protocol.registry import Registry
+from gateway.stores.port import Run, here
 from gateway.stores.records import Committed, Entry, Freeze, Head, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 
@@ -145,10 +146,10 @@ class FailingStore(SqliteStore):
     fail_before = False
     fail_after = False
 
-    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint, run: Run = here) -> Sequence[Committed]:
         if self.fail_before:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted")
-        committed = super().commit(entries, sign)
+        committed = super().commit(entries, sign, run)
         if self.fail_after:
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
         return committed

@@ -23,8 +23,8 @@ Durability contract, held by every adapter and by one contract suite:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from gateway.protocol.statistics import StatisticKey, StatisticsPage
 from gateway.stores.records import (
@@ -43,6 +43,21 @@ from gateway.stores.records import (
     Withdrawal,
 )
 
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Does some work, wherever its maker wants it done, and returns or raises what it does."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """What `work` returns."""
+        ...
+
+
+def here(work: Callable[[], T]) -> T:
+    """A `Run` that does the work at once."""
+    return work()
+
 
 class Store(Protocol):
     """The gateway's store. `commit` and `probe` are called from one thread at a time, reads from any."""
@@ -55,8 +70,11 @@ class Store(Protocol):
         """Every log, in the order in which they grew; all but the last have ended."""
         ...
 
-    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
-        """Commit all entries in one durable transaction; LogUnavailableError if that cannot be had."""
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint, run: Run = here) -> Sequence[Committed]:
+        """Commit all entries in one durable transaction; LogUnavailableError if that cannot be had.
+
+        What is computed between the transaction's beginning and its end is done by `run`, perhaps on another thread.
+        """
         ...
 
     def resign(self, sign: SignCheckpoint) -> Head:

@@ -37,6 +37,7 @@ from gateway.stores import (
     sqlite_shards,
     sqlite_tickets,
 )
+from gateway.stores.port import Run, here
 from gateway.stores.records import (
     Committed,
     Entry,
@@ -86,10 +87,10 @@ class SqliteStore:
 
     # -- writing --------------------------------------------------------------------------------------------
 
-    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def commit(self, entries: Sequence[Entry], sign: SignCheckpoint, run: Run = here) -> Sequence[Committed]:
         """See the port. Any failure forgets what was known of the tree, so that the next commit reads it anew."""
         with self._writing():
-            return append(self._writer, self._tree, entries, sign)
+            return run(lambda: append(self._writer, self._tree, entries, sign))
 
     def freeze(self, freeze: Freeze, sign: SignCheckpoint) -> tuple[Head, Head]:
         """See the port."""

@@ -253,6 +253,11 @@ def test_backup_leaves_the_store_as_it_is(keeper: Keeper, tmp_path: Path) -> Non
     before = keeper.grow(4)
     keeper.store.close()
     keeper.maker.make(tmp_path / "backup", quiet, every_leaf=False)
-    assert {path.name for path in keeper.folder.iterdir()} == {"store.db", "store.db.lock"}
+    assert {path.name for path in keeper.folder.iterdir()} == {
+        "store.db",
+        "store.db.lock",
+        "store.db.next",
+        "store.db.turn",
+    }
     keeper.store = SqliteStore(keeper.path)
     assert keeper.head == before

@@ -15,6 +15,7 @@ from gateway.protocol.errors import ForgedError, HeyanError, LogUnavailableError
 from gateway.protocol.leaf import Tags, derive_leaf_key, read_leaf
 from gateway.protocol.reasons import Reason
 from gateway.static_log.tile_source import FolderSource
+from gateway.stores.port import Run, here
 from gateway.stores.records import Committed, Entry, Evidence, SignCheckpoint, Withdrawal
 from gateway.stores.sqlite import SqliteStore
 from gateway.stores.sqlite_copy import check_copy
@@ -172,8 +173,8 @@ async def test_commit_that_failed_though_it_was_durable_is_gone_on_from(
     desk.lose()
 
     class Failing(RestoredStore):
-        def commit(self, entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
-            super().commit(entries, sign)
+        def commit(self, entries: Sequence[Entry], sign: SignCheckpoint, run: Run = here) -> Sequence[Committed]:
+            super().commit(entries, sign, run)
             raise LogUnavailableError(Reason.LOG_UNAVAILABLE, "planted, though durable")
 
     with monkeypatch.context() as planted:

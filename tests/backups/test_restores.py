@@ -49,7 +49,12 @@ async def test_log_goes_on_where_it_was_seen_with_every_leaf_that_it_had(desk: D
     }
     store.close()
     assert check_copy(desk.keeper.path, lambda *_: None, every_leaf=True) == [head]
-    assert {path.name for path in desk.keeper.folder.iterdir()} == {"store.db", "store.db.lock"}
+    assert {path.name for path in desk.keeper.folder.iterdir()} == {
+        "store.db",
+        "store.db.lock",
+        "store.db.next",
+        "store.db.turn",
+    }
 
 
 async def test_backup_of_the_newest_leaf_is_restored_as_it_is(desk: Desk) -> None:

@@ -17,6 +17,7 @@ from gateway.protocol.merkle import verify_consistency
 from gateway.protocol.note import SignerKey
 from gateway.protocol.proof import parse_proof
 from gateway.protocol.reasons import Reason
+from gateway.stores.port import Run
 from gateway.stores.records import Committed, Entry, SignCheckpoint
 from gateway.stores.sqlite import SqliteStore
 from tests.fakes import FailingStore
@@ -44,9 +45,9 @@ async def test_concurrent_entries_share_a_commit(tmp_path: Path) -> None:
     groups: list[int] = []
     commit = store.commit
 
-    def counted(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def counted(entries: Sequence[Entry], sign: SignCheckpoint, run: Run) -> Sequence[Committed]:
         groups.append(len(entries))
-        return commit(entries, sign)
+        return commit(entries, sign, run)
 
     store.commit = counted  # type: ignore[method-assign]
     log = Log(store, ORIGIN, SIGNER)
@@ -77,7 +78,7 @@ async def test_failed_commit_fails_all_its_waiters_and_the_log_goes_on(tmp_path:
 async def test_unexpected_failure_of_the_store_is_told_and_not_swallowed(tmp_path: Path) -> None:
     store = FailingStore(tmp_path / "store.db")
 
-    def explode(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def explode(entries: Sequence[Entry], sign: SignCheckpoint, run: Run) -> Sequence[Committed]:
         raise ZeroDivisionError
 
     store.commit = explode  # type: ignore[method-assign]
@@ -144,11 +145,11 @@ async def test_entries_that_wait_for_a_commit_share_the_next_one(tmp_path: Path)
     entered, go_on = threading.Event(), threading.Event()
     commit = store.commit
 
-    def slow(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def slow(entries: Sequence[Entry], sign: SignCheckpoint, run: Run) -> Sequence[Committed]:
         groups.append(len(entries))
         entered.set()
         assert go_on.wait(10)
-        return commit(entries, sign)
+        return commit(entries, sign, run)
 
     store.commit = slow  # type: ignore[method-assign]
     log = Log(store, ORIGIN, SIGNER)
@@ -230,9 +231,9 @@ async def test_a_log_halted_during_a_commit_rolls_it_back(tmp_path: Path) -> Non
     log = Log(store, ORIGIN, SIGNER)
     commit = store.commit
 
-    def halting(entries: Sequence[Entry], sign: SignCheckpoint) -> Sequence[Committed]:
+    def halting(entries: Sequence[Entry], sign: SignCheckpoint, run: Run) -> Sequence[Committed]:
         log.halt(ForgedError(Reason.LOG_FORKED))
-        return commit(entries, sign)
+        return commit(entries, sign, run)
 
     store.commit = halting  # type: ignore[method-assign]
     log.start()
