@@ -30,7 +30,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import uvloop
@@ -43,6 +42,7 @@ from benchmarks.load import OK, quantile
 from benchmarks.overload_report import report
 from benchmarks.processes import cores, cpu_seconds
 from benchmarks.setting import PREFECTURE, RESULTS, Measured, write_results
+from benchmarks.targets import spread
 from gateway.party.process import configure_logging
 from gateway.protocol.reasons import Reason
 
@@ -243,14 +243,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "memory_mib_at_first": idle / 2**20,
         "rounds": rounds,
         "targets": {
-            f"overload_{name}": _summary([item[f"{name}_ratio"] for item in rounds])
-            for name in ("cooperative", "flood")
+            f"overload_{name}": spread([item[f"{name}_ratio"] for item in rounds]) for name in ("cooperative", "flood")
         },
     }
-
-
-def _summary(values: Sequence[float]) -> dict[str, float]:
-    return {"value": median(values), "low": min(values), "high": max(values)}
 
 
 def main() -> None:
