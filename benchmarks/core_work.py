@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.applicants import Applicant, applicants
 from benchmarks.canned import known
 from benchmarks.fresh_consents import FreshConsents
-from benchmarks.load import PARTIAL
+from benchmarks.load import OK, PARTIAL
 from benchmarks.ways import judge as judge_statements
 from gateway.cli.endpoints import open_client
 from gateway.client import Client
@@ -133,6 +133,10 @@ def _maker(folder: Path, requester: str) -> tuple[Client, FreshConsents]:
 # -- judging ----------------------------------------------------------------------------------------------------
 
 
+class UnrightError(Exception):
+    """Something was not answered, or not answered right: there is nothing to report."""
+
+
 @dataclass
 class Judgement:
     """How often each status, and how many receipts were verified whole."""
@@ -156,6 +160,12 @@ def judge(client: Client, asked: Sequence[Asked], replies: Sequence[bytes | Reas
                 judgement.verified += 1
         judgement.statuses[status or status_of(_receipt(reply), each.applicant.truth)] += 1
     return judgement
+
+
+def require_right(judgement: Judgement, kind: str) -> None:
+    """UnrightError unless every request was answered, and right."""
+    if judgement.statuses.keys() != {OK}:
+        raise UnrightError(f"{kind}: {dict(judgement.statuses)}")
 
 
 def status_of(receipt: receipt_pb2.Receipt, truth: dict[str, str]) -> str:

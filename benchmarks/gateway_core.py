@@ -40,12 +40,13 @@ from benchmarks.core_work import (
     MAKERS,
     SINGLE,
     Asked,
-    Judgement,
     Kind,
     Share,
+    UnrightError,
     asking,
     judge,
     make,
+    require_right,
 )
 from benchmarks.crypto_floor import floor_seconds, registry_of, verifications_of
 from benchmarks.echo import METHOD as ECHO_METHOD
@@ -63,10 +64,6 @@ AFTERMATH = 0.3
 """Seconds after the last reply in which the server's work still counts: acknowledgements, publication."""
 FLOOR_SECONDS = 0.5
 FLOOR_SAMPLE = 50
-
-
-class UnrightError(Exception):
-    """Something was not answered, or not answered right: there is nothing to report."""
 
 
 @dataclass
@@ -132,12 +129,6 @@ class Bench:
             "p99_ms": 1000 * quantile(ordered, 0.99),
             "retries": run.retries,
         }
-
-
-def require_right(judgement: Judgement, kind: str) -> None:
-    """UnrightError unless every request was answered, and right."""
-    if judgement.statuses.keys() != {OK}:
-        raise UnrightError(f"{kind}: {dict(judgement.statuses)}")
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,8 +31,18 @@ import uvloop
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import closed_loop, open_calls
-from benchmarks.core_work import APPLICATION, MAKERS, Judgement, Share, asking, judge, make
-from benchmarks.gateway_core import VERIFY_METHOD, require_right
+from benchmarks.core_work import (
+    APPLICATION,
+    MAKERS,
+    Judgement,
+    Share,
+    UnrightError,
+    asking,
+    judge,
+    make,
+    require_right,
+)
+from benchmarks.gateway_core import VERIFY_METHOD
 from benchmarks.setting import RESULTS, table, write_results
 from benchmarks.targets import spread
 from gateway.cli.endpoints import open_client, read_endpoints
@@ -59,7 +68,7 @@ class Reading:
 
 async def measure(checks: int) -> tuple[list[Reading], Judgement]:
     """Readings, the first one before anything was asked; UnrightError if an answer is not right."""
-    readings, all_judged = [], Judgement(Counter())
+    readings, all_judged = [], Judgement()
     with ProcessPoolExecutor(MAKERS, mp_context=get_context("spawn")) as makers:
         async with canned_federation(POPULATION) as (measured, _):
             folder, requester = measured.folder, measured.requester
@@ -147,7 +156,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON file")
     options = parser.parse_args()
     checks = options.checks or (QUICK_CHECKS if options.quick else CHECKS)
-    results = summary(*uvloop.run(measure(checks)))
+    try:
+        results = summary(*uvloop.run(measure(checks)))
+    except UnrightError as error:
+        sys.exit(f"not answered right: {error}")
     print(shown(results))
     print(write_results("memory_large" if checks >= MILLION else "memory", results, options.results))
 

@@ -36,9 +36,8 @@ from benchmarks.applicants import Applicant
 from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import Call, closed_loop, open_calls
-from benchmarks.core_work import APPLICATION, MAKERS, Share, asking, judge, make
+from benchmarks.core_work import APPLICATION, MAKERS, Share, UnrightError, asking, judge, make, require_right
 from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
-from benchmarks.load import OK
 from benchmarks.processes import family_seconds
 from benchmarks.setting import RESULTS, table, write_results
 from benchmarks.targets import spread
@@ -71,7 +70,7 @@ class Served:
     makers: Executor
 
     async def run(self, requests: int, concurrency: int) -> dict[str, Any]:
-        """One run: its row. Ends the benchmark unless all is answered, and right."""
+        """One run: its row. UnrightError unless all is answered, and right."""
         share = Share(self.folder, self.requester, tuple(self.applicants), APPLICATION.fresh, requests)
         asked = await make(self.makers, share)
         counted, used = await self._calls_by_worker(), family_seconds(self.pid)
@@ -80,8 +79,7 @@ class Served:
         used = family_seconds(self.pid) - used
         by_worker = [now - before for now, before in zip(await self._calls_by_worker(), counted, strict=True)]
         judgement = judge(open_client(self.folder, self.requester), asked, run.replies)
-        if judgement.statuses.keys() != {OK}:
-            sys.exit(f"not answered right: {dict(judgement.statuses)}")
+        require_right(judgement, APPLICATION.name)
         return {
             "requests": requests,
             "statuses": dict(judgement.statuses),
@@ -210,7 +208,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.requests, options.families, options.population = 2, 400, 8, 120
-    results = uvloop.run(measure(options))
+    try:
+        results = uvloop.run(measure(options))
+    except UnrightError as error:
+        sys.exit(f"not answered right: {error}")
     print(report(results))
     write_results("workers", results, options.results)
 
