@@ -192,7 +192,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     assert not parts.expected, "parts that were never answered"
     done = options.rounds * options.parts
     return {
-        "targets": {},  # capacity planning reads it; no target is set
+        "targets": {},
         "parts_a_round": options.parts,
         "checks_a_part": 1 + 1 / TWO_CHECKS_EVERY,
         "statuses": dict(parts.seen),

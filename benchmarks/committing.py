@@ -55,8 +55,8 @@ from tests import federation as fed
 
 CHECKS = (1, 5)
 AT_ONCE = (1, 16, 64)
-FEWEST = 200
-"""Requests of a round with one caller, who waits for each commit."""
+MOST_ALONE = 200
+"""Requests of a round with one caller, at most: it waits for each commit."""
 VERIFY_EVERY = 50
 SHOWN = 45
 """Functions that a profile shows."""
@@ -162,7 +162,7 @@ class Measuring:
         try:
             for number, callers in product(range(rounds + 1), at_once):
                 into = found[callers] if number else Figures()
-                await self._round(callers, min(requests, FEWEST) if callers == 1 else requests, into)
+                await self._round(callers, requests_of(requests, callers), into)
         finally:
             await self.gateway.log.stop()
             self.gateway.store.close()
@@ -206,6 +206,11 @@ class Measuring:
             verify_receipt(receipt, self._federation.operator.public_key())
 
 
+def requests_of(most: int, callers: int) -> int:
+    """How many requests a round with so many callers has."""
+    return min(most, MOST_ALONE) if callers == 1 else most
+
+
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise AssertionError(otherwise)
@@ -217,8 +222,9 @@ def profile(checks: int, at_once: int, requests: int) -> None:
         measuring = Measuring(Path(folder), checks)
         measuring.profile, measuring.gateway.store.profile = loop, writer = cProfile.Profile(), cProfile.Profile()
         uvloop.run(measuring.measure(1, requests, [at_once]))
+    asked = 2 * requests_of(requests, at_once)  # one round is not counted, but seen
     for name, seen in (("loop", loop), ("writer", writer)):
-        print(f"--- {name}, {2 * requests} requests")
+        print(f"--- {name}, {asked} requests")
         pstats.Stats(seen).sort_stats("tottime").print_stats(SHOWN)
 
 

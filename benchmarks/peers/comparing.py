@@ -97,7 +97,7 @@ def _medians(rounds: Sequence[Mapping[str, Mapping[str, Seen]]]) -> dict[str, di
 
 
 def _targets(rounds: Sequence[Mapping[str, Mapping[str, Seen]]], found: Found) -> dict[str, dict[str, float]]:
-    """The ratios of PERFORMANCE's table, taken within each round."""
+    """The ratios that `benchmarks.targets` names, taken within each round."""
     ratios: dict[str, Callable[[Mapping[str, Mapping[str, Seen]]], float]] = {
         f"system_over_{peer}": partial(_over, peer) for peer in (ENVOY, NGINX) if peer in found
     }
