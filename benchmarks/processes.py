@@ -36,8 +36,7 @@ def cpu_seconds(pid: int) -> float:
 
 def family_seconds(pid: int) -> float:
     """CPU time of a process and of the children that it has now, each as `cpu_seconds` tells it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return sum(cpu_seconds(each) for each in (pid, *map(int, children)))
+    return sum(map(cpu_seconds, (pid, *children_of(pid))))
 
 
 def ticks_of(stat: str) -> int:
