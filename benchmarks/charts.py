@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from statistics import median
 
+from benchmarks.core_report import KINDS_SHOWN
 from benchmarks.kept import Results, read_results, seen_in
 from benchmarks.panels import BAD, GOOD, PLAIN, Bar, Panel, draw, number
 from benchmarks.setting import RESULTS
@@ -20,14 +21,6 @@ from gateway.season.chart import Chart
 from gateway.season.picture import png_of
 
 OURS = "heyan"
-CORE_KINDS = {
-    "echo": "bare grpc.aio echo",
-    "single": "single check",
-    "application": "application of five checks",
-    "single_repeated": "single check, grant seen before",
-    "application_repeated": "five checks, grants seen before",
-}
-"""Of `benchmarks.gateway_core`, and as they are called here."""
 
 
 def targets_panel(results: Results) -> Panel:
@@ -137,9 +130,9 @@ def peers_panels(results: Results) -> list[Panel]:
 def core_panel(results: Results) -> Panel:
     """What a request costs the server's core, beside the echo."""
     rounds = results["gateway_core"]["rounds"]
-    spent = {kind: [each[kind]["server_cpu_us"] for each in rounds] for kind in CORE_KINDS}
+    spent = {kind: [each[kind]["server_cpu_us"] for each in rounds] for kind in KINDS_SHOWN}
     bars = tuple(
-        Bar(CORE_KINDS[kind], median(us), min(us), max(us), number(median(us)), PLAIN) for kind, us in spent.items()
+        Bar(KINDS_SHOWN[kind], median(us), min(us), max(us), number(median(us)), PLAIN) for kind, us in spent.items()
     )
     return Panel(
         "The gateway's own core: CPU of one request, beside a bare echo",

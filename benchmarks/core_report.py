@@ -38,13 +38,14 @@ def summary(rounds: Rounds) -> dict[str, Any]:
     }
 
 
-_NAMES = {
+KINDS_SHOWN = {
     "echo": "bare echo",
     "single": "single check",
     "application": f"{CHECKS} checks at 4 departments",
     "single_repeated": "single check, grants seen before",
     "application_repeated": f"{CHECKS} checks, grants seen before",
 }
+"""Of `benchmarks.gateway_core`, and as they are called where they are shown."""
 _COLUMNS = {
     _CPU: "server CPU us/request",
     _RATE: "requests/s",
@@ -60,7 +61,10 @@ _COLUMNS = {
 def report(results: Mapping[str, Any]) -> str:
     """Tables of the runs (medians of the rounds) and of the ratios."""
     rounds = results["rounds"]
-    rows = [(_NAMES[kind], *(median(each[kind][column] for each in rounds) for column in _COLUMNS)) for kind in _NAMES]
+    rows = [
+        (KINDS_SHOWN[kind], *(median(each[kind][column] for each in rounds) for column in _COLUMNS))
+        for kind in KINDS_SHOWN
+    ]
     rows.append(
         ("two ES256 verifications", median(each["floor"]["cpu_us"] for each in rounds), *["-"] * (len(_COLUMNS) - 1))
     )
@@ -68,8 +72,8 @@ def report(results: Mapping[str, Any]) -> str:
         (name, *(item[part] for part in ("value", "low", "high")))
         for name, item in {**results["targets"], **results["ratios"]}.items()
     ]
-    verified = sum(each[kind].get("receipts_verified", 0) for each in rounds for kind in _NAMES)
-    right = sum(each[kind]["requests"] for each in rounds for kind in _NAMES)
+    verified = sum(each[kind].get("receipts_verified", 0) for each in rounds for kind in KINDS_SHOWN)
+    right = sum(each[kind]["requests"] for each in rounds for kind in KINDS_SHOWN)
     return "\n\n".join(
         (
             table(("", *_COLUMNS.values()), rows),
