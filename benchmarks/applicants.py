@@ -14,10 +14,21 @@ from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.cli.guardians import Guardians
 from gateway.client import Client, Plan
 from gateway.protocol.identities import Identity
+from gateway.protocol.matrix import Group
 from sandbox_departments.truth import TrueAnswer, Truth, read_truth
 
 USES = 1_000
 """Uses of each consent."""
+FIVE_CLAIMS = (
+    "enrolment.of_school_age@1",
+    "housing.lease_on_file@1",
+    "hukou.guardian_registered@1",
+    "insurance.paid_months@1",
+    "residence.permit_valid@1",
+)
+"""Five checks at four departments, which systems are compared by: the police answer two of them."""
+GROUP_OF_FIVE = Group.NEITHER
+"""The families whose plan has all of them."""
 
 Choose = Callable[[Truth], Sequence[TrueAnswer]]
 """What is asked about a family, with the right answers; nothing if it does not apply."""

@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import cycle, islice
 from pathlib import Path
 
-from benchmarks.applicants import Applicant, applicants
+from benchmarks.applicants import FIVE_CLAIMS, GROUP_OF_FIVE, Applicant, applicants
 from benchmarks.canned import known
 from benchmarks.fresh_consents import FreshConsents
 from benchmarks.load import OK, PARTIAL
@@ -25,7 +25,6 @@ from gateway.client import Client
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import HeyanError
 from gateway.protocol.limits import MAX_MESSAGE
-from gateway.protocol.matrix import Group
 from gateway.protocol.presentation import read_submission, write_submission
 from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT
@@ -49,20 +48,10 @@ class Kind:
     fresh: bool = True
 
 
-_FIVE = (
-    "enrolment.of_school_age@1",
-    "housing.lease_on_file@1",
-    "hukou.guardian_registered@1",
-    "insurance.paid_months@1",
-    _PERMIT,
-)
-GROUP = Group.NEITHER
-"""The families that are asked about: the plan of this group has checks at four departments."""
-
 SINGLE = Kind("single", (_PERMIT,))
-APPLICATION = Kind("application", _FIVE)
+APPLICATION = Kind("application", FIVE_CLAIMS)
 SINGLE_REPEATED = Kind("single_repeated", (_PERMIT,), fresh=False)
-APPLICATION_REPEATED = Kind("application_repeated", _FIVE, fresh=False)
+APPLICATION_REPEATED = Kind("application_repeated", FIVE_CLAIMS, fresh=False)
 KINDS = {kind.name: kind for kind in (SINGLE, APPLICATION, SINGLE_REPEATED, APPLICATION_REPEATED)}
 
 
@@ -76,7 +65,7 @@ class Asked:
 
 async def asking(folder: Path, requester: str, kind: Kind, most: int) -> list[Applicant]:
     """At most `most` families about which canned departments can answer, asked what the kind says."""
-    families = [truth for truth in known(folder)[0] if truth.application.group is GROUP][:most]
+    families = [truth for truth in known(folder)[0] if truth.application.group is GROUP_OF_FIVE][:most]
     found = await applicants(
         folder, requester, families, lambda truth: [answer for answer in truth.plan if answer.claim in kind.claims]
     )

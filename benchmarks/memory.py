@@ -51,8 +51,7 @@ MILLION = 1_000_000
 CHECKS, QUICK_CHECKS = 100_000, 5_000
 SETTLED = 60_000
 """Checks after which nothing that the gateway remembers can be filling up any more. It remembers at most 10,000 keys of
-evidence (`gateway.evidence.vault.CACHED_KEYS`), of which an application brings one, and fewer of
-whatever else comes with one."""
+evidence (`gateway.evidence.vault.CACHED_KEYS`), of which an application brings one, and fewer of whatever else does."""
 BATCH, CONCURRENCY = 500, 64
 """Applications of a batch, and how many are under way."""
 FAMILIES, POPULATION = 24, 400

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from benchmarks.applicants import Applicant, applicants, families_of
+from benchmarks.applicants import FIVE_CLAIMS, GROUP_OF_FIVE, Applicant, applicants, families_of
 from benchmarks.clients import Held
 from benchmarks.fresh_consents import FreshConsents
 from benchmarks.load import Generator, Way
@@ -28,20 +28,9 @@ from gateway.party.keyfiles import Watched
 from gateway.party.service import CLIENT_OPTIONS
 from gateway.party.tls import TlsMaterial, open_channel, watch_tls
 from gateway.protocol.identities import Identity, PartyRole
-from gateway.protocol.matrix import Group
 from sandbox_departments.truth import TrueAnswer, Truth
 
 HEYAN, DIRECT, UNARY, TOGETHER = "heyan", "direct", "unary", "in one call a department"
-CLAIMS = (
-    "enrolment.of_school_age@1",
-    "housing.lease_on_file@1",
-    "hukou.guardian_registered@1",
-    "insurance.paid_months@1",
-    "residence.permit_valid@1",
-)
-"""Five checks at four departments: the police answer two of them."""
-GROUP = Group.NEITHER
-"""The families whose plan has all of them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,9 @@ class Doors:
 
 def five_checks(truth: Truth) -> list[TrueAnswer]:
     """What is asked about a family; nothing about families of other groups."""
-    return [answer for answer in truth.plan if answer.claim in CLAIMS] if truth.application.group is GROUP else []
+    if truth.application.group is not GROUP_OF_FIVE:
+        return []
+    return [answer for answer in truth.plan if answer.claim in FIVE_CLAIMS]
 
 
 class Freshly:
