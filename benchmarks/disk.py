@@ -26,10 +26,6 @@ from benchmarks.load import Tally
 from benchmarks.setting import RESULTS, Measured, federation, table, write_results
 from benchmarks.targets import spread
 from benchmarks.ways import through_gateway
-from consent.disclosures import group_details
-from gateway.asking import Question
-from gateway.cli.endpoints import open_client
-from gateway.cli.guardians import Guardians
 from gateway.protocol.leaf import read_leaf
 from gateway.stores.sqlite_leaves import from_row
 from sandbox_departments.truth import Truth
@@ -86,14 +82,11 @@ def journals_of(measured: Measured) -> int:
 async def measure(families: int) -> dict[str, Any]:
     """Apply for each family once with five checks, then for as many others with all; what each kept."""
     results: dict[str, Any] = {}
-    async with federation(2 * families + families) as measured:
+    async with federation(3 * families) as measured:
         store = measured.folder / "gateway/store.db"
         everybody = families_of(measured.folder, 3 * families)
-        halves = (
-            (FIVE, everybody[:families], whole_five),
-            (TWELVE, everybody[families : 2 * families], all_checks),
-        )
-        for name, some, hold in halves:
+        kinds = ((FIVE, everybody[:families], whole_five), (TWELVE, everybody[families : 2 * families], all_checks))
+        for name, some, hold in kinds:
             held = await hold(measured.folder, measured.requester, some)
             before, (checks, applications), shown = pages_of(store), checks_of(store), published(store)
             journals = journals_of(measured)
@@ -124,20 +117,7 @@ async def whole_five(folder: Path, requester: str, families: list[Truth]) -> lis
 
 async def all_checks(folder: Path, requester: str, families: list[Truth]) -> list[Applicant]:
     """Applicants of all that their plan asks, the student record's fields too."""
-    async with Guardians(folder) as guardians, open_client(folder, requester) as client:
-        held = []
-        for truth in families:
-            application = truth.application
-            plan = await client.plan(application.region, application.school, application.group)
-            questions = tuple(
-                Question(f"c{number}", answer.claim, answer.region, answer.parameters)
-                for number, answer in enumerate(truth.answers)
-            )
-            details = group_details([answer.claim for answer in truth.answers], (application.region,), 1)
-            consent = await guardians.consent_to(application, requester, details)
-            right = {f"c{number}": answer.outcome.name for number, answer in enumerate(truth.answers)}
-            held.append(Applicant(application.family, plan, questions, consent, right))
-        return held
+    return await applicants(folder, requester, families, lambda truth: truth.answers)
 
 
 async def apply(folder: Path, requester: str, held: list[Applicant]) -> None:
