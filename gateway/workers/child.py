@@ -28,7 +28,6 @@ class Child:
         self.number = number
         self.serving = asyncio.Event()
         """Set once it listens."""
-        self.ports: Serving | None = None
         self.heard = asyncio.get_running_loop().time()
         """When it last said something, by the event loop's clock."""
         self._process = process
@@ -82,7 +81,6 @@ class Child:
                         asked.set_result(message)
                     continue
                 if isinstance(message, Serving):
-                    self.ports = message
                     self.serving.set()
                 self._on_message(self, message)
             return await self._process.wait()

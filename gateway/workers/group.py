@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import structlog
@@ -22,13 +21,7 @@ STOP_MARGIN = 4.0
 _log = structlog.get_logger(__name__)
 
 
-async def serve_group(
-    config: GatewayConfig,
-    workers: int,
-    words: Words,
-    stop: asyncio.Event,
-    on_start: Callable[[Supervisor], None] = lambda _supervisor: None,
-) -> None:
+async def serve_group(config: GatewayConfig, workers: int, words: Words, stop: asyncio.Event) -> None:
     """Run `workers` processes, each started by its words, until `stop` is set; then have them drain.
 
     Raises MalformedError (CONFIGURATION_INVALID) for a port that cannot be had, StartFailedError if the first worker
@@ -44,7 +37,6 @@ async def serve_group(
         supervisor = Supervisor(
             workers, words, {**os.environ, **listens}, stop_seconds=config.drain_seconds + STOP_MARGIN
         )
-        on_start(supervisor)
         probes = ProbePages(config.probes, supervisor.readiness, supervisor.metrics)
         kept.push_async_callback(probes.stop)
         kept.push_async_callback(supervisor.stop)

@@ -33,10 +33,7 @@ class Begin(msgspec.Struct, frozen=True, tag=True):
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
-    """A worker listens: its ports; `log` is None if no log is published."""
-
-    grpc: int
-    log: int | None
+    """A worker listens, on the ports that are kept for all."""
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True):

@@ -42,8 +42,8 @@ async def _serve(config: GatewayConfig, workers: int, line: Line, begin: Begin, 
     _share_halts(process, line, begin)
     hearing = asyncio.create_task(_hear(process, line, stop))
     try:
-        ports = await process.start()
-        line.send(Serving(ports.grpc, ports.log))
+        await process.start()
+        line.send(Serving())
         await stop.wait()
     finally:
         await process.drain()

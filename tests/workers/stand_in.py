@@ -36,7 +36,7 @@ async def main(how: str, end: socket.socket) -> None:
         sys.exit(2)
     if how == "babbling":
         end.sendall(b"no message\n")
-    line.send(Serving(1, None))
+    line.send(Serving())
     hearing = asyncio.create_task(hear(line, told, leads=how == "leading"))
     await stop.wait()
     hearing.cancel()
