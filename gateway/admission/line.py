@@ -57,13 +57,14 @@ class Line:
         self._together = together
         self._worked = worked
         self._peers: OrderedDict[str, _Peer] = OrderedDict()
-        self._newcomers = 0
-        """Calls that came in since then."""
-        self._seen = 0
-        self._quiet = 0
         self._began = 0.0
         self._turns = 0
-        """How many began when work last began, and when that was."""
+        """When work last began, and how many began then."""
+        self._newcomers = 0
+        self._seen = 0
+        """Calls that came in since then, and how many of them by the round before."""
+        self._quiet = 0
+        """Rounds, up to this one, in which none came in."""
         self._running = False
 
     def arrived(self) -> None:

@@ -13,7 +13,7 @@ LEAST_RETRY = 0.05
 """Seconds: below it a caller would be back before anything has changed."""
 
 MOST_RETRY = 8.0
-"""Seconds: a query is accepted for a minute, and its caller should try several times."""
+"""Seconds, before chance adds to them: a query is accepted for a minute, and its caller should try several times."""
 
 _JITTER = 0.25
 """Share of the wait that chance adds, at most."""

@@ -69,7 +69,7 @@ def up(  # noqa: PLR0913 - one option each
     witnesses
         How many witnesses to run, each a process of its own, which cosign the log's checkpoints (default 0).
     gateway_workers
-        How many processes serve as the gateway together (default 1).
+        How many processes serve as the gateway together, in this run only (default 1); one for each core to be used.
     """
     codes = tuple(code.strip() for code in prefectures.split(",")) if prefectures is not None else None
     asked = Asked(seed, population, codes, port_base, standbys, post_quantum, witnesses, gateway_workers)
