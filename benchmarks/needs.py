@@ -70,7 +70,11 @@ class Costs:
         )
 
     def of_checks(self, checks: float) -> Costs:
-        """The same for applications of another number of checks, as though all but the receipt's rest grew with it."""
+        """The same for applications of another number of checks at the same departments.
+
+        What the requester spends and sends goes by departments, so it stays (too little for more checks, by what their
+        answers add to checking); all else is taken to grow with the number, which is rather too much.
+        """
         factor = checks / CHECKS
         scaled = (
             "gateway_us",
