@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import sys
 import tempfile
 import time
@@ -25,14 +24,14 @@ import grpc
 from rich.console import Console
 
 from benchmarks.canned_replies import CannedDepartment, agreeing
-from benchmarks.processes import on_core
+from benchmarks.processes import on_core, serving
 from benchmarks.setting import PREFECTURE, Measured
 from gateway.cli.endpoints import read_endpoints
 from gateway.cli.sandbox import Asked, Sandbox, held
 from gateway.cli.supervisor import Supervisor, free_port_base
 from gateway.cli.up import open_sandbox
 from gateway.party.keyfiles import load_signing_keys, newest_usable
-from gateway.party.process import SUPERVISOR, configure_logging, run_until_signal
+from gateway.party.process import configure_logging, run_until_signal
 from gateway.party.registry_keeper import RegistryKeeper
 from gateway.party.service import SERVER_OPTIONS, Context, Guard, StreamMethod, stream_handlers
 from gateway.party.tls import server_credentials, watch_tls
@@ -44,7 +43,6 @@ from sandbox_departments.node import GATEWAYS, SERVICE
 from sandbox_departments.truth import Asking, Truth, read_truth
 
 READY = b"ready\n"
-_STOP_SECONDS = 10.0
 
 
 def known(folder: Path) -> tuple[list[Truth], dict[Asking, Outcome]]:
@@ -95,21 +93,9 @@ def _server(sandbox: Sandbox, node: Identity, outcomes: dict[Asking, Outcome]) -
 @asynccontextmanager
 async def canned_departments(folder: Path, core: int | None = None) -> AsyncIterator[int]:
     """The canned departments of the federation in `folder`, on `core`, as long as entered; the process's id."""
-    command = (sys.executable, "-m", "benchmarks.canned", "--dir", str(folder))
-    with on_core(core):
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, SUPERVISOR: str(os.getpid())}
-        )
-    try:
-        assert process.stdout is not None
-        said = await process.stdout.readline()
+    async with serving("canned", "--dir", str(folder), core=core) as (pid, said):
         assert said == READY, f"the canned departments did not start: {said!r}"
-        yield process.pid
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
+        yield pid
 
 
 def make_sandbox(folder: Path, population: int, prefectures: tuple[str, ...] = (PREFECTURE,)) -> Sandbox:

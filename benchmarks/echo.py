@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,16 +19,15 @@ from pathlib import Path
 
 import grpc
 
-from benchmarks.processes import on_core
+from benchmarks.processes import serving
 from gateway.config import GatewayConfig
-from gateway.party.process import SUPERVISOR, configure_logging, run_until_signal
+from gateway.party.process import configure_logging, run_until_signal
 from gateway.party.service import SERVER_OPTIONS
 from gateway.party.tls import server_credentials, watch_tls
 
 SERVICE = "heyan.benchmark.Echo"
 METHOD = f"/{SERVICE}/Echo"
 _READY = b"ready"
-_STOP_SECONDS = 10.0
 
 
 async def serve(folder: Path, reply_bytes: int, stop: asyncio.Event) -> None:
@@ -67,21 +65,11 @@ class EchoServer:
 @asynccontextmanager
 async def echo_server(folder: Path, reply_bytes: int, core: int | None = None) -> AsyncIterator[EchoServer]:
     """An echo server with the certificates of the federation in `folder`, on `core`, as long as entered."""
-    command = (sys.executable, "-m", "benchmarks.echo", "--dir", str(folder), "--reply-bytes", str(reply_bytes))
-    with on_core(core):
-        process = await asyncio.create_subprocess_exec(
-            *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, SUPERVISOR: str(os.getpid())}
-        )
-    try:
-        assert process.stdout is not None
-        said = (await process.stdout.readline()).split()
+    words = ("--dir", str(folder), "--reply-bytes", str(reply_bytes))
+    async with serving("echo", *words, core=core) as (pid, line):
+        said = line.split()
         assert said[:1] == [_READY], f"the echo server did not start: {said!r}"
-        yield EchoServer(f"127.0.0.1:{int(said[1])}", process.pid)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
+        yield EchoServer(f"127.0.0.1:{int(said[1])}", pid)
 
 
 def main() -> None:

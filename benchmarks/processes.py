@@ -1,12 +1,17 @@
-"""Processes that are measured: on which core each runs, and what CPU time each has used."""
+"""Processes that are measured: started on a core of theirs, and what CPU time each has used."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from gateway.party.process import SUPERVISOR
+
+_STOP_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PARENT, _UTIME, _STIME = 1, 11, 12
 """Places in /proc/PID/stat after the command's closing parenthesis (proc(5): fields 4, 14 and 15, counted from 1)."""
@@ -27,6 +32,28 @@ def on_core(core: int | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@asynccontextmanager
+async def serving(module: str, *words: str, core: int | None) -> AsyncIterator[tuple[int, bytes]]:
+    """A benchmark's own server, on `core`, as long as entered; its process id, and what it says once it serves.
+
+    A line, which is empty if it ended instead.
+    """
+    with on_core(core):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", f"benchmarks.{module}", *words),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, SUPERVISOR: str(os.getpid())},
+        )
+    try:
+        assert process.stdout is not None
+        yield process.pid, await process.stdout.readline()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(_STOP_SECONDS):
+            await process.wait()
 
 
 def cpu_seconds(pid: int) -> float:
