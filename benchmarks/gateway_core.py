@@ -52,7 +52,7 @@ from benchmarks.crypto_floor import floor_seconds, registry_of, verifications_of
 from benchmarks.echo import METHOD as ECHO_METHOD
 from benchmarks.echo import echo_server, reply_of
 from benchmarks.load import OK, quantile
-from benchmarks.processes import cores, cpu_seconds, on_core
+from benchmarks.processes import AFTERMATH, cores, cpu_seconds, on_core
 from benchmarks.setting import RESULTS, write_results
 from gateway.cli.endpoints import open_client, read_endpoints
 from gateway.client import Client
@@ -60,8 +60,6 @@ from gateway.party.process import configure_logging
 
 VERIFY_METHOD = "/heyan.v1.GatewayService/Verify"
 ECHO = "echo"
-AFTERMATH = 0.3
-"""Seconds after the last reply in which the server's work still counts: acknowledgements, publication."""
 FLOOR_SECONDS = 0.5
 FLOOR_SAMPLE = 50
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from gateway.party.process import SUPERVISOR
 
+AFTERMATH = 0.3
+"""Seconds after the last reply in which a server's work still counts: acknowledgements, publication."""
 _STOP_SECONDS = 10.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PARENT, _UTIME, _STIME = 1, 11, 12

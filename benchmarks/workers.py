@@ -37,8 +37,8 @@ from benchmarks.bounds import count
 from benchmarks.canned import canned_federation
 from benchmarks.closed_loop import Call, closed_loop, open_calls
 from benchmarks.core_work import APPLICATION, MAKERS, Share, UnrightError, asking, judge, make, require_right
-from benchmarks.gateway_core import AFTERMATH, VERIFY_METHOD
-from benchmarks.processes import family_seconds
+from benchmarks.gateway_core import VERIFY_METHOD
+from benchmarks.processes import AFTERMATH, family_seconds
 from benchmarks.setting import RESULTS, table, write_results
 from benchmarks.targets import spread
 from gateway.cli.endpoints import open_client

@@ -13,7 +13,7 @@ from benchmarks.clients import Clients
 from benchmarks.load import OK, Tally, histogram, quantile
 from benchmarks.peers.doors import HEYAN
 from benchmarks.peers.place import forgive
-from benchmarks.processes import cpu_seconds
+from benchmarks.processes import AFTERMATH, cpu_seconds
 from benchmarks.setting import Measured
 
 CLIENT, GATEWAY, NODES, PROXY = "client", "gateway", "nodes", "proxy"
@@ -22,8 +22,6 @@ FIRST_GUESS = 300.0
 """Applications a second that are prepared for before a way was measured."""
 _ROOM = 1.5
 """Of what is prepared, over what was seen: a run ends early if it is used up."""
-_PAUSE = 0.3
-"""Seconds between runs, in which what is still acknowledged, published or freed is out of the way."""
 MICRO = 1e6
 
 
@@ -88,7 +86,7 @@ class Measuring:
         processes = None if concurrency > 1 else 1
         await self._clients.prepare(way, round(most) + 2 * concurrency, processes)
         before = await self._begin(way)
-        seen = self._end(way, before, await self._clients.closed_loop(way, concurrency, seconds))
+        seen = await self._end(way, before, await self._clients.closed_loop(way, concurrency, seconds))
         if concurrency > 1:
             self._rates[way] = seen.rate
         return seen
@@ -97,15 +95,15 @@ class Measuring:
         """An open loop at a rate (applications a second)."""
         await self._clients.prepare(way, round(rate * seconds))
         before = await self._begin(way)
-        return self._end(way, before, await self._clients.open_loop(way, rate))
+        return await self._end(way, before, await self._clients.open_loop(way, rate))
 
     async def _begin(self, way: str) -> dict[str, float]:
         if way != HEYAN:
             await asyncio.to_thread(forgive, self._sandbox)
-        await asyncio.sleep(_PAUSE)
         return self._used(way)
 
-    def _end(self, way: str, before: Mapping[str, float], tally: Tally) -> Seen:
+    async def _end(self, way: str, before: Mapping[str, float], tally: Tally) -> Seen:
+        await asyncio.sleep(AFTERMATH)
         used = {party: seconds - before[party] for party, seconds in self._used(way).items()}
         statuses = tally.statuses()
         sys.stderr.write(f"{time.strftime('%X')} {way}: {Seen(way, tally, {}).rate:.0f}/s\n")
