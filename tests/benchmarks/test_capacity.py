@@ -9,10 +9,14 @@ from typing import Any
 import pytest
 
 from benchmarks import capacity
-from benchmarks.capacity import PLACES, shares_of, tables, waves
+from benchmarks.capacity import MARKER, PLACES, shares_of, tables, waves
+from benchmarks.kept import read_results
 from benchmarks.needs import BUSY, CHECKING, COMMITTING, CORES, MAKING, Costs, need, spent
+from benchmarks.report import between_markers
+from benchmarks.setting import RESULTS as KEPT
 from gateway.season.assumptions import Assumptions
 
+PAGE = Path(__file__).parents[2] / "docs/capacity.md"
 GROWN = {
     "size": 1_000,
     "leaves_per_second": 50_000.0,
@@ -114,3 +118,9 @@ def test_a_missing_result_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         capacity.main()
     assert ended.value.code == 2
     assert "lacks 'peers'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (KEPT / "peers.json").exists(), reason="no run of the whole suite is kept")
+def test_the_page_tells_what_is_kept() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert between_markers(text, tables(read_results(KEPT), PLACES, Assumptions()), MARKER) == text

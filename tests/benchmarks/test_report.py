@@ -12,9 +12,11 @@ import pytest
 from benchmarks import report as reporting
 from benchmarks.kept import fallen, read_notes, read_results, seen_in
 from benchmarks.report import MARKER, between_markers, markers, report, row_of
+from benchmarks.setting import RESULTS
 from benchmarks.targets import TARGETS
 
 BEGIN, END = markers(MARKER)
+README = Path(__file__).parents[2] / "README.md"
 BY_ID = {target.id: target for target in TARGETS}
 MACHINE = {
     "cpu": "A CPU",
@@ -121,3 +123,9 @@ def test_a_ratio_that_fell_or_is_missing_is_named() -> None:
         "system_over_envoy: 3 is kept, and the run does not say",
     ]
     assert fallen(kept, kept) == []
+
+
+@pytest.mark.skipif(not (RESULTS / "suite.json").exists(), reason="no run of the whole suite is kept")
+def test_the_readme_tells_what_is_kept() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert between_markers(text, report(read_results(RESULTS), read_notes(RESULTS))) == text
