@@ -218,7 +218,7 @@ async def check_server(
     party's), PEER_UNAUTHENTICATED (it refuses ours).
     """
     host, _, port = target.rpartition(":")
-    context = client_ssl_context(tls.value)
+    context = _client_context(tls.value)  # its own: what it offers must not become what all offer
     context.set_alpn_protocols(["h2"] if speaks_first else ["http/1.1"])
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
@@ -289,8 +289,12 @@ def _server_context(material: TlsMaterial, client_auth: ssl.VerifyMode) -> ssl.S
 def client_ssl_context(material: TlsMaterial) -> ssl.SSLContext:
     """A context for an aiohttp client: our certificate in force now, the pinned CA and no other.
 
-    Give `server_hostname=expected.dns_name` with each request. It is made once for each material.
+    Give `server_hostname=expected.dns_name` with each request. It is made once for each material: change nothing in it.
     """
+    return _client_context(material)
+
+
+def _client_context(material: TlsMaterial) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     _load(context, material)

@@ -90,6 +90,25 @@ async def test_renewed_server_certificate_is_used_without_restart(federation, se
         assert await ask(after) == GATEWAY.uri
 
 
+async def test_probe_of_a_grpc_server_has_nobody_else_offer_http2(federation):
+    client, files = federation.watch(GATEWAY), federation.folder(POLICE).tls
+    front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # as one that stands before an issuer's pages
+    front.load_cert_chain(files.certificate, files.key)
+    front.set_alpn_protocols(["h2", "http/1.1"])
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=front)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        for _ in range(2):
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=client_ssl_context(client.value), server_hostname=POLICE.dns_name
+            )
+            chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+            writer.transport.abort()
+            assert chosen is None  # aiohttp speaks HTTP/1.1 only
+            with pytest.raises(UnknownPeerError):  # it speaks no HTTP/2, so that it says nothing first
+                await check_server(f"127.0.0.1:{port}", POLICE, client)
+
+
 async def test_half_replaced_certificate_keeps_the_old_one_serving(federation, serve):
     target = await serve(federation.watch(POLICE), who)
     client = federation.watch(GATEWAY)
