@@ -44,10 +44,14 @@ class Child:
         number: int,
         words: Callable[[int], Sequence[str]],
         environment: Mapping[str, str],
-        begin: Begin,
+        begin: Callable[[], Begin],
         on_message: OnMessage,
     ) -> Child:
-        """Start a process by its words, which name the descriptor of its end of the line."""
+        """Start a process by its words, which name the descriptor of its end of the line.
+
+        `begin` makes what it is told first. Nothing is awaited after that, so that the caller, who knows it then, tells
+        it whatever comes later.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             # A session of its own: Ctrl-C reaches the supervisor only, which then stops its workers.
@@ -59,7 +63,7 @@ class Child:
                 env=environment,
             )
         line = await Line.over(ours)
-        line.send(begin)
+        line.send(begin())
         return cls(number, process, line, on_message)
 
     @property

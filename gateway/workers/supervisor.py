@@ -168,7 +168,7 @@ class Supervisor:
 
     async def _spawn(self, number: int) -> Child:
         child = await Child.spawn(
-            number, partial(self._words, number), self._environment, Begin(self._halted), self._pass_on
+            number, partial(self._words, number), self._environment, lambda: Begin(self._halted), self._pass_on
         )
         self._children[number] = child
         _log.info("worker_started", worker=number, pid=child.pid)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,6 +108,22 @@ async def test_halt_of_one_is_told_to_the_others_and_to_whoever_comes_later() ->
         assert lines[0] == "ready: 1 of 2 workers"  # the one that told it does not hear it again
         os.kill(supervisor.pids()[1], signal.SIGKILL)
         await until_told(supervisor, lambda lines: "worker 1: began LOG_FORKED" in lines)
+
+
+async def test_halt_is_told_to_whoever_is_just_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running("halting", "good", "good") as supervisor:
+        start = asyncio.create_subprocess_exec
+
+        async def halted_meanwhile(*words: str, **how: Any) -> asyncio.subprocess.Process:
+            os.kill(supervisor.pids()[0], signal.SIGUSR1)
+            await until_told(supervisor, lambda lines: "worker 2: LOG_FORKED" in lines)
+            return await start(*words, **how)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", halted_meanwhile)
+        os.kill(supervisor.pids()[1], signal.SIGKILL)
+        await until_told(supervisor, lambda lines: "worker 1: starting" in lines)
+        lines = await until_told(supervisor, lambda lines: "worker 1: starting" not in lines)
+        assert "worker 1: began LOG_FORKED" in lines
 
 
 async def test_withdrawal_that_one_was_told_is_told_to_the_others() -> None:
