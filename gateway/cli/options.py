@@ -33,7 +33,9 @@ Several = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 SeveralFiles = Annotated[tuple[Path, ...], Parameter(negative="", show_default=False)]
 """The same, of files."""
 
-Workers = Annotated[int, Parameter(validator=Number(gte=1, lte=64))]
+MOST_WORKERS = 64
+"""Processes: the bounds on the whole are divided by them, and each holds a stream to every department."""
+Workers = Annotated[int, Parameter(validator=Number(gte=1, lte=MOST_WORKERS))]
 """How many processes serve together as a gateway."""
 
 
