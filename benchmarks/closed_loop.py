@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 
+from benchmarks.load import pause_of
 from gateway.cli.endpoints import read_endpoints
 from gateway.party.config import TlsFiles
 from gateway.party.service import CLIENT_OPTIONS
@@ -28,7 +29,6 @@ from gateway.protocol.reasons import Reason
 CHANNELS = 4
 DEADLINE = 30.0
 """Seconds of a call, and for which one that is refused as too much is sent again."""
-_LEAST_RETRY = 0.05
 
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
@@ -85,7 +85,7 @@ async def closed_loop(calls: Sequence[Call], messages: Sequence[bytes], concurre
                     refused = from_rpc_error(error)
                     if isinstance(refused, OverloadedError) and time.perf_counter() - began < DEADLINE:
                         retries += 1
-                        await asyncio.sleep(max(_LEAST_RETRY, refused.retry_after or 0.0))
+                        await asyncio.sleep(pause_of(refused))
                         continue
                     replies[place] = refused.reason
                 break

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.applicants import Applicant
-from benchmarks.load import OK, PARTIAL, VERIFY_EVERY
+from benchmarks.load import OK, PARTIAL, VERIFY_EVERY, pause_of
 from benchmarks.ways import Ready, ThroughGateway, judge
 from gateway.cli.endpoints import open_client
 from gateway.client import Client
@@ -28,7 +28,6 @@ from heyan.v1 import gateway_service_pb2 as pb
 IN_FLIGHT = 64
 """Items that a stream's client has under way: as many as the gateway reads before it answers."""
 DEADLINE = 10.0
-_LEAST_RETRY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ class Callers:
                     error = from_status(answer.error)
                     if error.retry_after is not None and time.perf_counter() < until:
                         outcome.retries += 1
-                        await asyncio.sleep(max(_LEAST_RETRY, error.retry_after))
+                        await asyncio.sleep(pause_of(error))
                         under_way[answer.item] = one, began
                         await call.write(_item(answer.item, one))
                         continue
@@ -142,7 +141,7 @@ class Callers:
             outcome.add(one, due, OK, await client.call("Verify", one.message, deadline=DEADLINE))
         except HeyanError as error:
             if error.retry_after is not None and time.perf_counter() < again_before:
-                return max(_LEAST_RETRY, error.retry_after)
+                return pause_of(error)
             outcome.add(one, due, error.reason.value)
         return None
 

@@ -92,6 +92,11 @@ class Tally:
         self.cpu_seconds += other.cpu_seconds
 
 
+def pause_of(error: HeyanError) -> float:
+    """Seconds after which what was refused is sent again: as its RetryInfo says, and never at once."""
+    return max(_LEAST_RETRY, error.retry_after or 0.0)
+
+
 def quantile(ordered: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of all do not exceed; NaN of none."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
@@ -150,7 +155,7 @@ class Generator(Generic[T]):
             except OverloadedError as error:
                 if retry:
                     tally.retries += 1
-                    await asyncio.sleep(max(_LEAST_RETRY, error.retry_after or 0.0))
+                    await asyncio.sleep(pause_of(error))
                     continue
                 status = error.reason.value
             except HeyanError as error:  # RECEIPT_INVALID among them
