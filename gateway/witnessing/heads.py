@@ -161,9 +161,13 @@ class Witnessing:
         """Take up what was kept, if the policy still accepts it, before anything is signed.
 
         The log's head is read after it: another process may be having later ones cosigned. If the log is smaller than
-        what was kept, or another, that is proof against it.
+        what was kept, or another, that is proof against it. If the store fails, `follow` tries it again.
         """
-        self._seen = self._look()
+        seen = self._look()
+        self._take_up(read_newest)
+        self._seen = seen
+
+    def _take_up(self, read_newest: Callable[[], Head | None]) -> None:
         if not self._file.exists():
             return
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.protocol.checkpoint import open_checkpoint
+from gateway.protocol.errors import LogUnavailableError
 from gateway.protocol.note import Signature, open_note, parse_note, sign_note
 from gateway.protocol.policy import parse_policy
 from gateway.protocol.reasons import Reason
@@ -251,6 +252,20 @@ async def test_rolled_back_log_is_told_at_the_start_by_what_was_kept(tmp_path: P
         opened = asked.opened(SignedLog())
         opened.load(lambda: None)  # the store has gone
         assert [text.split(":")[0] for text in opened.complaints()] == ["LOG_ROLLED_BACK"]
+
+
+async def test_what_another_process_kept_is_taken_up_once_the_store_can_be_read(tmp_path: Path) -> None:
+    def failing() -> Head | None:
+        raise LogUnavailableError(Reason.LOG_UNAVAILABLE)
+
+    async with asking(tmp_path, log=SignedLog.of(9)) as asked:
+        follower = asked.opened(asked.log)
+        await asked.tick()
+        with pytest.raises(LogUnavailableError):
+            follower.follow(failing)
+        assert follower.witnessed() is None
+        follower.follow(asked.log.head)
+        assert names(follower.witnessed()) == names(asked.witnessing.witnessed())
 
 
 async def test_forked_log_is_told_by_the_witness_that_saw_the_other_side(tmp_path: Path) -> None:
