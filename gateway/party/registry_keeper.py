@@ -22,6 +22,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -40,6 +41,9 @@ from gateway.protocol.registry import MAX_REGISTRY, Registry, adopt, open_regist
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks at the published file."""
+PATIENCE = 2.0
+"""Seconds for which another process of the party may keep this one from its copy."""
+_STEP = 0.01
 _REMEMBERED_REFUSALS = 256
 
 _log = structlog.get_logger(__name__)
@@ -139,14 +143,31 @@ class RegistryKeeper:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep the party's other processes from writing to its copy meanwhile. Raises OSError."""
+    """Keep the party's other processes from writing to its copy meanwhile. Raises OSError.
+
+    One that stands still, or whoever else may read the folder and holds it, must not stop the others for ever: they
+    would go on with keys that were revoked, and say nothing of it.
+    """
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_STEP)
+        else:
+            return
 
 
 def _read(path: Path) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.operator.desk import Desk
+from gateway.party import registry_keeper
 from gateway.party.registry_keeper import RegistryKeeper, operator_key
 from gateway.protocol.errors import ForgedError, HeyanError, MalformedError, NotCurrentError
 from gateway.protocol.reasons import Reason
@@ -162,3 +165,20 @@ def test_version_that_another_process_of_the_party_has_kept_is_not_rolled_back(f
     assert keeper.current().version == 3
     assert refused_reasons(logs) == [Reason.REGISTRY_ROLLED_BACK]
     assert federation.registry_files(POLICE).seen.read_text() == other.current().token
+
+
+def test_process_that_holds_the_copy_for_ever_is_told_of_and_stops_nobody(federation, keeper, monkeypatch):
+    monkeypatch.setattr(registry_keeper, "PATIENCE", 0.05)
+    federation.desk.sign(federation.clock())
+    holder = os.open(federation.registry_files(POLICE).seen.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with capture_logs() as logs:
+            assert not keeper.refresh()
+            restarted = RegistryKeeper(federation.registry_files(POLICE), federation.clock)
+        assert [line["event"] for line in logs] == ["registry_refused"] * 2
+        assert keeper.current().version == restarted.current().version == 1
+    finally:
+        os.close(holder)
+    assert keeper.refresh()
+    assert keeper.current().version == 2
