@@ -229,13 +229,19 @@ class WaitingRoom:
         place.turn = next(self._turns)
         item = (self._steady() + rest, place.turn, place.waiting.key)
         if place.must_end:
-            heappush(self._must_end, item)
+            self._must_end = self._with(item, self._must_end)
             return
         for department in place.waiting.departments:
-            queue = self._queues.setdefault(department, [])
-            heappush(queue, item)
-            if len(queue) > 2 * len(self._places) + MOST_STALE:
-                self._queues[department] = sorted(item for item in queue if self._is_turn(item))
+            self._queues[department] = self._with(item, self._queues.get(department, []))
+
+    def _with(self, item: Turn, queue: list[Turn]) -> list[Turn]:
+        """A queue with one turn more, without those that are no more if there are many: perhaps nobody takes any here,
+        because another process of the gateway asks again for all of them.
+        """
+        heappush(queue, item)
+        if len(queue) > 2 * len(self._places) + MOST_STALE:
+            return sorted(item for item in queue if self._is_turn(item))
+        return queue
 
     def _is_turn(self, item: Turn) -> bool:
         place = self._places.get(item[2])

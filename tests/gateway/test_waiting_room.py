@@ -198,6 +198,15 @@ def test_ends_of_requests_that_have_left_are_swept_out_long_before_they_come() -
     assert made.room.next_due(END + AFTER_THE_END) is None
 
 
+def test_turns_of_withdrawn_grants_do_not_pile_up_where_another_process_takes_them() -> None:
+    made = Room()
+    made.enter(waiting(0))
+    for _ in range(3 * MOST_STALE):  # as often as its issuer reports it
+        assert made.room.withdrawn(GRANT)
+    assert len(made.room._must_end) <= MOST_STALE + 2
+    assert made.room.next_due(0.0) == waiting(0)
+
+
 # -- room ---------------------------------------------------------------------------------------------------
 
 
