@@ -104,13 +104,15 @@ class DeferralWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._stopped = False
+        self._told: set[bytes] = set()
+        """Grants that were withdrawn since the store was last read, on which others may have deferred before that."""
 
     async def load(self) -> None:
         """Learn from the store what waits in it, page by page, and what no longer does; UnreachableError.
 
         Again now and then: a commit that seemed to fail may have been durable, and other processes may share the store.
         """
-        known, found = self._room.keys(), set[RequestKey]()
+        known, found, told = self._room.keys(), set[RequestKey](), frozenset(self._told)
         after: RequestKey | None = None
         while page := await asyncio.to_thread(self._requests.waiting, after, PAGE):
             for waiting in page:
@@ -119,6 +121,9 @@ class DeferralWorker:
             after = page[-1].key
         for key in known - found:  # what came to the room in between is not among them
             self._room.lost(key)
+        for grant_digest in told:
+            self._end(grant_digest)
+        self._told -= told
 
     async def run(self) -> None:
         """Try what is due, for ever."""
@@ -129,7 +134,11 @@ class DeferralWorker:
             self._news.clear()
 
     def withdrawn(self, grant_digest: bytes) -> None:
-        """A grant was withdrawn: what rests on it ends now."""
+        """A grant was withdrawn: what rests on it ends now, or once it is known here that it waits."""
+        self._told.add(grant_digest)
+        self._end(grant_digest)
+
+    def _end(self, grant_digest: bytes) -> None:
         if self._room.withdrawn(grant_digest):
             self._news.set()
 

@@ -168,3 +168,13 @@ async def test_running_worker_sees_a_withdrawal_at_once() -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await run.worker.stop()
+
+
+async def test_withdrawal_counts_for_what_another_process_deferred_just_before() -> None:
+    run = Run(1)
+    run.worker.withdrawn(GRANT)  # told by that process, before the store was read
+    await run.worker.load()
+    assert run.room.next_due(0.0) == waiting(0)
+    run.room.done(waiting(0).key)
+    await run.worker.load()
+    assert run.room.next_due(0.0) is None  # it rests, and is not tried again at each reading
