@@ -10,13 +10,13 @@ import structlog
 from prometheus_client import generate_latest
 
 from gateway.config import GatewayConfig
-from gateway.party.process import cancel_all
+from gateway.party.process import cancel_all, place_of
 from gateway.protocol.errors import ForgedError, HeyanError
 from gateway.protocol.reasons import Reason
 from gateway.serve import GatewayProcess
 from gateway.workers.lead import LeadLock
 from gateway.workers.membership import Membership
-from gateway.workers.wire import Ask, Begin, Halted, Line, Serving, Told, Withdrawn
+from gateway.workers.wire import Ask, Begin, Halted, Line, Message, Serving, Told, Withdrawn
 
 _log = structlog.get_logger(__name__)
 
@@ -64,19 +64,28 @@ def _share_halts(process: GatewayProcess, line: Line, begin: Begin) -> None:
 
 
 async def _hear(process: GatewayProcess, line: Line, stop: asyncio.Event) -> None:
-    """Do as the supervisor says until it has gone."""
-    parts = process.parts
-    while (message := await line.receive()) is not None:
-        if isinstance(message, Ask):
-            text = generate_latest(parts.metrics).decode() if message.metrics else ""
-            line.send(Told(message.number, list(parts.complaints()), process.duties.leads, text))
-        elif isinstance(message, Halted) and not parts.log.is_halted:
-            parts.log.halt(_error_of(message))
-        elif isinstance(message, Withdrawn):
-            parts.deferral.withdrawn(message.grant_digest)
-    _log.warning("supervisor_gone")
+    """Do as the supervisor says until it has gone; who can hear no more must not go on, a halt would not reach it."""
+    try:
+        while (message := await line.receive()) is not None:
+            _do(message, process, line)
+        _log.warning("supervisor_gone")
+    except Exception as error:  # noqa: BLE001 - whatever it was, nobody listens any more
+        _log.error("supervisor_not_heard", kind=type(error).__name__, place=place_of(error))
     stop.set()
 
 
+def _do(message: Message, process: GatewayProcess, line: Line) -> None:
+    parts = process.parts
+    if isinstance(message, Ask):
+        text = generate_latest(parts.metrics).decode() if message.metrics else ""
+        line.send(Told(message.number, list(parts.complaints()), process.duties.leads, text))
+    elif isinstance(message, Halted) and not parts.log.is_halted:
+        parts.log.halt(_error_of(message))
+    elif isinstance(message, Withdrawn):
+        parts.deferral.withdrawn(message.grant_digest)
+
+
 def _error_of(halted: Halted) -> HeyanError:
-    return ForgedError(Reason(halted.reason), halted.detail)
+    """Also for a reason of another version of this program, which a worker that was replaced may be of."""
+    reason = Reason[halted.reason] if halted.reason in Reason.__members__ else Reason.LOG_FORKED
+    return ForgedError(reason, halted.detail)

@@ -15,6 +15,7 @@ from gateway.cli.sandbox import Asked, Sandbox, settle
 from gateway.cli.sandbox_make import make
 from gateway.cli.supervisor import free_port_base
 from gateway.config import GatewayConfig
+from gateway.parts import Parts
 from gateway.protocol.reasons import Reason
 from gateway.static_log.folder import PublishedFolder
 from gateway.stores.sqlite import SqliteStore
@@ -109,6 +110,26 @@ async def test_worker_that_is_told_of_a_halt_records_nothing_more(config: Gatewa
         worker.line.send(HALT)
         complaints = (await worker.told()).complaints
         assert f"{Reason.LOG_FORKED.value}: another tree" in complaints
+
+
+async def test_halt_for_a_reason_of_another_version_is_a_halt(config: GatewayConfig) -> None:
+    async with working(config, Begin()) as worker:
+        worker.line.send(Halted("OF_A_LATER_VERSION", "another tree"))
+        assert f"{Reason.LOG_FORKED.value}: another tree" in (await worker.told()).complaints
+
+
+async def test_worker_that_cannot_hear_its_supervisor_ends(
+    config: GatewayConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_parts: Parts) -> list[str]:
+        raise RuntimeError
+
+    async with working(config, Begin()) as worker:
+        with monkeypatch.context() as patched:
+            patched.setattr(Parts, "complaints", failing)
+            worker.line.send(Ask(1))
+            await asyncio.wait_for(worker.stop.wait(), SECONDS)
+        await asyncio.wait_for(worker.task, SECONDS)
 
 
 async def test_worker_that_begins_when_the_log_is_halted_does_not_begin_to_sign(config: GatewayConfig) -> None:
