@@ -22,6 +22,7 @@ from gateway.client import Client
 from gateway.party.statuses import from_status
 from gateway.protocol.codec import parse
 from gateway.protocol.errors import HeyanError
+from gateway.protocol.reasons import Reason
 from gateway.protocol.receipt import MAX_RECEIPT
 from heyan.v1 import gateway_service_pb2 as pb
 
@@ -142,7 +143,7 @@ class Callers:
         except HeyanError as error:
             if error.retry_after is not None and time.perf_counter() < again_before:
                 return pause_of(error)
-            outcome.add(one, due, error.reason.value)
+            outcome.add(one, due, _status_of(error))
         return None
 
     def judged(self, outcome: Outcome) -> tuple[Counter[str], int]:
@@ -169,6 +170,11 @@ async def callers(folder: Path, requester: str, connections: int) -> AsyncIterat
     """Callers that are connected to the gateway of the federation in `folder`."""
     async with AsyncExitStack() as stack:
         yield Callers([await stack.enter_async_context(open_client(folder, requester)) for _ in range(connections)])
+
+
+def _status_of(error: HeyanError) -> str:
+    """The reason, and of a call that the transport ended, what the transport said."""
+    return f"{error.reason.value} ({error.detail})" if error.reason is Reason.PEER_UNREACHABLE else error.reason.value
 
 
 def _item(number: int, one: Ready) -> bytes:

@@ -29,8 +29,8 @@ from gateway.verdicts import (
 )
 from heyan.v1 import receipt_pb2, verdict_pb2
 
-MOST_VERDICTS = 4_096
-"""Verdicts that are remembered, of some 2 KiB each."""
+MOST_VERDICTS = 1_024
+"""Verdicts that are remembered, of some 4 KiB each with what they follow from."""
 
 
 class Applications:
