@@ -39,6 +39,10 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", 16 << 20),
     ("grpc.so_reuseport", 0),
     ("grpc.max_concurrent_streams", 1_024),  # of one connection; its client queues the rest
+    # Beyond a thousand calls that the loop has not taken up, the core would end some at random, as cancelled: without a
+    # reason, and without RetryInfo. They wait instead, and are let in or refused by name.
+    ("grpc.server.max_pending_requests", 16_384),
+    ("grpc.server.max_pending_requests_hard_limit", 32_768),
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
