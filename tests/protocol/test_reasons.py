@@ -13,7 +13,7 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 CLASSES = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, HeyanError)]
 LYING = {"MalformedError", "ForgedError", "NotGrantedError", "NotCurrentError", "ConflictError", "NotFoundError"}
 LYING |= {"UnknownPeerError"}
-UNREACHABLE = {"OverloadedError", "LogUnavailableError"}
+UNREACHABLE = {"OverloadedError", "LogUnavailableError", "OvertakenError"}
 
 
 @pytest.mark.parametrize("reason", Reason)
