@@ -1,10 +1,10 @@
 """The log: one tree, appended to in groups, each group one durable commit.
 
 A single writer commits what is queued, up to GROUP_LIMIT entries, in one transaction: a thread waits for its turn and
-for the disk, and what is to be computed is done on the event loop. An entry that finds the
-writer idle goes at once; one that had to wait for a commit waits a little more for others (`gateway.batching`), so
-that under load a group pays one fsync and one signature. Waiters are released only after their group is durable.
-When the store fails, every waiter of the group gets LogUnavailableError: nothing is answered that is not recorded.
+for the disk, and what is to be computed is done on the event loop. An entry that finds the writer idle goes at once;
+one that had to wait for a commit waits a little more for others (`gateway.batching`), so that under load a group pays
+one fsync and one signature. Waiters are released only after their group is durable. When the store fails, every waiter
+of the group gets LogUnavailableError: nothing is answered that is not recorded.
 
 Who signs is asked anew for each checkpoint (`use_signers`), so that a key that has ended signs nothing more: without a
 signer nothing is recorded. A checkpoint that stands while keys change is signed again (`refresh`): the same size and
