@@ -26,8 +26,8 @@ MIRROR_ALONE = 60.0
 """Seconds between readings of what waits in the store; of a process that is alone, and so has seen it come."""
 MIRROR_SHARE = 0.02
 """Of the time that is spent in reading it at most: a long list is read less often."""
-FINISH_SECONDS = 5.0
-"""For which an ending process waits for the one that leads to have ended."""
+FINISH_SECONDS = 3.0
+"""For which an ending process waits for the one that leads to have ended; less than a supervisor gives it to end."""
 
 
 _log = structlog.get_logger(__name__)
