@@ -70,7 +70,7 @@ class Nodes:
 
     acknowledged: int = 0
 
-    async def ask(self, _ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ASYNC109 - the port's
+    async def ask(self, _ask: Ask, timeout: float) -> tuple[Reply, ...]:  # noqa: ARG002, ASYNC109 - the port's
         """Everything is answered already: whoever asks does not measure what this module says."""
         raise AssertionError("a settled request asks no department")
 
